@@ -1,1 +1,36 @@
-//! Under construction.
+//! Tierup's reference guest: a WebAssembly 2.0 virtual machine (without SIMD) that tiers through the public API.
+//!
+//! [`Engine`] → [`Module`] → [`Linker::instantiate`] in a [`Store`] → [`Func::call`]. Functions start in the
+//! interpreter, are counted, and move to native code while they run.
+
+mod bulk;
+mod config;
+mod driver;
+mod engine;
+mod error;
+mod func;
+mod host;
+mod instance;
+mod linker;
+mod memory;
+mod module;
+mod owned;
+mod pending;
+mod stack;
+mod store;
+mod table;
+mod trap;
+mod types;
+mod vmctx;
+
+pub use config::{Config, TierMode};
+pub use engine::Engine;
+pub use error::Error;
+pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};
+pub use host::{Caller, HostClosure, HostError, WasmNumber, WasmReturn};
+pub use linker::Linker;
+pub use memory::{MAX_PAGES, PAGE};
+pub use module::{FuncHandle, Module};
+pub use store::{AsStore, Store};
+pub use trap::{Frame, MAX_FRAMES, Trap, TrapCode};
+pub use types::{ExternType, FuncType, GlobalType, Limits, MemoryType, TableType, ValType};

@@ -1,0 +1,62 @@
+//! Linear memories.
+//!
+//! Each is a reservation of 8 GiB and one page, inaccessible beyond the current size: any 32-bit address plus any
+//! 32-bit offset lands inside it, so native code may access it without a check, and growing never moves it.
+
+use crate::error::Error;
+use crate::pending::GuardedRegion;
+use crate::trap::TrapCode;
+use crate::types::MemoryType;
+use crate::vmctx::MemoryDef;
+
+/// Bytes of a WebAssembly page.
+pub const PAGE: u64 = 64 << 10;
+/// Pages a 32-bit memory can have.
+pub const MAX_PAGES: u64 = 1 << 16;
+/// What each memory reserves.
+const RESERVATION: usize = (8 << 30) + (64 << 10);
+
+/// A memory. Starts with the record generated code reads, so that a pointer to either is a pointer to both.
+#[repr(C)]
+pub(crate) struct MemoryInner {
+    pub(crate) def: MemoryDef,
+    pub(crate) ty: MemoryType,
+    /// Pages it may grow to: the least of the type's maximum, the configuration's and 4 GiB.
+    cap: u64,
+    region: GuardedRegion,
+}
+
+impl MemoryInner {
+    /// A zeroed memory of the type's minimum size that never grows past `cap` pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] if the minimum passes `cap`; [`Error::Memory`] when the system refuses.
+    pub(crate) fn new(ty: MemoryType, cap: u64) -> Result<Self, Error> {
+        let cap = cap.min(MAX_PAGES).min(ty.limits.maximum.unwrap_or(MAX_PAGES));
+        if ty.limits.minimum > cap {
+            return Err(Error::Limit { what: "a memory" });
+        }
+        let refused = |source| Error::Memory { what: "a memory", source };
+        let region = GuardedRegion::reserve(RESERVATION, TrapCode::MemoryOutOfBounds as u64).map_err(refused)?;
+        let len_bytes = ty.limits.minimum * PAGE;
+        region.make_accessible(0, len_bytes as usize).map_err(refused)?;
+        Ok(Self { def: MemoryDef { base: region.base(), len_bytes }, ty, cap, region })
+    }
+
+    /// Current size in pages.
+    pub(crate) fn pages(&self) -> u64 {
+        self.def.len_bytes / PAGE
+    }
+
+    /// Adds `delta` zeroed pages and returns the size before, or `None` if a limit or the system forbids it.
+    pub(crate) fn grow(&mut self, delta: u64) -> Option<u64> {
+        let old = self.pages();
+        let new = old.checked_add(delta).filter(|&new| new <= self.cap)?;
+        if delta > 0 {
+            self.region.make_accessible((old * PAGE) as usize, (delta * PAGE) as usize).ok()?;
+        }
+        self.def.len_bytes = new * PAGE;
+        Some(old)
+    }
+}

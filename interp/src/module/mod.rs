@@ -1,0 +1,278 @@
+//! A loaded module: everything but function bodies decoded and validated, bodies kept as ranges of the bytes.
+//!
+//! A body is validated when it is first needed, by whoever needs it: the interpreter at a function's first call, the
+//! lowering on a worker. [`Module::validate_all`] does all of them.
+
+mod function;
+mod names;
+mod parse;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+
+pub use function::FuncHandle;
+pub(crate) use function::Function;
+
+/// A module, shared: cloning is cheap, and instances of it in any number of stores share its code.
+#[derive(Clone)]
+pub struct Module(pub(crate) Arc<ModuleInner>);
+
+/// A module's contents. Nothing in it changes after loading but what functions cache.
+pub(crate) struct ModuleInner {
+    pub(crate) engine: Engine,
+    pub(crate) bytes: Arc<[u8]>,
+    /// What validating a body needs; `None` only for a module without bodies.
+    pub(crate) resources: Option<ValidatorResources>,
+    /// The type section, with engine-wide numbers.
+    pub(crate) types: Box<[TypeEntry]>,
+    pub(crate) imports: Box<[Import]>,
+    /// Type index of every function, imports first.
+    pub(crate) function_types: Box<[u32]>,
+    /// Every table, imports first.
+    pub(crate) tables: Box<[TableType]>,
+    /// Every memory, imports first (at most one in this feature set).
+    pub(crate) memories: Box<[MemoryType]>,
+    /// Every global's type, imports first.
+    pub(crate) globals: Box<[GlobalType]>,
+    /// Initial values of the defined globals.
+    pub(crate) global_inits: Box<[ConstExpr]>,
+    pub(crate) exports: Box<[Export]>,
+    pub(crate) elements: Box<[ElementSegment]>,
+    pub(crate) data: Box<[DataSegment]>,
+    pub(crate) start: Option<u32>,
+    pub(crate) imported_functions: u32,
+    pub(crate) imported_tables: u32,
+    pub(crate) imported_memories: u32,
+    pub(crate) imported_globals: u32,
+    /// The defined functions.
+    pub(crate) functions: Box<[Function]>,
+    /// Where the name section's contents are.
+    name_section: Option<Range<usize>>,
+    names: OnceLock<names::Names>,
+}
+
+/// A type of the type section.
+#[derive(Debug, Clone)]
+pub(crate) struct TypeEntry {
+    pub(crate) ty: FuncType,
+    /// The engine-wide number: equal numbers, equal types, in every module of the engine.
+    pub(crate) canonical: u32,
+}
+
+/// An import, with its type resolved.
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) module: Box<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) kind: ImportKind,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ImportKind {
+    /// By type index.
+    Func(u32),
+    Table(TableType),
+    Memory(MemoryType),
+    Global(GlobalType),
+}
+
+#[derive(Debug)]
+pub(crate) struct Export {
+    pub(crate) name: Box<str>,
+    pub(crate) kind: ExportKind,
+    /// In the index space of its kind.
+    pub(crate) index: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExportKind {
+    Func,
+    Table,
+    Memory,
+    Global,
+}
+
+/// A constant expression, decoded. This feature set allows exactly one instruction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ConstExpr {
+    /// A slot's value; null references included.
+    Value(u64),
+    /// The value of an imported global.
+    Global(u32),
+    /// A reference to a function of the module.
+    Func(u32),
+}
+
+#[derive(Debug)]
+pub(crate) struct ElementSegment {
+    pub(crate) items: Box<[ConstExpr]>,
+    pub(crate) mode: SegmentMode,
+}
+
+#[derive(Debug)]
+pub(crate) struct DataSegment {
+    /// In the module's bytes.
+    pub(crate) bytes: Range<usize>,
+    pub(crate) mode: SegmentMode,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SegmentMode {
+    /// Copied into table or memory `index` at instantiation, then dropped.
+    Active { index: u32, offset: ConstExpr },
+    /// Kept for `memory.init` or `table.init`.
+    Passive,
+    /// Declares functions only: dropped at instantiation.
+    Declared,
+}
+
+impl Module {
+    /// Decodes `bytes`, validates everything but function bodies and registers the functions with the engine's broker.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`], [`Error::Invalid`] or [`Error::Unsupported`] with the offset; [`Error::Engine`] when the
+    /// engine takes no more functions.
+    pub fn new(engine: &Engine, bytes: impl Into<Arc<[u8]>>) -> Result<Self, Error> {
+        parse::parse(engine, bytes.into()).map(Self)
+    }
+
+    /// Validates every function body.
+    ///
+    /// # Errors
+    ///
+    /// The first error, in the order of the bodies.
+    pub fn validate_all(&self) -> Result<(), Error> {
+        let mut allocations = wasmparser::FuncValidatorAllocations::default();
+        for function in &self.0.functions {
+            let mut validator = self.0.validator(function).into_validator(allocations);
+            function::validate(&mut validator, self.0.body(function))?;
+            allocations = validator.into_allocations();
+        }
+        Ok(())
+    }
+
+    /// The engine it was loaded into.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// What it needs: module name, name and type of each import, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = (&str, &str, ExternType)> {
+        self.0.imports.iter().map(|import| (&*import.module, &*import.name, self.0.import_type(import.kind)))
+    }
+
+    /// What it offers: name and type of each export, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = (&str, ExternType)> {
+        self.0.exports.iter().map(|export| (&*export.name, self.0.export_type(export)))
+    }
+
+    /// How many functions it defines.
+    pub fn defined_functions(&self) -> u32 {
+        self.0.functions.len() as u32
+    }
+
+    /// How many functions it imports; defined functions' indices start here.
+    pub fn imported_functions(&self) -> u32 {
+        self.0.imported_functions
+    }
+
+    /// The name the name section gives function `index`, imports counted.
+    pub fn function_name(&self, index: u32) -> Option<&str> {
+        self.0.function_name(index)
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("bytes", &self.0.bytes.len())
+            .field("functions", &self.0.functions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ModuleInner {
+    /// The defined function with index `index` of the module's index space, or `None` for an import.
+    pub(crate) fn function(&self, index: u32) -> Option<&Function> {
+        self.functions.get(index.checked_sub(self.imported_functions)? as usize)
+    }
+
+    /// The type of function `index`, imports counted.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such function.
+    pub(crate) fn function_type(&self, index: u32) -> &TypeEntry {
+        &self.types[self.function_types[index as usize] as usize]
+    }
+
+    /// A defined function's body: its bytes with their offset in the module.
+    pub(crate) fn body(&self, function: &Function) -> wasmparser::FunctionBody<'_> {
+        let bytes = &self.bytes[function.body.clone()];
+        wasmparser::FunctionBody::new(wasmparser::BinaryReader::new_features(bytes, function.body.start as u64, features()))
+    }
+
+    /// What validates a defined function's body.
+    pub(crate) fn validator(&self, function: &Function) -> FuncToValidate<ValidatorResources> {
+        FuncToValidate {
+            resources: self.resources.clone().expect("a module with a function body has resources"),
+            index: function.index,
+            ty: self.function_types[function.index as usize],
+            features: features(),
+        }
+    }
+
+    /// The bytes of data segment `index`.
+    pub(crate) fn data_bytes(&self, index: u32) -> &[u8] {
+        &self.bytes[self.data[index as usize].bytes.clone()]
+    }
+
+    pub(crate) fn function_name(&self, index: u32) -> Option<&str> {
+        let section = self.name_section.clone()?;
+        self.names.get_or_init(|| names::Names::parse(&self.bytes[section])).function(index)
+    }
+
+    pub(crate) fn import_type(&self, kind: ImportKind) -> ExternType {
+        match kind {
+            ImportKind::Func(ty) => ExternType::Func(self.types[ty as usize].ty.clone()),
+            ImportKind::Table(ty) => ExternType::Table(ty),
+            ImportKind::Memory(ty) => ExternType::Memory(ty),
+            ImportKind::Global(ty) => ExternType::Global(ty),
+        }
+    }
+
+    fn export_type(&self, export: &Export) -> ExternType {
+        let index = export.index as usize;
+        match export.kind {
+            ExportKind::Func => ExternType::Func(self.function_type(export.index).ty.clone()),
+            ExportKind::Table => ExternType::Table(self.tables[index]),
+            ExportKind::Memory => ExternType::Memory(self.memories[index]),
+            ExportKind::Global => ExternType::Global(self.globals[index]),
+        }
+    }
+
+    /// The export of this name.
+    pub(crate) fn export(&self, name: &str) -> Option<&Export> {
+        self.exports.iter().find(|export| &*export.name == name)
+    }
+}
+
+/// WebAssembly 2.0's core without SIMD.
+pub(crate) fn features() -> WasmFeatures {
+    WasmFeatures::MUTABLE_GLOBAL
+        | WasmFeatures::SATURATING_FLOAT_TO_INT
+        | WasmFeatures::SIGN_EXTENSION
+        | WasmFeatures::REFERENCE_TYPES
+        | WasmFeatures::MULTI_VALUE
+        | WasmFeatures::BULK_MEMORY
+        | WasmFeatures::FLOATS
+        | WasmFeatures::GC_TYPES
+}

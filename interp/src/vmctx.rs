@@ -1,0 +1,146 @@
+//! What an instance looks like to interpreter handlers and generated code: the records behind the vmctx pointer.
+//!
+//! | record | size | offsets |
+//! |---|---|---|
+//! | [`VmCtx`] | 64 + 8 per defined global | `cells` 0, `memory_base` 8, `memory` 16, `instance` 24, `funcs` 32, `tables` 40, `globals` 48, reserved 56, inline global cells from 64 |
+//! | [`FuncRef`] | 40 | `code` 0, `vmctx` 8, `callee` 16, `ty` 24, `kind` 28, `func` 32 |
+//! | [`MemoryDef`] | 16 | `base` 0, `len_bytes` 8 |
+//! | [`TableDef`] | 16 | `base` 0, `len` 8 |
+//!
+//! A guest value is a *slot*, a `u64`: `i32` and `f32` bits zero-extended, a function reference the address of its
+//! [`FuncRef`] or 0, an external reference its number plus one or 0.
+//!
+//! All of these belong to one store and are touched only by the thread that runs it. None moves while the store lives,
+//! so their addresses may be kept in tables, globals and on stacks.
+
+use std::mem::{offset_of, size_of};
+use std::sync::atomic::AtomicPtr;
+
+use crate::pending::{Face, ThreadCells};
+
+use crate::host::HostFunc;
+use crate::instance::InstanceInner;
+use crate::module::Function;
+
+/// The word generated code loads to call a function: a bead's code word, or a host function's.
+pub(crate) type CodeCell = AtomicPtr<Face>;
+
+/// An instance as code sees it. Cells of its defined globals follow it in the same allocation.
+#[repr(C)]
+pub(crate) struct VmCtx {
+    /// The running thread's cells.
+    pub(crate) cells: *mut ThreadCells,
+    /// Base of memory 0; null if there is none. Never changes: memories do not move.
+    pub(crate) memory_base: *mut u8,
+    /// Memory 0's record; null if there is none.
+    pub(crate) memory: *mut MemoryDef,
+    /// The instance itself.
+    pub(crate) instance: *mut InstanceInner,
+    /// Every function of the module's index space, imports first.
+    pub(crate) funcs: *mut FuncRef,
+    /// Every table's record, imports first.
+    pub(crate) tables: *mut *mut TableDef,
+    /// Every global's cell, imports first.
+    pub(crate) globals: *mut *mut u64,
+    /// Reserved for builtins.
+    pub(crate) reserved: usize,
+}
+
+/// Offset of the first defined global's cell in a [`VmCtx`].
+pub(crate) const GLOBAL_CELLS: usize = 64;
+
+const _: () = {
+    assert!(offset_of!(VmCtx, cells) == 0);
+    assert!(offset_of!(VmCtx, memory_base) == 8);
+    assert!(offset_of!(VmCtx, memory) == 16);
+    assert!(offset_of!(VmCtx, instance) == 24);
+    assert!(offset_of!(VmCtx, funcs) == 32);
+    assert!(offset_of!(VmCtx, tables) == 40);
+    assert!(offset_of!(VmCtx, globals) == 48);
+    assert!(size_of::<VmCtx>() == GLOBAL_CELLS);
+};
+
+/// [`FuncRef::kind`] of a WebAssembly function.
+pub(crate) const KIND_WASM: u32 = 0;
+/// [`FuncRef::kind`] of a host function.
+pub(crate) const KIND_HOST: u32 = 1;
+
+/// A function as a value: code *and* instance.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct FuncRef {
+    /// Where its code word is.
+    pub(crate) code: *const CodeCell,
+    /// The vmctx it runs with. A host function's is that of the instance that imported it.
+    pub(crate) vmctx: *mut VmCtx,
+    /// Its token: the index in that vmctx's `funcs`.
+    pub(crate) callee: u64,
+    /// Engine-wide number of its type: equal numbers, equal types.
+    pub(crate) ty: u32,
+    /// [`KIND_WASM`] or [`KIND_HOST`].
+    pub(crate) kind: u32,
+    /// A [`Function`], or a [`HostFunc`] if `kind` says so.
+    pub(crate) func: *const Function,
+}
+
+const _: () = {
+    assert!(offset_of!(FuncRef, code) == 0);
+    assert!(offset_of!(FuncRef, vmctx) == 8);
+    assert!(offset_of!(FuncRef, callee) == 16);
+    assert!(offset_of!(FuncRef, ty) == 24);
+    assert!(offset_of!(FuncRef, kind) == 28);
+    assert!(offset_of!(FuncRef, func) == 32);
+    assert!(size_of::<FuncRef>() == 40);
+};
+
+impl FuncRef {
+    /// The host function behind it.
+    ///
+    /// # Safety
+    ///
+    /// `kind` is [`KIND_HOST`] and the instance that imported the function is alive.
+    pub(crate) unsafe fn host<'a>(&self) -> &'a HostFunc {
+        debug_assert_eq!(self.kind, KIND_HOST);
+        // SAFETY: by the caller; instantiation stored a `HostFunc` here, which the instance keeps.
+        unsafe { &*self.func.cast::<HostFunc>() }
+    }
+
+    /// The WebAssembly function behind it.
+    ///
+    /// # Safety
+    ///
+    /// `kind` is [`KIND_WASM`] and the instance is alive.
+    pub(crate) unsafe fn wasm<'a>(&self) -> &'a Function {
+        debug_assert_eq!(self.kind, KIND_WASM);
+        // SAFETY: by the caller; the instance keeps its module, which owns the function.
+        unsafe { &*self.func }
+    }
+}
+
+/// A memory as code sees it.
+#[repr(C)]
+pub(crate) struct MemoryDef {
+    /// First byte; never moves.
+    pub(crate) base: *mut u8,
+    /// Bytes that may be accessed.
+    pub(crate) len_bytes: u64,
+}
+
+const _: () = {
+    assert!(offset_of!(MemoryDef, base) == 0);
+    assert!(offset_of!(MemoryDef, len_bytes) == 8);
+};
+
+/// A table as code sees it.
+#[repr(C)]
+pub(crate) struct TableDef {
+    /// First element; moves when the table grows.
+    pub(crate) base: *mut u64,
+    /// Elements.
+    pub(crate) len: u64,
+}
+
+const _: () = {
+    assert!(offset_of!(TableDef, base) == 0);
+    assert!(offset_of!(TableDef, len) == 8);
+};
