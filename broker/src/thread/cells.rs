@@ -1,0 +1,138 @@
+//! The per-thread record that generated code addresses directly. Its layout is part of the machine-code ABI.
+//!
+//! The first word of every `vmctx` points here. Fields that only the owning thread touches are plain; the poll cell is
+//! atomic because other threads raise it.
+
+use std::{ffi::c_void, ptr};
+
+use crate::sync::AtomicU64;
+
+/// Slots of the wide-result buffer every thread provides.
+pub const WIDE_SLOTS: usize = 1024;
+
+/// One bead's private countdown on one thread: work this thread may still do before it asks the bead's shared budget.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct CountSlot {
+    /// Work units left; a charge that makes it negative must take the slow path.
+    pub countdown: i32,
+    /// The bead generation the countdown belongs to; any other value means "not drawn yet".
+    pub generation: u32,
+}
+
+/// Register image of one crossing between Rust and generated code, used in both directions.
+#[derive(Debug, Clone)]
+#[repr(C)]
+pub struct Regs {
+    /// Integer argument registers in SystemV order; 0 is `vmctx`, 1 is `callee`.
+    pub gpr: [u64; 6],
+    /// Floating-point argument registers (low 64 bits).
+    pub xmm: [u64; 8],
+    /// Stack arguments, lowest address first.
+    pub stack: *mut u64,
+    /// How many stack arguments there are, in 8-byte slots.
+    pub stack_len: usize,
+    /// Integer result.
+    pub ret_gpr: u64,
+    /// Floating-point result.
+    pub ret_xmm: u64,
+}
+
+impl Default for Regs {
+    fn default() -> Self {
+        Regs { gpr: [0; 6], xmm: [0; 8], stack: ptr::null_mut(), stack_len: 0, ret_gpr: 0, ret_xmm: 0 }
+    }
+}
+
+/// Called by the bridge stub when native code calls a function that has no native body.
+///
+/// Returns 0 when the results are in `regs` (or the wide buffer), anything else to unwind to the innermost entry.
+pub type BridgeFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, regs: *mut Regs) -> u32;
+
+/// Called on a trap before the stack is unwound to the innermost entry; `trap`, `exit_fp` and `exit_pc` are set.
+pub type OnTrapFn = unsafe extern "C" fn(cells: *mut ThreadCells);
+
+/// What generated code and the entry, bridge and trap stubs read and write through the first word of `vmctx`.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ThreadCells {
+    /// This thread's countdowns, indexed by bead id.
+    pub countdown: *mut CountSlot,
+    /// Lowest stack address generated code may use.
+    pub stack_limit: usize,
+    /// Poll cell: non-zero asks the thread to leave its loop and look.
+    pub interrupt: AtomicU64,
+    /// Stack pointer saved by the innermost entry trampoline; 0 outside native code.
+    pub entry_sp: usize,
+    /// Frame pointer at the last exit from native code.
+    pub exit_fp: usize,
+    /// Program counter at the last exit from native code.
+    pub exit_pc: usize,
+    /// Fuel left.
+    pub fuel: i64,
+    /// Code of the trap being delivered; 0 when there is none.
+    pub trap: u64,
+    /// The embedder's own pointer.
+    pub host: *mut c_void,
+    /// Results of functions that return two or more values; at least [`WIDE_SLOTS`] slots.
+    pub wide: *mut u64,
+    /// Native code calling a function without a native body ends here.
+    pub bridge: BridgeFn,
+    /// Trap hook.
+    pub on_trap: OnTrapFn,
+}
+
+impl ThreadCells {
+    /// Cells over the given countdown table and wide-result buffer, outside native code, with no stack limit, a bridge
+    /// that unwinds, and a trap hook that does nothing.
+    pub fn new(countdown: *mut CountSlot, wide: *mut u64) -> Self {
+        ThreadCells {
+            countdown,
+            stack_limit: 0,
+            interrupt: AtomicU64::new(0),
+            entry_sp: 0,
+            exit_fp: 0,
+            exit_pc: 0,
+            fuel: 0,
+            trap: 0,
+            host: ptr::null_mut(),
+            wide,
+            bridge: unset_bridge,
+            on_trap: unset_on_trap,
+        }
+    }
+}
+
+/// The bridge of a thread whose embedder set none: there is no interpreter to run, so the caller is unwound.
+unsafe extern "C" fn unset_bridge(_: *mut c_void, _: u64, _: *mut Regs) -> u32 {
+    1
+}
+
+unsafe extern "C" fn unset_on_trap(_: *mut ThreadCells) {}
+
+// The offsets generated code uses; backends/ABI.md lists the same numbers.
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<CountSlot>() == 8);
+    assert!(offset_of!(CountSlot, countdown) == 0);
+    assert!(offset_of!(CountSlot, generation) == 4);
+    assert!(offset_of!(ThreadCells, countdown) == 0);
+    assert!(offset_of!(ThreadCells, stack_limit) == 8);
+    assert!(offset_of!(ThreadCells, interrupt) == 16);
+    assert!(offset_of!(ThreadCells, entry_sp) == 24);
+    assert!(offset_of!(ThreadCells, exit_fp) == 32);
+    assert!(offset_of!(ThreadCells, exit_pc) == 40);
+    assert!(offset_of!(ThreadCells, fuel) == 48);
+    assert!(offset_of!(ThreadCells, trap) == 56);
+    assert!(offset_of!(ThreadCells, host) == 64);
+    assert!(offset_of!(ThreadCells, wide) == 72);
+    assert!(offset_of!(ThreadCells, bridge) == 80);
+    assert!(offset_of!(ThreadCells, on_trap) == 88);
+    assert!(offset_of!(Regs, gpr) == 0);
+    assert!(offset_of!(Regs, xmm) == 48);
+    assert!(offset_of!(Regs, stack) == 112);
+    assert!(offset_of!(Regs, stack_len) == 120);
+    assert!(offset_of!(Regs, ret_gpr) == 128);
+    assert!(offset_of!(Regs, ret_xmm) == 136);
+};
