@@ -1,5 +1,5 @@
 /* A small chess program that plays against itself: 0x88 board, alpha-beta with quiescence, material and
-   piece-square evaluation. It needs no C library and imports two functions of WASI preview 1.
+   piece-square evaluation. It needs no C library and imports three functions of WASI preview 1.
 
    Many short functions call each other very often, which is what tiering by calls is made for.
 
