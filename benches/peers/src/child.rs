@@ -1,0 +1,109 @@
+//! What one fresh process does: take one sample and print it, or be a WASI program and exit.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use crate::engines::{self, EngineId};
+use crate::error::Error;
+use crate::wasi::Wasi;
+
+#[derive(Debug, Args)]
+pub(crate) struct Child {
+    engine: EngineId,
+    module: PathBuf,
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Subcommand)]
+enum Work {
+    Cold {
+        n: i32,
+    },
+    Steady {
+        n: i32,
+        seconds: f64,
+    },
+    Program {
+        #[arg(long)]
+        root: Option<PathBuf>,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// One line on stdout.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// Nanoseconds.
+    pub(crate) ns: u64,
+    /// What `run(n)` returned.
+    pub(crate) answer: i64,
+}
+
+/// Does what the command line says.
+pub(crate) fn run(child: &Child) -> Result<ExitCode, Error> {
+    let wasm = std::fs::read(&child.module).map_err(Error::file(&child.module))?;
+    let answer = match &child.work {
+        Work::Cold { n } => cold(child.engine, &wasm, *n)?,
+        Work::Steady { n, seconds } => steady(child.engine, &wasm, *n, *seconds)?,
+        Work::Program { root, args } => {
+            let code = program(child.engine, &wasm, root.as_deref(), args)?;
+            std::process::exit(code);
+        }
+    };
+    println!("{}", serde_json::to_string(&answer)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The clock starts with the bytes in memory, before the engine exists.
+fn cold(engine: EngineId, wasm: &[u8], n: i32) -> Result<Answer, Error> {
+    let start = Instant::now();
+    let mut kernel = engines::load(engine, wasm)?;
+    let answer = kernel.run(n)?;
+    Ok(Answer::new(start.elapsed(), answer))
+}
+
+/// Calls until the warm-up is over, then keeps the best call.
+fn steady(engine: EngineId, wasm: &[u8], n: i32, seconds: f64) -> Result<Answer, Error> {
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
+    let mut kernel = engines::load(engine, wasm)?;
+    let mut call = || -> Result<(Duration, i32), Error> {
+        let start = Instant::now();
+        let answer = kernel.run(n)?;
+        Ok((start.elapsed(), answer))
+    };
+    let warm = Instant::now();
+    let (_, first) = call()?;
+    while warm.elapsed() < span {
+        call()?;
+    }
+    let measuring = Instant::now();
+    let mut best = Duration::MAX;
+    loop {
+        let (time, answer) = call()?;
+        if answer != first {
+            // A warm call that answers otherwise than the cold one: report the wrong one, the parent compares.
+            return Ok(Answer::new(time, answer));
+        }
+        best = best.min(time);
+        if measuring.elapsed() >= span {
+            return Ok(Answer::new(best, first));
+        }
+    }
+}
+
+fn program(engine: EngineId, wasm: &[u8], root: Option<&Path>, args: &[String]) -> Result<i32, Error> {
+    let wasi = Wasi::new(args, root).map_err(Error::file(root.unwrap_or(Path::new("stdio"))))?;
+    Ok(engines::run_program(engine, wasm, wasi)?)
+}
+
+impl Answer {
+    fn new(time: Duration, answer: i32) -> Self {
+        Self { ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), answer: i64::from(answer) }
+    }
+}

@@ -1,0 +1,42 @@
+//! Tierup itself, through its public API as any embedder would use it.
+//!
+//! Kernels only: WASI programs are measured with the `tierup` command.
+
+use tierup_interp::{Config, Engine, Error, Func, Linker, Module, Store, TierMode, Val};
+
+use super::{EngineId, Kernel};
+use crate::error::EngineError;
+
+pub(super) struct Loaded {
+    id: EngineId,
+    store: Store<()>,
+    run: Func,
+}
+
+pub(super) fn load(id: EngineId, wasm: &[u8]) -> Result<Loaded, EngineError> {
+    try_load(id, wasm).map_err(EngineError::from(id))
+}
+
+fn try_load(id: EngineId, wasm: &[u8]) -> Result<Loaded, Error> {
+    let tier = match id {
+        EngineId::TierupInterp => TierMode::Interp,
+        EngineId::TierupBaseline => TierMode::Baseline,
+        _ => TierMode::Auto,
+    };
+    let engine = Engine::new(Config { tier, ..Config::default() })?;
+    let module = Module::new(&engine, wasm)?;
+    let mut store = Store::new(&engine, ())?;
+    let instance = Linker::new().instantiate(&mut store, &module)?;
+    let run = instance.func(&store, "run")?;
+    Ok(Loaded { id, store, run })
+}
+
+impl Kernel for Loaded {
+    fn run(&mut self, n: i32) -> Result<i32, EngineError> {
+        let results = self.run.call(&mut self.store, &[Val::I32(n)]).map_err(EngineError::from(self.id))?;
+        match results[..] {
+            [Val::I32(result)] => Ok(result),
+            _ => Err(EngineError::from(self.id)("`run` returned no i32")),
+        }
+    }
+}
