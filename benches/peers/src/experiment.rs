@@ -24,7 +24,7 @@ pub(crate) fn run(command: &Command, plan: &Plan) -> Result<Report, Error> {
     let (name, works) = match command {
         Command::Steady(_) => ("steady", kernels(&data, plan, &["10ms"], Some(plan.seconds))?),
         Command::Corpus(_) => ("corpus", corpus(&data, plan)?),
-        Command::SqliteSelect1(_) => ("sqlite-select1", vec![select1(&data)]),
+        Command::SqliteSelect1(_) => ("sqlite-select1", vec![select1(&data)?]),
         Command::Cold(_) | Command::Child(_) => ("cold", kernels(&data, plan, &SIZES, None)?),
     };
     let effort = Effort { rounds: plan.repeat.max(1), close_pairs: plan.close_pairs };
@@ -76,9 +76,9 @@ fn corpus(data: &Path, plan: &Plan) -> Result<Vec<Planned>, Error> {
     Ok(works)
 }
 
-fn select1(data: &Path) -> Planned {
-    let program = programs::sqlite_select1(&data.join("corpus"));
-    ("sqlite".to_owned(), "SELECT 1".to_owned(), Work::Process(program))
+fn select1(data: &Path) -> Result<Planned, Error> {
+    let program = programs::sqlite_select1(&data.join("corpus"))?;
+    Ok(("sqlite".to_owned(), "SELECT 1".to_owned(), Work::Process(program)))
 }
 
 /// The known names that were asked for, in the known order; the default when none was.

@@ -80,7 +80,7 @@ impl Report {
 
     fn failures(&self) -> impl Iterator<Item = (&Cell, &Measured, &str)> {
         self.cells.iter().flat_map(|cell| {
-            let failed = |one| Measured::failure(one).map(|why| (cell, one, why));
+            let failed = move |one| Measured::failure(one).map(|why| (cell, one, why));
             cell.engines.iter().filter_map(failed)
         })
     }

@@ -144,7 +144,7 @@ impl Commands {
 fn finish(mut command: Command, stdin: &Stdin) -> Result<Output, SampleError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let spawn = |source| SampleError::Spawn { program, source };
-    let run = || -> std::io::Result<Output> {
+    let mut run = || -> std::io::Result<Output> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(match stdin {
             Stdin::Empty => Stdio::null(),

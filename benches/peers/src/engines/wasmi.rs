@@ -53,7 +53,7 @@ pub(super) fn run_program(id: EngineId, wasm: &[u8], wasi: Wasi) -> Result<i32, 
                 }
                 Ok(())
             })
-            .map_err(error)?;
+            .map_err(EngineError::from(id))?;
     }
     let mut store = Store::new(&engine, wasi);
     let instance = linker.instantiate_and_start(&mut store, &module).map_err(error)?;
