@@ -1,1 +1,17 @@
-//! Under construction.
+//! CLIF in, installed code out: the machine-code ABI, guard faults as traps, code memory, the Cranelift backend.
+//!
+//! `ABI.md` in this folder is the contract between drivers, generated code and the runtime; [`abi`] and [`trap`] implement it
+//! and [`clif`] is how a lowering keeps it.
+
+pub mod abi;
+pub mod clif;
+pub mod trap;
+
+pub use clif::MemoryStyle;
+pub use trap::GuardedRegion;
+
+/// The Cranelift crates lowerings are written against, in the one version that fits.
+pub mod cranelift {
+    pub use cranelift_codegen as codegen;
+    pub use cranelift_frontend as frontend;
+}

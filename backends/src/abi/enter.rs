@@ -1,0 +1,42 @@
+//! Safe-to-name faces of the assembly stubs: entering generated code, and the two addresses generated code calls.
+
+use super::{Regs, ThreadCells, TrapCode, stubs};
+
+/// Calls generated code with the arguments in `regs` and waits for it to return or trap. Nests.
+///
+/// On return the register result is in `regs.ret_gpr` or `regs.ret_xmm`, two or more results in `cells.wide`.
+///
+/// # Errors
+///
+/// The trap code in `cells.trap`, when the code was left through the trap stub, a guard fault, or a bridge that returned
+/// non-zero.
+///
+/// # Safety
+///
+/// - `cells` is this thread's, initialised, and stays at its address during the call; `regs.gpr[0]` points at memory whose
+///   first word is `cells`.
+/// - `code` is the entry of a live unit (or [`bridge_stub`]) that takes arguments as `regs` has them, and stays alive until
+///   this returns.
+/// - `cells.stack_limit` is above the end of this thread's stack by at least [`RED_ZONE`](super::RED_ZONE).
+/// - No frame with a destructor lies between this call and a trap beneath it: helpers that may trap hold nothing to drop.
+#[inline]
+pub unsafe fn enter(cells: *mut ThreadCells, code: *const u8, regs: *mut Regs) -> Result<(), TrapCode> {
+    // SAFETY: the same preconditions.
+    let unwound = unsafe { stubs::enter(cells, code, regs) };
+    if unwound == 0 {
+        Ok(())
+    } else {
+        // SAFETY: `cells` is live by the caller.
+        Err(TrapCode(unsafe { (*cells).trap }))
+    }
+}
+
+/// Entry of a function without native code: hands the call to `cells.bridge`. Any signature.
+pub fn bridge_stub() -> *const u8 {
+    stubs::bridge_stub as *const () as *const u8
+}
+
+/// What generated code calls as `fn(cells, code) -> !` to trap.
+pub fn trap_stub() -> *const u8 {
+    stubs::trap_stub as *const () as *const u8
+}

@@ -1,0 +1,249 @@
+//! Named expansions: what every lowering emits the same way, because `ABI.md` says so.
+//!
+//! All take the `FunctionBuilder` itself, so a lowering need not know how it was set up. Only [`access`] may differ between
+//! tiers.
+
+use cranelift_codegen::ir::{
+    AbiParam, Block, ExtFuncData, ExternalName, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc,
+    TrapCode as ClifTrap, Type, Value,
+    condcodes::IntCC,
+    types::{F32, I32, I64},
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+
+use crate::abi::{TRAP_SYMBOL, TrapCode, offset};
+
+/// What every body has at hand: its first two parameters, and the thread's cells.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyAbi {
+    /// The callee's vmctx; its first word is `cells`.
+    pub vmctx: Value,
+    /// The callee's token.
+    pub callee: Value,
+    /// The thread's `ThreadCells`.
+    pub cells: Value,
+}
+
+/// Fields nobody writes while the function runs.
+fn constant() -> MemFlagsData {
+    MemFlagsData::trusted().with_readonly().with_can_move()
+}
+
+/// Opens a body: loads the cells and checks the stack. Call it in the entry block, which has the function's parameters.
+///
+/// Traps with `code` unless `headroom` bytes, for host code called from here, are left above the stack limit. The frame
+/// itself lies in the red zone (see [`MAX_FRAME`](crate::abi::MAX_FRAME)).
+///
+/// # Panics
+///
+/// If the builder is in no block, or the block has fewer than two parameters.
+pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, code: impl Into<TrapCode>) -> BodyAbi {
+    let entry = b.current_block().expect("the prologue is emitted in the entry block");
+    let [vmctx, callee, ..] = *b.block_params(entry) else { panic!("a body has vmctx and callee as its first parameters") };
+    let cells = b.ins().load(I64, constant(), vmctx, 0);
+    traps.cells = Some(cells);
+    let limit = b.ins().load(I64, constant(), cells, offset::STACK_LIMIT);
+    let sp = b.ins().get_stack_pointer(I64);
+    let low = b.ins().iadd_imm_s(sp, -headroom);
+    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
+    traps.trap_if(b, exhausted, code);
+    BodyAbi { vmctx, callee, cells }
+}
+
+/// The function's trap exits: one cold block per trap code and source location, filled by [`finish`](Self::finish).
+///
+/// A block each, because the location of the call to the trap stub is what a backtrace shows for the innermost frame.
+#[derive(Debug, Default)]
+#[must_use = "trap blocks are filled by `finish`"]
+pub struct Traps {
+    cells: Option<Value>,
+    blocks: Vec<(Block, TrapCode, SourceLoc)>,
+}
+
+impl Traps {
+    /// No exits yet. [`prologue`] tells it the cells.
+    pub fn new() -> Self {
+        Traps::default()
+    }
+
+    /// Traps if `cond` is not zero; code goes on in a new block.
+    pub fn trap_if(&mut self, b: &mut FunctionBuilder<'_>, cond: Value, code: impl Into<TrapCode>) {
+        let (exit, next) = (self.exit(b, code.into()), b.create_block());
+        b.ins().brif(cond, exit, &[], next, &[]);
+        b.switch_to_block(next);
+        b.seal_block(next);
+    }
+
+    /// Traps if `cond` is zero; code goes on in a new block.
+    pub fn trap_ifz(&mut self, b: &mut FunctionBuilder<'_>, cond: Value, code: impl Into<TrapCode>) {
+        let (exit, next) = (self.exit(b, code.into()), b.create_block());
+        b.ins().brif(cond, next, &[], exit, &[]);
+        b.switch_to_block(next);
+        b.seal_block(next);
+    }
+
+    /// Traps; ends the current block.
+    pub fn unconditional(&mut self, b: &mut FunctionBuilder<'_>, code: impl Into<TrapCode>) {
+        let exit = self.exit(b, code.into());
+        b.ins().jump(exit, &[]);
+    }
+
+    /// Fills the exits. The current block must be ended; nothing may be emitted afterwards.
+    ///
+    /// # Panics
+    ///
+    /// If there are exits and [`prologue`] was not called.
+    pub fn finish(self, b: &mut FunctionBuilder<'_>) {
+        if self.blocks.is_empty() {
+            return;
+        }
+        let cells = self.cells.expect("the prologue comes before any trap");
+        let stub = import_symbol(b, TRAP_SYMBOL, trap_signature());
+        for (block, code, location) in self.blocks {
+            b.switch_to_block(block);
+            b.seal_block(block);
+            b.set_srcloc(location);
+            let code = b.ins().iconst(I64, code.0.cast_signed());
+            b.ins().call(stub, &[cells, code]);
+            b.ins().trap(UNREACHABLE);
+        }
+    }
+
+    fn exit(&mut self, b: &mut FunctionBuilder<'_>, code: TrapCode) -> Block {
+        let key = (code, b.srcloc());
+        // The newest first: neighbouring checks share their location. Bounded, so that huge functions stay linear.
+        if let Some(&(block, ..)) = self.blocks.iter().rev().take(8).find(|&&(_, code, loc)| (code, loc) == key) {
+            return block;
+        }
+        let block = b.create_block();
+        b.set_cold_block(block);
+        self.blocks.push((block, key.0, key.1));
+        block
+    }
+}
+
+/// After the call of the trap stub, which does not return.
+const UNREACHABLE: ClifTrap = ClifTrap::unwrap_user(1);
+
+/// `fn(cells, code) -> !`.
+pub(crate) fn trap_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(I64); 2]);
+    signature
+}
+
+/// Imports the host symbol `name`. Backends resolve it when they link.
+pub(crate) fn import_symbol(b: &mut FunctionBuilder<'_>, name: &str, signature: Signature) -> cranelift_codegen::ir::FuncRef {
+    let signature = b.import_signature(signature);
+    b.import_function(ExtFuncData { name: ExternalName::testcase(name), signature, colocated: false, patchable: false })
+}
+
+/// How linear memory is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum MemoryStyle {
+    /// Plain trapping accesses into a [`GuardedRegion`](crate::GuardedRegion) that holds every 33-bit address.
+    #[default]
+    Guarded,
+    /// An explicit bounds check before each access.
+    Checked,
+}
+
+/// One linear memory as a function sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Heap {
+    /// Native address of byte 0.
+    pub base: Value,
+    /// Size in bytes; needed by [`MemoryStyle::Checked`].
+    pub len: Option<Value>,
+    /// How accesses are protected.
+    pub style: MemoryStyle,
+    /// The trap of an access out of bounds. (A guarded one traps with the code its region was reserved with.)
+    pub out_of_bounds: TrapCode,
+}
+
+/// Prepares an access of `size` bytes at the 32-bit guest address `addr32 + offset`, without wrap-around.
+///
+/// Returns the native address and the flags the load or store must carry.
+///
+/// # Panics
+///
+/// If a checked heap has no length.
+pub fn access(
+    b: &mut FunctionBuilder<'_>,
+    traps: &mut Traps,
+    heap: &Heap,
+    addr32: Value,
+    offset: u64,
+    size: u8,
+) -> (Value, MemFlagsData) {
+    let index = b.ins().uextend(I64, addr32);
+    let flags = match heap.style {
+        MemoryStyle::Guarded => MemFlagsData::new(),
+        MemoryStyle::Checked => {
+            let len = heap.len.expect("a checked heap has a length");
+            // Offsets are below 2^32, so the sum does not wrap.
+            let end = b.ins().iadd_imm_u(index, (offset + u64::from(size)).cast_signed());
+            let outside = b.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
+            traps.trap_if(b, outside, heap.out_of_bounds);
+            MemFlagsData::new().with_notrap()
+        }
+    };
+    let mut address = b.ins().iadd(heap.base, index);
+    if offset != 0 {
+        address = b.ins().iadd_imm_u(address, offset.cast_signed());
+    }
+    (address, flags)
+}
+
+/// Calls through a bead's code cell: native code, or the bridge to the interpreter.
+///
+/// `args` begins with the callee's vmctx and token.
+pub fn call_code_cell(b: &mut FunctionBuilder<'_>, sig: SigRef, code_cell: Value, args: &[Value]) -> Inst {
+    // Atomic: the cell is swapped by other threads, and a compiler that hoisted the load would never see it.
+    let face = b.ins().atomic_load(I64, MemFlagsData::trusted(), code_cell);
+    let entry = b.ins().load(I64, MemFlagsData::trusted(), face, 0);
+    b.ins().call_indirect(sig, entry, args)
+}
+
+/// Reads the poll cell: not zero asks this thread to look.
+pub fn poll(b: &mut FunctionBuilder<'_>, cells: Value) -> Value {
+    let cell = b.ins().iadd_imm_s(cells, i64::from(offset::INTERRUPT));
+    b.ins().atomic_load(I64, MemFlagsData::trusted(), cell)
+}
+
+/// Spends `work` units of this thread's countdown for bead `id`. The result is not zero when the slow path must be taken:
+/// the countdown is used up, or belongs to another generation.
+///
+/// A slot of another generation is written too: nobody trusts a slot before the generations match.
+pub fn countdown(b: &mut FunctionBuilder<'_>, cells: Value, id: u32, generation: u32, work: u32) -> Value {
+    let table = b.ins().load(I64, constant(), cells, offset::COUNTDOWN);
+    let slot = b.ins().iadd_imm_s(table, i64::from(id) * 8);
+    let stamp = b.ins().load(I32, MemFlagsData::trusted(), slot, offset::SLOT_GENERATION);
+    let left = b.ins().load(I32, MemFlagsData::trusted(), slot, offset::SLOT_COUNTDOWN);
+    let left = b.ins().iadd_imm_s(left, -i64::from(work));
+    b.ins().store(MemFlagsData::trusted(), left, slot, offset::SLOT_COUNTDOWN);
+    let foreign = b.ins().icmp_imm_u(IntCC::NotEqual, stamp, i64::from(generation));
+    let spent = b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+    b.ins().bor(foreign, spent)
+}
+
+/// Stores result `index` of a function with two or more results, as a slot: 32-bit values zero-extended.
+pub fn store_wide(b: &mut FunctionBuilder<'_>, cells: Value, index: usize, value: Value) {
+    let slot = match b.func.dfg.value_type(value) {
+        F32 => {
+            let bits = b.ins().bitcast(I32, MemFlagsData::new(), value);
+            b.ins().uextend(I64, bits)
+        }
+        I32 => b.ins().uextend(I64, value),
+        _ => value,
+    };
+    let buffer = b.ins().load(I64, constant(), cells, offset::WIDE);
+    b.ins().store(MemFlagsData::trusted(), slot, buffer, 8 * index as i32);
+}
+
+/// Loads result `index` of the call just made.
+pub fn load_wide(b: &mut FunctionBuilder<'_>, cells: Value, index: usize, ty: Type) -> Value {
+    let buffer = b.ins().load(I64, constant(), cells, offset::WIDE);
+    b.ins().load(ty, MemFlagsData::trusted(), buffer, 8 * index as i32)
+}
