@@ -1,19 +1,27 @@
-//! Crossings between the host, the interpreter and native code.
+//! Calls, from the side of whoever owns the slots: Rust → host function, interpreter or native code.
 //!
-//! A guest call is run by a *driver*: a Rust activation of this file or of the interpreter that owns the callee's
-//! slots. Arguments and results travel in slots at `fp`, arguments first, results in their place.
+//! A guest call is run by a *driver*: a Rust activation, of this file or of the interpreter, that owns the callee's
+//! slots. Arguments and results travel in slots at `fp`: arguments go in, results are left in their place. The way back,
+//! from native code into Rust, is [`bridge`](crate::bridge).
+//!
+//! Panics of host functions stop here, become traps under way, cross guest frames like any trap, and go on where a Rust
+//! caller is reached: nothing unwinds through generated code or handlers.
 
-use std::cell::Cell;
-use std::ffi::c_void;
 use std::panic::{self, AssertUnwindSafe};
+use std::ptr::NonNull;
 
+use tierup::abi::{Regs, ThreadCells, enter};
+
+use crate::backtrace;
 use crate::error::Error;
-use crate::host::HostFunc;
-use crate::pending::{Regs, ThreadCells};
+use crate::pending as exec;
 use crate::store::StoreInner;
-use crate::trap::{Frame, HostPayload, Raised, Trap, TrapCode};
+use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::types::FuncType;
 use crate::vmctx::{FuncRef, KIND_HOST};
+
+/// Arguments on the machine stack that need no allocation.
+const STACK_ARGS: usize = 16;
 
 /// The type of a function.
 ///
@@ -32,11 +40,11 @@ pub(crate) unsafe fn func_type<'a>(func: *const FuncRef) -> &'a FuncType {
     }
 }
 
-/// Calls a function from outside: the host's outermost call, or one made by a host function.
+/// Calls a function from Rust: the embedder's outermost call, or one made by a host function.
 ///
 /// # Errors
 ///
-/// [`Error::Trap`], [`Error::Exit`], [`Error::Host`], or a validation error of a body met for the first time.
+/// [`Error::Trap`], [`Error::Exit`], [`Error::Host`], or the validation error of a body met for the first time.
 ///
 /// # Panics
 ///
@@ -47,38 +55,165 @@ pub(crate) unsafe fn func_type<'a>(func: *const FuncRef) -> &'a FuncType {
 /// - the calling thread holds `store` mutably, and `func` is of that store;
 /// - `slots` are as many as the function's type has, and begin with arguments of its parameters' types.
 pub(crate) unsafe fn call(store: *mut StoreInner, func: *const FuncRef, slots: &mut [u64]) -> Result<(), Error> {
-    let _ = (store, func, slots);
-    todo!()
+    // SAFETY: by the caller; `Entered` leaves when this function does.
+    let entered = unsafe { Entered::new(store) };
+    // SAFETY: by the caller, the store is alive.
+    let (fp, end) = unsafe { ((*store).stack_top, (*store).stack_end) };
+    let result = if fp.wrapping_add(slots.len()) > end {
+        Err(TrapCode::StackOverflow.into())
+    } else {
+        // SAFETY: just checked to fit, and free: every driver moves `stack_top` past the slots it owns.
+        unsafe { fp.copy_from_nonoverlapping(slots.as_ptr(), slots.len()) };
+        // SAFETY: the arguments are there.
+        unsafe { dispatch(store, func, fp) }
+    };
+    match result {
+        Ok(()) => {
+            // SAFETY: the results are where the arguments were.
+            unsafe { fp.copy_to_nonoverlapping(slots.as_mut_ptr(), slots.len()) };
+            Ok(())
+        }
+        Err(raised) => {
+            drop(entered);
+            // SAFETY: by the caller.
+            Err(unsafe { backtrace::to_error(store, raised) })
+        }
+    }
 }
 
-/// A raised trap as the embedder sees it.
+/// A call from Rust under way. The outermost one fixes how much machine stack guests may use; when it ends, the thread
+/// is inside no guest code and tells the broker so.
+struct Entered(*mut StoreInner);
+
+impl Entered {
+    /// # Safety
+    ///
+    /// The calling thread holds `store` mutably, for longer than this value.
+    unsafe fn new(store: *mut StoreInner) -> Self {
+        // SAFETY: by the caller.
+        unsafe {
+            if (*store).depth == 0 {
+                let allowed = (*store).engine.config().max_native_stack;
+                (*(*store).cells).stack_limit = stack_pointer().saturating_sub(allowed);
+            }
+            (*store).depth += 1;
+        }
+        Self(store)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // SAFETY: `new`'s caller keeps the store.
+        unsafe {
+            (*self.0).depth -= 1;
+            if (*self.0).depth == 0 {
+                (*self.0).thread.quiescent();
+            }
+        }
+    }
+}
+
+/// Calls whatever `func` is, in the tier it is in.
 ///
-/// # Panics
+/// # Errors
 ///
-/// Resumes the panic of a host function.
+/// What was raised.
 ///
 /// # Safety
 ///
-/// The calling thread holds `store`, in which the trap was raised.
-pub(crate) unsafe fn to_error(store: *mut StoreInner, raised: Raised) -> Error {
-    let code = raised.code();
-    let mut backtrace = Vec::with_capacity(raised.frames().len());
-    for frame in raised.frames() {
-        // SAFETY: the function belongs to a module some instance of the store keeps.
-        let index = unsafe { (*frame.function).index };
-        // SAFETY: the caller holds the store.
-        let instances = unsafe { &(*store).instances };
-        let name = instances.iter().find_map(|instance| {
-            // SAFETY: the store's instances are alive; nothing changes their module.
-            let module = unsafe { &(*instance.as_ptr()).module };
-            module.functions.as_ptr_range().contains(&frame.function).then(|| module.function_name(index))?
-        });
-        backtrace.push(Frame { function: index, name: name.map(str::to_owned), offset: u64::from(frame.offset) });
+/// - `func` belongs to `store`, which the calling thread runs;
+/// - `fp` points into the store's value stack, with room for the function's slots and nothing in use beyond, and holds
+///   its arguments.
+pub(crate) unsafe fn dispatch(store: *mut StoreInner, func: *const FuncRef, fp: *mut u64) -> Result<(), Raised> {
+    // SAFETY: by the caller.
+    let callee = unsafe { &*func };
+    if callee.kind == KIND_HOST {
+        // SAFETY: by the caller; the kind was just checked.
+        return unsafe { call_host(store, func, fp) };
     }
-    match raised.into_host() {
-        Some(HostPayload::Error(error)) => error.into_error(),
-        Some(HostPayload::Panic(payload)) => panic::resume_unwind(payload),
-        None => Trap::new(code, backtrace).into(),
+    // SAFETY: any other kind is a WebAssembly function of a live instance.
+    let function = unsafe { callee.wasm() };
+    // SAFETY: by the caller. Only `quiescent` borrows the handle mutably, when no call is under way.
+    let thread = unsafe { &(*store).thread };
+    match thread.on_invoke(function.bead.as_ref()) {
+        // SAFETY: the code was lent by this thread for this call, which ends before the thread is quiescent.
+        Some(code) => unsafe { call_native(store, func, code.address(), fp) },
+        // SAFETY: by the caller.
+        None => unsafe { exec::run(store, callee.vmctx, function, fp) },
+    }
+}
+
+/// Calls native code.
+///
+/// # Errors
+///
+/// The trap it ended in, with the native frames it went through and what was raised beneath them.
+///
+/// # Safety
+///
+/// As [`dispatch`]; `code` is `func`'s body, lent by the store's thread and not given back before the call ends.
+pub(crate) unsafe fn call_native(
+    store: *mut StoreInner,
+    func: *const FuncRef,
+    code: NonNull<u8>,
+    fp: *mut u64,
+) -> Result<(), Raised> {
+    // SAFETY: by the caller.
+    let (ty, vmctx, callee) = unsafe { (func_type(func), (*func).vmctx, (*func).callee) };
+    // SAFETY: by the caller, the store is alive; its cells are its thread's.
+    let cells = unsafe { (*store).cells };
+    // SAFETY: as above.
+    unsafe { check_machine_stack(cells) }?;
+
+    let plan = ty.plan();
+    let mut few = [0; STACK_ARGS];
+    let mut many = Vec::new();
+    let stack: &mut [u64] = if plan.stack_slots() <= STACK_ARGS {
+        &mut few
+    } else {
+        many.resize(plan.stack_slots(), 0);
+        &mut many
+    };
+    let mut regs = Regs::default();
+    // SAFETY: by the caller, there are as many slots as parameters.
+    let args = unsafe { std::slice::from_raw_parts(fp, ty.params().len()) };
+    plan.write(&mut regs, stack, args);
+    (regs.gpr[0], regs.gpr[1]) = (vmctx as u64, callee);
+
+    // SAFETY: by the caller.
+    let top = unsafe { std::mem::replace(&mut (*store).stack_top, fp.add(ty.slots())) };
+    // SAFETY: by the caller, `code` is a body of the function's signature, and the registers hold its arguments.
+    let result = unsafe { enter(cells, code.as_ptr(), &raw mut regs) };
+    // SAFETY: by the caller.
+    unsafe { (*store).stack_top = top };
+    match result {
+        Ok(()) => {
+            // SAFETY: by the caller, there is room for the results; native code has just left them.
+            unsafe { keep_results(cells, &regs, ty, fp) };
+            Ok(())
+        }
+        // SAFETY: by the caller.
+        Err(code) => Err(unsafe { backtrace::raised_by_native(store, code) }),
+    }
+}
+
+/// Copies what native code returned into slots.
+///
+/// # Safety
+///
+/// `cells` are the running thread's, native code of type `ty` has just returned into `regs`, and `fp` has room.
+unsafe fn keep_results(cells: *mut ThreadCells, regs: &Regs, ty: &FuncType, fp: *mut u64) {
+    match ty.results() {
+        [] => {}
+        // SAFETY: by the caller.
+        [_] => unsafe { *fp = ty.plan().read_result(regs) },
+        many => {
+            for (i, &ty) in many.iter().enumerate() {
+                // SAFETY: by the caller; two or more results are in the wide buffer, which has room for any function's.
+                unsafe { *fp.add(i) = ty.canonical(*(*cells).wide.add(i)) };
+            }
+        }
     }
 }
 
@@ -86,26 +221,22 @@ pub(crate) unsafe fn to_error(store: *mut StoreInner, raised: Raised) -> Error {
 ///
 /// # Errors
 ///
-/// What the function raised: its error, its exit, or its panic to be resumed at the outermost call.
+/// What the function raised: its error, its exit, or its panic to be resumed where a Rust caller is reached.
 ///
 /// # Safety
 ///
-/// - `func` is a host function of `store`, which the calling thread runs;
-/// - `fp` points into the store's value stack, with room for the function's slots, and holds its arguments.
+/// As [`dispatch`], and `func` is a host function.
 pub(crate) unsafe fn call_host(store: *mut StoreInner, func: *const FuncRef, fp: *mut u64) -> Result<(), Raised> {
     // SAFETY: by the caller.
-    let func = unsafe { &*func };
-    // SAFETY: by the caller, it is a host function.
-    let host: &HostFunc = unsafe { func.host() };
-    let vmctx = func.vmctx;
-    // SAFETY: by the caller.
-    let saved = unsafe { (*store).stack_top };
+    let (host, vmctx, cells) = unsafe { ((*func).host(), (*func).vmctx, (*store).cells) };
+    // SAFETY: the cells are the store's thread's.
+    unsafe { check_machine_stack(cells) }?;
     // SAFETY: by the caller; guests the function calls start above its slots.
-    unsafe { (*store).stack_top = fp.add(host.ty.slots()) };
-    // SAFETY: by the caller.
+    let top = unsafe { std::mem::replace(&mut (*store).stack_top, fp.add(host.ty.slots())) };
+    // SAFETY: by the caller. What a panic leaves half done in the guest is what a trap there would leave.
     let result = panic::catch_unwind(AssertUnwindSafe(|| unsafe { host.call(vmctx, fp) }));
     // SAFETY: by the caller.
-    unsafe { (*store).stack_top = saved };
+    unsafe { (*store).stack_top = top };
     match result {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(Raised::host(HostPayload::Error(error))),
@@ -113,12 +244,23 @@ pub(crate) unsafe fn call_host(store: *mut StoreInner, func: *const FuncRef, fp:
     }
 }
 
-pub(crate) unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *mut Regs) -> u32 {
-    let _ = (vmctx, callee, regs, TrapCode::Host, Cell::new(0));
-    todo!()
+/// Refuses to go deeper when guests have used up their part of the machine stack.
+///
+/// # Errors
+///
+/// [`TrapCode::StackOverflow`].
+///
+/// # Safety
+///
+/// `cells` are the running thread's.
+pub(crate) unsafe fn check_machine_stack(cells: *const ThreadCells) -> Result<(), TrapCode> {
+    // SAFETY: by the caller.
+    if stack_pointer() < unsafe { (*cells).stack_limit } { Err(TrapCode::StackOverflow) } else { Ok(()) }
 }
 
-pub(crate) unsafe extern "C" fn on_trap(cells: *mut ThreadCells) {
-    let _ = cells;
-    todo!()
+/// About where the machine stack ends now.
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr()
 }

@@ -64,6 +64,11 @@ impl Engine {
         Ok(InterpThread::new())
     }
 
+    /// The function whose native code is at `pc`, and the offset in its module's bytes `pc` comes from.
+    pub(crate) fn native_location(&self, _pc: usize) -> Option<(*const crate::module::Function, u32)> {
+        None
+    }
+
     /// The code word of every host function: its entry is the bridge.
     pub(crate) fn host_code(&self) -> *const CodeCell {
         std::ptr::null()

@@ -21,6 +21,8 @@ pub(crate) enum HostErrorKind {
     Exit(i32),
     /// A trap of a guest the host function called.
     Trap(Box<Trap>),
+    /// Another failure of a call into the guest.
+    Vm(Box<Error>),
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -44,6 +46,7 @@ impl HostError {
         match self.0 {
             HostErrorKind::Exit(code) => Error::Exit(code),
             HostErrorKind::Trap(trap) => Error::Trap(trap),
+            HostErrorKind::Vm(error) => *error,
             HostErrorKind::Other(error) => Error::Host(error),
         }
     }
@@ -54,6 +57,7 @@ impl fmt::Display for HostError {
         match &self.0 {
             HostErrorKind::Exit(code) => write!(f, "exit with code {code}"),
             HostErrorKind::Trap(trap) => trap.fmt(f),
+            HostErrorKind::Vm(error) => error.fmt(f),
             HostErrorKind::Other(error) => error.fmt(f),
         }
     }
@@ -68,7 +72,7 @@ impl From<Error> for HostError {
             Error::Exit(code) => HostErrorKind::Exit(code),
             Error::Trap(trap) => HostErrorKind::Trap(trap),
             Error::Host(error) => HostErrorKind::Other(error),
-            other => HostErrorKind::Other(Box::new(other)),
+            other => HostErrorKind::Vm(Box::new(other)),
         })
     }
 }

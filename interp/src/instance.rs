@@ -8,6 +8,7 @@ use std::alloc::{self, Layout};
 use std::ptr;
 use std::sync::Arc;
 
+use crate::backtrace;
 use crate::bulk;
 use crate::driver;
 use crate::error::Error;
@@ -169,7 +170,7 @@ pub(crate) unsafe fn instantiate(
     // SAFETY: by the caller, and the instance was just made.
     if let Err(raised) = unsafe { write_segments(instance) } {
         // SAFETY: the store is held by the caller.
-        return Err(unsafe { driver::to_error(store, raised) });
+        return Err(unsafe { backtrace::to_error(store, raised) });
     }
     if let Some(start) = module.start {
         // SAFETY: the index is valid for the instance's functions.

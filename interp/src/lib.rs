@@ -3,6 +3,8 @@
 //! [`Engine`] → [`Module`] → [`Linker::instantiate`] in a [`Store`] → [`Func::call`]. Functions start in the
 //! interpreter, are counted, and move to native code while they run.
 
+mod backtrace;
+mod bridge;
 mod bulk;
 mod config;
 mod driver;

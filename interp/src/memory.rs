@@ -3,8 +3,9 @@
 //! Each is a reservation of 8 GiB and one page, inaccessible beyond the current size: any 32-bit address plus any
 //! 32-bit offset lands inside it, so native code may access it without a check, and growing never moves it.
 
+use tierup::GuardedRegion;
+
 use crate::error::Error;
-use crate::pending::GuardedRegion;
 use crate::trap::TrapCode;
 use crate::types::MemoryType;
 use crate::vmctx::MemoryDef;

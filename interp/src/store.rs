@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Arc;
 
-use crate::driver;
+use tierup::ThreadCells;
+
+use crate::bridge;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::func::{Global, GlobalInner, Memory, Table, Val};
@@ -18,7 +20,7 @@ use crate::instance::InstanceInner;
 use crate::memory::MemoryInner;
 use crate::module::FuncHandle;
 use crate::owned::Owned;
-use crate::pending::{InterpThread, ThreadCells};
+use crate::pending::InterpThread;
 use crate::stack::ValueStack;
 use crate::table::TableInner;
 use crate::trap::{Raised, RaisedFrame};
@@ -81,13 +83,8 @@ pub(crate) struct StoreInner {
     pub(crate) globals: Vec<Owned<GlobalInner>>,
     /// Cells of globals no instance defines.
     cells_of_globals: Vec<Owned<u64>>,
-    /// Where results go when there are two or more.
-    _wide: Box<[u64]>,
     _stack: ValueStack,
 }
-
-/// Results a function may have, by the decoder's limit.
-const MAX_RESULTS: usize = 1024;
 
 impl<T: 'static> Store<T> {
     /// A store without instances.
@@ -100,8 +97,6 @@ impl<T: 'static> Store<T> {
         let stack = ValueStack::new(config.value_stack)?;
         let thread = engine.register_thread()?;
         let cells = thread.cells();
-        let mut wide = vec![0; MAX_RESULTS].into_boxed_slice();
-        let wide_ptr = wide.as_mut_ptr();
         let inner = Owned::new(StoreInner {
             engine: engine.clone(),
             token: StoreToken(Arc::new(())),
@@ -118,15 +113,13 @@ impl<T: 'static> Store<T> {
             tables: Vec::new(),
             globals: Vec::new(),
             cells_of_globals: Vec::new(),
-            _wide: wide,
             _stack: stack,
         });
         // SAFETY: the thread handle was just made and nothing runs on it; its cells live as long as it does.
         let cells = unsafe { &mut *cells };
         cells.host = inner.as_ptr().cast();
-        cells.wide = wide_ptr;
-        cells.bridge = driver::bridge;
-        cells.on_trap = driver::on_trap;
+        cells.bridge = bridge::bridge;
+        cells.on_trap = bridge::on_trap;
         Ok(Self { inner, data: PhantomData })
     }
 

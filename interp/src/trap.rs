@@ -138,12 +138,14 @@ pub(crate) struct RaisedFrame {
     pub(crate) offset: u32,
 }
 
-/// What a host function left behind when it did not return.
+/// Why a call ended without a trap of the guest's.
 pub(crate) enum HostPayload {
     /// It returned an error (an exit included).
     Error(HostError),
-    /// It panicked; the panic goes on at the outermost call.
+    /// It panicked; the panic goes on where a Rust caller is reached.
     Panic(Box<dyn Any + Send>),
+    /// No host function at all: a body that does not validate was called.
+    Body(crate::error::Error),
 }
 
 impl Raised {

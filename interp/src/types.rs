@@ -1,7 +1,10 @@
 //! WebAssembly types as the VM keeps them: small, comparable, free of the decoder's lifetimes.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use tierup::abi::{AbiType, ArgPlan};
 
 /// The type of a value. `v128` is not here: the VM refuses SIMD when it loads a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +27,24 @@ impl ValType {
     /// Whether values of this type are references.
     pub const fn is_reference(self) -> bool {
         matches!(self, Self::FuncRef | Self::ExternRef)
+    }
+
+    /// A slot of this type from a register whose upper half may be anything.
+    pub(crate) const fn canonical(self, register: u64) -> u64 {
+        match self {
+            Self::I32 | Self::F32 => register & 0xffff_ffff,
+            _ => register,
+        }
+    }
+
+    /// The type as the machine-code ABI sees it: references are addresses or numbers.
+    fn abi(self) -> AbiType {
+        match self {
+            Self::I32 => AbiType::I32,
+            Self::F32 => AbiType::F32,
+            Self::F64 => AbiType::F64,
+            Self::I64 | Self::FuncRef | Self::ExternRef => AbiType::I64,
+        }
     }
 
     /// The decoder's type, or `None` for one the VM does not know (validation has refused it already, or will).
@@ -62,19 +83,36 @@ impl fmt::Display for ValType {
 }
 
 /// A function's parameters and results. Cloning shares.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct FuncType(Arc<Signature>);
 
-#[derive(PartialEq, Eq, Hash)]
 struct Signature {
     params: Box<[ValType]>,
     results: Box<[ValType]>,
+    /// Where arguments travel in native calls; made when the first one is.
+    plan: OnceLock<ArgPlan>,
+}
+
+impl PartialEq for FuncType {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.params() == other.params() && self.results() == other.results())
+    }
+}
+
+impl Eq for FuncType {}
+
+impl Hash for FuncType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.params().hash(state);
+        self.results().hash(state);
+    }
 }
 
 impl FuncType {
     /// A function type.
     pub fn new(params: impl IntoIterator<Item = ValType>, results: impl IntoIterator<Item = ValType>) -> Self {
-        Self(Arc::new(Signature { params: params.into_iter().collect(), results: results.into_iter().collect() }))
+        let (params, results) = (params.into_iter().collect(), results.into_iter().collect());
+        Self(Arc::new(Signature { params, results, plan: OnceLock::new() }))
     }
 
     /// The parameters' types, in order.
@@ -90,6 +128,18 @@ impl FuncType {
     /// How many slots a call of this type uses at its base: the arguments go in, the results come out, in place.
     pub(crate) fn slots(&self) -> usize {
         self.params().len().max(self.results().len())
+    }
+
+    /// Where arguments and result travel in a native call.
+    pub(crate) fn plan(&self) -> &ArgPlan {
+        self.0.plan.get_or_init(|| {
+            let params: Vec<AbiType> = self.params().iter().map(|ty| ty.abi()).collect();
+            let result = match self.results() {
+                &[one] => Some(one.abi()),
+                _ => None,
+            };
+            ArgPlan::new(&params, result)
+        })
     }
 }
 

@@ -16,7 +16,9 @@
 use std::mem::{offset_of, size_of};
 use std::sync::atomic::AtomicPtr;
 
-use crate::pending::{Face, ThreadCells};
+use tierup::ThreadCells;
+
+use crate::pending::Face;
 
 use crate::host::HostFunc;
 use crate::instance::InstanceInner;

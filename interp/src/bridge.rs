@@ -1,0 +1,95 @@
+//! The way from native code back into Rust: calls of functions that have no native body, and traps.
+
+use std::ffi::c_void;
+
+use tierup::abi::{Regs, Segment, ThreadCells};
+
+use crate::backtrace;
+use crate::driver;
+use crate::store::StoreInner;
+use crate::trap::{MAX_FRAMES, Raised, RaisedFrame, TrapCode};
+use crate::types::FuncType;
+use crate::vmctx::VmCtx;
+
+/// Where a call from native code ends whose callee has no native body: a host function, or one not compiled (yet).
+///
+/// Counts the call, as any other driver does. Returns 0, or 1 after putting what was raised into the store.
+///
+/// # Safety
+///
+/// Called by the bridge stub only: `vmctx` and `callee` are those of a [`FuncRef`](crate::vmctx::FuncRef) native code
+/// called on this thread, and `regs` holds arguments of its type.
+pub(crate) unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *mut Regs) -> u32 {
+    let vmctx = vmctx.cast::<VmCtx>();
+    // SAFETY: by the caller, the vmctx is that of a live instance, whose store runs on this thread.
+    let (cells, store) = unsafe { ((*vmctx).cells, (*(*vmctx).instance).store) };
+    // The stub recorded where native code was left; calls made from here on will overwrite it.
+    // SAFETY: the cells are this thread's.
+    let left = unsafe { Segment::innermost(cells) };
+    // SAFETY: by the caller.
+    match unsafe { call_back(store, vmctx, callee, regs) } {
+        Ok(()) => 0,
+        Err(mut raised) => {
+            if let Some(segment) = left {
+                // SAFETY: native code that called waits in this very call.
+                unsafe { backtrace::native_frames(store, segment, |function, at| raised.push(function, at)) };
+            }
+            // SAFETY: the cells are this thread's; the store takes what cannot travel through native frames.
+            unsafe {
+                (*store).raised = Some(raised);
+                (*cells).trap = TrapCode::Host as u64;
+            }
+            1
+        }
+    }
+}
+
+/// The part of [`bridge`] that may fail.
+unsafe fn call_back(store: *mut StoreInner, vmctx: *mut VmCtx, callee: u64, regs: *mut Regs) -> Result<(), Raised> {
+    // SAFETY: by the caller, the token is an index of the vmctx's functions, and the store is alive.
+    let (func, cells, fp, end) =
+        unsafe { ((*vmctx).funcs.add(callee as usize), (*vmctx).cells, (*store).stack_top, (*store).stack_end) };
+    // SAFETY: the cells are this thread's.
+    unsafe { driver::check_machine_stack(cells) }?;
+    // SAFETY: the function is alive.
+    let ty: &FuncType = unsafe { driver::func_type(func) };
+    if fp.wrapping_add(ty.slots()) > end {
+        return Err(TrapCode::StackOverflow.into());
+    }
+    // SAFETY: there is room for the arguments; nothing above `stack_top` is in use while native code runs.
+    let args = unsafe { std::slice::from_raw_parts_mut(fp, ty.params().len()) };
+    // SAFETY: by the caller, the registers hold arguments of this type.
+    unsafe { ty.plan().read(&*regs, args) };
+    // SAFETY: the arguments are at `fp`.
+    unsafe { driver::dispatch(store, func, fp) }?;
+    match ty.results() {
+        [] => {}
+        // SAFETY: the call left its result at `fp`.
+        [_] => unsafe { ty.plan().write_result(&mut *regs, *fp) },
+        // SAFETY: as above; the wide buffer has room for any function's results.
+        many => unsafe { (*cells).wide.copy_from_nonoverlapping(fp, many.len()) },
+    }
+    Ok(())
+}
+
+/// The trap hook: notes the native frames before the stack is unwound.
+///
+/// # Safety
+///
+/// Called by the trap stub only: `cells` are this thread's, and native code has just been left for a trap.
+pub(crate) unsafe extern "C" fn on_trap(cells: *mut ThreadCells) {
+    // SAFETY: the store put itself there when it was made, and it runs on this thread.
+    let store = unsafe { (*cells).host.cast::<StoreInner>() };
+    // SAFETY: the cells are this thread's, and the stub has recorded where native code was left.
+    let Some(segment) = (unsafe { Segment::innermost(cells) }) else { return };
+    let mut frames = Vec::new();
+    // SAFETY: the frames are still there: the stub unwinds after this.
+    unsafe {
+        backtrace::native_frames(store, segment, |function, offset| {
+            if frames.len() < MAX_FRAMES {
+                frames.push(RaisedFrame { function, offset });
+            }
+        });
+        (*store).native_frames = frames;
+    }
+}
