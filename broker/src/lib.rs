@@ -1,8 +1,54 @@
-//! Beads, counters, policies, queue, workers, code versions, reclamation. Knows no compiler.
+//! Beads, counters, policies, queue, workers, code versions, reclamation. The ground floor of Tierup: it knows no compiler, no
+//! IR and no async runtime.
+//!
+//! An embedder registers each guest function as a [`Bead`] with a [`Broker`], each interpreter thread as an
+//! [`InterpThread`], and asks [`InterpThread::on_invoke`] before it interprets a call. What a tier is made of is a
+//! [`Compiler`]; when a function goes there, a [`HotnessPolicy`] says.
+//!
+//! `state.rs` and `version.rs` are the places to start reading.
 
+mod bailout;
+mod bead;
+mod broker;
+mod compiler;
+mod config;
+mod contain;
+mod error;
+mod event;
+mod hotness;
+mod job;
+mod policy;
+mod queue;
+mod registry;
+mod retire;
+mod shared;
+mod state;
+mod stats;
 mod sync;
-mod thread {
-    pub(crate) mod cells;
-}
+mod thread;
+mod tier;
+mod tuning;
+mod unit;
+mod version;
+#[cfg(feature = "threads")]
+mod watchdog;
+#[cfg(feature = "threads")]
+mod worker;
 
-pub use thread::cells::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS};
+pub use bailout::{Bailout, BailoutKind, BailoutReason};
+pub use bead::{Bead, BeadId, BeadRef, BeadSpec};
+pub use broker::{BeadInfo, Broker};
+pub use compiler::{CompileRequest, Compiler};
+pub use config::{BrokerBuilder, Mode};
+pub use error::{CompileNowError, ConfigError, RegisterError};
+pub use event::{Event, InvalidateReason, LossReason, Transition};
+pub use policy::{Decision, HotnessPolicy, NeverReason, Reason, Sample, Threshold, Tiered, WaitReason};
+pub use stats::{BeadStats, Stats, TierStats};
+pub use thread::{
+    InterpThread, NativeCode, OsrEntry,
+    cells::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
+};
+pub use tier::Tier;
+pub use tuning::CALL_WORK;
+pub use unit::{CodeUnit, UnitKind};
+pub use version::{CodeCell, Face};

@@ -6,31 +6,67 @@
 
 #![allow(clippy::disallowed_types, reason = "this is the shim")]
 
-pub(crate) use std::sync::{Arc, OnceLock, PoisonError};
+pub(crate) use std::sync::{Arc, PoisonError};
+#[cfg(feature = "threads")]
+pub(crate) use std::sync::{OnceLock, Weak};
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Condvar, Mutex, MutexGuard,
+    Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
-#[cfg(not(loom))]
-#[cfg(feature = "threads")]
-pub(crate) use std::thread;
+#[cfg(all(not(loom), feature = "threads"))]
+pub(crate) use std::{sync::Condvar, thread};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Condvar, Mutex, MutexGuard,
+    Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
-#[cfg(loom)]
-#[cfg(feature = "threads")]
-pub(crate) use loom::thread;
+#[cfg(all(loom, feature = "threads"))]
+pub(crate) use loom::{sync::Condvar, thread};
 
 /// Locks, ignoring poison: no code here leaves a protected value half changed when it panics.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits on a condition, ignoring poison as [`lock`] does.
+#[cfg(feature = "threads")]
+pub(crate) fn wait<'m, T>(condition: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`wait`], for at most `limit`.
+#[cfg(feature = "threads")]
+pub(crate) fn wait_timeout<'m, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'m, T>,
+    limit: std::time::Duration,
+) -> MutexGuard<'m, T> {
+    condition.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Lets somebody else run, in a loop that waits for them.
+pub(crate) fn pause() {
+    #[cfg(not(loom))]
+    std::thread::sleep(std::time::Duration::from_micros(50));
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// Parks for at most `limit`. Loom has no time: there a timed wait is a wait for somebody else to run.
+#[cfg(feature = "threads")]
+pub(crate) fn park_timeout(limit: std::time::Duration) {
+    #[cfg(not(loom))]
+    std::thread::park_timeout(limit);
+    #[cfg(loom)]
+    {
+        let _ = limit;
+        loom::thread::yield_now();
+    }
 }
 
 /// A cell reached through closures, so that loom can check every access.
@@ -41,6 +77,10 @@ pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
 #[cfg(not(loom))]
 impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         f(self.0.get())
     }

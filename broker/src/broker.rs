@@ -1,0 +1,404 @@
+//! The broker: what an embedder creates once and every part of its engine shares.
+
+use std::{fmt, ops::Deref};
+
+use crate::{
+    Bead, BeadId, BeadRef, BeadSpec, BeadStats, BrokerBuilder, CompileNowError, Event, InterpThread, InvalidateReason, Mode,
+    Reason, RegisterError, Stats, Tier, Transition,
+    event::LossReason,
+    registry::Hot,
+    shared::{Parts, Shared},
+    state::Withdrawn,
+    sync::{Arc, Ordering, pause},
+    version::CodeVersion,
+};
+
+/// Tiering for one set of guest functions whose handles are of type `G`.
+///
+/// Cheap to clone. When the last clone is dropped the broker shuts down as by [`shutdown`](Self::shutdown); beads and threads
+/// go on working with the code they have.
+pub struct Broker<G: Send + Sync + 'static> {
+    owner: Arc<Owner<G>>,
+}
+
+/// The part of a broker whose drop shuts it down: workers share the rest.
+struct Owner<G: Send + Sync + 'static>(Arc<Shared<G>>);
+
+impl<G: Send + Sync + 'static> Drop for Owner<G> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl<G: Send + Sync + 'static> Clone for Broker<G> {
+    fn clone(&self) -> Self {
+        Broker { owner: Arc::clone(&self.owner) }
+    }
+}
+
+impl<G: Send + Sync + 'static> Broker<G> {
+    /// Starts configuring a broker.
+    pub fn builder() -> BrokerBuilder<G> {
+        BrokerBuilder::default()
+    }
+
+    pub(crate) fn new(parts: Parts<G>) -> Self {
+        let shared = Arc::new(Shared::new(parts));
+        #[cfg(feature = "threads")]
+        shared.crew.adopt(&shared);
+        Broker { owner: Arc::new(Owner(shared)) }
+    }
+
+    fn shared(&self) -> &Arc<Shared<G>> {
+        &self.owner.0
+    }
+
+    /// Registers a guest function. Lock-free; about a hundred bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::BeadsExhausted`] when `max_beads` are in use.
+    pub fn register(&self, guest: G, spec: BeadSpec) -> Result<Bead<G>, RegisterError> {
+        let id = self.shared().register(guest, spec)?;
+        Ok(Bead::new(id, Arc::clone(self.shared())))
+    }
+
+    /// Registers an interpreter thread (a logical one: the handle may move between OS threads).
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::OutOfMemory`] when its countdown table cannot be reserved.
+    pub fn register_thread(&self) -> Result<InterpThread<G>, RegisterError> {
+        InterpThread::new(Arc::clone(self.shared()))
+    }
+
+    /// Compiles up to `budget` pending requests on the calling thread, delivers events and frees what may be freed.
+    /// Returns how many requests it compiled. This is how [`Mode::Pump`] makes progress; in the other modes it only helps.
+    pub fn run_pending(&self, budget: usize) -> usize {
+        let shared = self.shared();
+        shared.drain_inbox();
+        let mut ran = 0;
+        while ran < budget && !shared.is_stopped() {
+            let Some(ask) = shared.next_ask() else { break };
+            shared.run(ask, |_| {});
+            ran += 1;
+            shared.drain_inbox();
+        }
+        self.collect();
+        ran
+    }
+
+    /// Compiles `bead` for `tier` on the calling thread and installs it, waiting if another thread is at it. Returns at once
+    /// when the bead runs that tier, or a higher one, already.
+    ///
+    /// Must not be called for the function and tier that the calling thread is compiling: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// A [`CompileNowError`] that says why the tier does not run now.
+    pub fn compile_now(&self, bead: BeadRef<'_, G>, tier: Tier) -> Result<(), CompileNowError> {
+        if !self.shared().owns(bead) {
+            return Err(CompileNowError::ForeignBead);
+        }
+        self.shared().compile_now(bead.id as u32, tier)
+    }
+
+    /// Asks for `tier` without waiting (in [`Mode::Sync`]: compiles it). Nothing happens when the tier has no compiler, is
+    /// disabled for the bead, was asked for already, or when the bead is another broker's.
+    pub fn promote(&self, bead: BeadRef<'_, G>, tier: Tier, reason: Reason) {
+        let shared = self.shared();
+        if shared.owns(bead) && shared.is_open(tier) {
+            shared.request(bead.id as u32, tier, reason);
+        }
+    }
+
+    /// Stops new entries into the bead's native code, now and from compiles under way; the code is freed when no thread is
+    /// inside. Counting starts over. Returns whether there was native code.
+    pub fn invalidate(&self, bead: BeadRef<'_, G>, reason: InvalidateReason) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        let id = bead.id as u32;
+        let replaced = self.replace(id, Body::Same);
+        let had_code = replaced.as_ref().is_some_and(|replaced| !replaced.from.is_interpreter());
+        if had_code {
+            self.tell_replaced(id, replaced, Transition::Invalidated(reason));
+        }
+        had_code
+    }
+
+    /// Replaces the bead's body: requests and compiles of the old one are dropped, its failures forgotten, counting starts over.
+    /// False when the bead is another broker's.
+    pub fn reload(&self, bead: BeadRef<'_, G>, guest: G) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        self.reload_id(bead.id as u32, guest);
+        true
+    }
+
+    fn reload_id(&self, id: u32, guest: G) {
+        let shared = self.shared();
+        shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
+        let replaced = self.replace(id, Body::New(Arc::new(guest)));
+        self.tell_replaced(id, replaced, Transition::Reloaded);
+    }
+
+    /// Calls `renew` with the guest handle of every live bead, and reloads those it returns a new one for. No lock is held:
+    /// `renew` may call the broker. Returns how many were reloaded.
+    pub fn reload_all(&self, mut renew: impl FnMut(&G) -> Option<G>) -> usize {
+        let mut reloaded = 0;
+        self.each_live(|id, guest| {
+            if let Some(guest) = renew(guest) {
+                self.reload_id(id, guest);
+                reloaded += 1;
+            }
+        });
+        reloaded
+    }
+
+    /// Replaces the bead's guest handle. Body and code stay what they are; compiles under way stay valid.
+    /// False when the bead is another broker's.
+    pub fn update_guest(&self, bead: BeadRef<'_, G>, guest: G) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        let guest = Arc::new(guest);
+        let pin = shared.reclaimer.pin();
+        loop {
+            let (word, running) = shared.current(&pin, bead.hot);
+            let next = match &running.body {
+                Some(body) => CodeVersion::with_body(Arc::clone(body), running.lineage(), Some(Arc::clone(&guest))),
+                None => shared.version_without_body(running.lineage(), Some(Arc::clone(&guest))),
+            };
+            if shared.publish(bead.hot, word, &next, CodeVersion::<G>::counting(word)) {
+                let tier = running.tier();
+                self.tell(shared.event(bead.id as u32, tier, tier, Transition::GuestUpdated));
+                break;
+            }
+        }
+        drop(pin);
+        shared.tidy();
+        true
+    }
+
+    /// Returns the bead to the interpreter and keeps it there until it is reloaded. False when it is another broker's.
+    pub fn disable(&self, bead: BeadRef<'_, G>) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        let id = bead.id as u32;
+        shared.note_withdrawn(id, bead.hot.state.freeze(), LossReason::Disabled);
+        let replaced = self.replace(id, Body::Same);
+        self.tell_replaced(id, replaced, Transition::Disabled);
+        true
+    }
+
+    /// Publishes a version without native code and of a new lineage. `None` when the bead was released meanwhile.
+    fn replace(&self, id: u32, body: Body<G>) -> Option<Replaced> {
+        let shared = self.shared();
+        let hot = shared.registry.hot(id);
+        let pin = shared.reclaimer.pin();
+        let replaced = loop {
+            let (word, running) = shared.current(&pin, hot);
+            if running.is_gone() {
+                break None;
+            }
+            let guest = match &body {
+                Body::Same => running.guest.clone(),
+                Body::New(guest) => Some(Arc::clone(guest)),
+            };
+            let next = shared.fresh_version(guest);
+            let counting = shared.arm(id, Tier::INTERPRETER);
+            if shared.publish(hot, word, &next, counting) {
+                let code_bytes = running.body.as_ref().map_or(0, |body| body.code_bytes);
+                break Some(Replaced { from: running.tier(), code_bytes });
+            }
+        };
+        drop(pin);
+        shared.tidy();
+        replaced
+    }
+
+    fn tell_replaced(&self, id: u32, replaced: Option<Replaced>, what: Transition) {
+        if let Some(Replaced { from, code_bytes }) = replaced {
+            let event = self.shared().event(id, from, Tier::INTERPRETER, what);
+            self.tell(Event { code_bytes, ..event });
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        self.shared().events.post(event);
+        #[cfg(feature = "threads")]
+        self.shared().crew.wake_for_events();
+    }
+
+    /// Calls `visit` for every live bead, in the order of ids. No lock is held: `visit` may call the broker.
+    pub fn walk(&self, mut visit: impl FnMut(BeadInfo<'_, G>)) {
+        self.each_live(|id, guest| {
+            visit(BeadInfo { id: self.shared().bead_id(id), guest, stats: self.stats_of(id) });
+        });
+    }
+
+    fn each_live(&self, mut visit: impl FnMut(u32, &G)) {
+        let shared = self.shared();
+        for id in 0..shared.registry.high_water() {
+            let pin = shared.reclaimer.pin();
+            // An id may have been handed out a moment before its chunk exists.
+            let Some(hot) = shared.registry.find(id) else { continue };
+            if !hot.state.snapshot().is_live() {
+                continue;
+            }
+            let (_, version) = shared.current(&pin, hot);
+            // SAFETY: LIVE was seen under the pin, so the slot is not recycled before it ends.
+            visit(id, unsafe { shared.guest(version, shared.registry.cold(id)) });
+        }
+    }
+
+    /// What the broker has done so far.
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        let mut stats = Stats {
+            beads: (0..shared.registry.high_water())
+                .filter(|&id| shared.registry.find(id).is_some_and(|hot| hot.state.snapshot().is_live()))
+                .count(),
+            pending: shared.queue.pending(),
+            tiers: shared
+                .tiers
+                .iter()
+                // Ordering: Relaxed. Approximate.
+                .map(|tier| tier.counters.snapshot(tier.compiler.name(), tier.off.load(Ordering::Relaxed)))
+                .collect(),
+            waiting: shared.reclaimer.waiting(),
+            ..Stats::default()
+        };
+        shared.ledger.fill(&mut stats);
+        #[cfg(feature = "threads")]
+        shared.crew.fill(&mut stats);
+        stats
+    }
+
+    /// What is known about one bead. `None` when it is another broker's.
+    pub fn bead_stats(&self, bead: BeadRef<'_, G>) -> Option<BeadStats> {
+        self.shared().owns(bead).then(|| self.stats_of(bead.id as u32))
+    }
+
+    fn stats_of(&self, id: u32) -> BeadStats {
+        let shared = self.shared();
+        let pin = shared.reclaimer.pin();
+        let (hot, cold) = (shared.registry.hot(id), shared.registry.cold(id));
+        let state = hot.state.snapshot();
+        let (_, version) = shared.current(&pin, hot);
+        BeadStats {
+            tier: version.tier(),
+            // Ordering: Relaxed, three times. Approximate.
+            size: cold.size.load(Ordering::Relaxed),
+            work: cold.work.load(Ordering::Relaxed),
+            budget: hot.budget.load(Ordering::Relaxed),
+            pending: !state.is_idle(),
+            disabled: Tier::compiled(shared.tiers.len()).filter(|&tier| state.is_disabled(tier)).collect(),
+            frozen: state.is_frozen(),
+            code_bytes: version.body.as_ref().map_or(0, |body| body.code_bytes),
+        }
+    }
+
+    /// Frees what no thread can be using and delivers events that wait (in background mode workers do both by themselves).
+    pub fn collect(&self) {
+        self.shared().collect();
+        if !self.shared().mode.has_workers() {
+            self.shared().events.deliver();
+        }
+    }
+
+    /// Returns the slots of released beads to the registry and says how many: those no thread, visitor or compile still uses.
+    pub fn prune(&self) -> usize {
+        self.shared().drain_inbox();
+        self.shared().collect()
+    }
+
+    /// Waits until no request is pending and events are delivered. For tests and tools. In pump mode it runs what is pending;
+    /// after a shutdown it returns at once.
+    pub fn drain(&self) {
+        let shared = self.shared();
+        if shared.mode == Mode::Pump {
+            while self.run_pending(usize::MAX) > 0 {}
+        }
+        while shared.queue.pending() > 0 && !shared.is_stopped() {
+            pause();
+        }
+        #[cfg(feature = "threads")]
+        while shared.mode.has_workers() && !shared.is_stopped() && shared.crew.is_busy(shared) {
+            pause();
+        }
+        self.collect();
+    }
+
+    /// Refuses further requests, drops those that wait, and lets workers go when they finish what they are compiling. Does not
+    /// wait, and may be called from anywhere, a job or a callback included.
+    pub fn shutdown(&self) {
+        self.shared().stop();
+    }
+}
+
+impl<G: Send + Sync + 'static> fmt::Debug for Broker<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Broker").field(self.shared().deref()).finish()
+    }
+}
+
+enum Body<G> {
+    Same,
+    New(Arc<G>),
+}
+
+/// What [`Broker::replace`] took out of use.
+struct Replaced {
+    from: Tier,
+    code_bytes: usize,
+}
+
+/// One bead as [`Broker::walk`] shows it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BeadInfo<'a, G> {
+    /// Which bead.
+    pub id: BeadId,
+    /// Its guest handle.
+    pub guest: &'a G,
+    /// What is known about it.
+    pub stats: BeadStats,
+}
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    /// Refuses further requests and drops those that wait. Any number of times.
+    fn stop(&self) {
+        // Ordering: AcqRel. Pairs with: Acquire in `is_stopped`. A worker that misses it drains an empty queue.
+        if self.stopped.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.drop_waiting();
+        #[cfg(feature = "threads")]
+        self.crew.dismiss();
+        if !self.mode.has_workers() {
+            self.events.deliver();
+        }
+    }
+
+    /// Drops every request that waits.
+    pub(crate) fn drop_waiting(&self) {
+        self.drain_inbox();
+        for ask in self.queue.take_all() {
+            let pin = self.reclaimer.pin();
+            let hot: &Hot = self.registry.hot(ask.id);
+            if hot.state.withdraw_queued(ask.tier) {
+                let dropped = crate::tier::TierSet::only(ask.tier);
+                self.note_withdrawn(ask.id, Withdrawn { dropped, vacated: false }, LossReason::ShutDown);
+            }
+            drop(pin);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What a tier is made of: a request goes in, a unit or a bailout comes out.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Bailout, BeadId, CodeUnit, Tier, UnitKind,
+    sync::{Arc, AtomicU8, Ordering},
+};
+
+/// A compiler of guest functions whose handle is `G`.
+///
+/// It may fail, panic, return a null entry, a unit of another request, or never return: each costs at most the promotion of
+/// that one function.
+///
+/// # Safety
+///
+/// A non-null entry in a returned [`CodeUnit`]
+/// - is callable by any thread under the machine-code ABI the embedder's drivers use, and implements the request's guest
+///   function;
+/// - stays so until the unit's lease is dropped.
+pub unsafe trait Compiler<G>: Send + Sync {
+    /// A short name for events and tables.
+    fn name(&self) -> &str;
+
+    /// Compiles one function.
+    ///
+    /// # Errors
+    ///
+    /// A [`Bailout`] when the function cannot be compiled, now or ever.
+    fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout>;
+}
+
+// SAFETY: forwards to an implementation that keeps the same promise.
+unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
+        (**self).compile(request)
+    }
+}
+
+/// One compile: what to compile, for which tier, and how long it may take.
+pub struct CompileRequest<'a, G> {
+    pub(crate) guest: &'a G,
+    pub(crate) bead: BeadId,
+    pub(crate) size: u32,
+    pub(crate) tier: Tier,
+    pub(crate) kind: UnitKind,
+    pub(crate) ticket: &'a Arc<Ticket>,
+    pub(crate) stale: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<G> CompileRequest<'_, G> {
+    /// The guest function's handle.
+    pub fn guest(&self) -> &G {
+        self.guest
+    }
+
+    /// The bead the code is for. Code that counts for its callers embeds both halves.
+    pub fn bead(&self) -> BeadId {
+        self.bead
+    }
+
+    /// Size of the guest body in bytes, as registered.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// The tier asked for.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// A whole body, or an OSR variant.
+    pub fn kind(&self) -> UnitKind {
+        self.kind
+    }
+
+    /// When the compile must be finished, if there is a deadline.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ticket.deadline
+    }
+
+    /// Whether the result is no longer wanted: the deadline passed, the function changed, or the broker shut down. Long compiles ask between phases and give up with
+    /// [`BailoutReason::Cancelled`](crate::BailoutReason::Cancelled).
+    pub fn is_cancelled(&self) -> bool {
+        self.ticket.is_overdue() || (self.stale)()
+    }
+
+    /// Wraps finished code as this request's unit.
+    ///
+    /// `entry` is the body's address, `code_bytes` its size for accounting; `lease` is dropped, from any thread, when no
+    /// thread can be inside the code any more.
+    pub fn unit(&self, entry: *const u8, code_bytes: usize, lease: Box<dyn Send + Sync>) -> CodeUnit {
+        CodeUnit::new(entry, code_bytes, Arc::clone(self.ticket), lease)
+    }
+}
+
+impl<G> fmt::Debug for CompileRequest<'_, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompileRequest")
+            .field("bead", &self.bead)
+            .field("tier", &self.tier)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Identity of one compile, and who owns its outcome: the thread that runs it, or the watchdog that gave up on it.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    outcome: AtomicU8,
+    pub(crate) deadline: Option<Instant>,
+}
+
+const RUNNING: u8 = 0;
+const FINISHED: u8 = 1;
+#[cfg(feature = "threads")]
+const ABANDONED: u8 = 2;
+
+impl Ticket {
+    pub(crate) fn new(limit: Option<Duration>) -> Arc<Self> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        Arc::new(Ticket { outcome: AtomicU8::new(RUNNING), deadline })
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// The runner takes the outcome; false when the watchdog took it before.
+    pub(crate) fn finish(&self) -> bool {
+        self.settle(FINISHED)
+    }
+
+    /// The watchdog takes the outcome; false when the compile had finished.
+    #[cfg(feature = "threads")]
+    pub(crate) fn abandon(&self) -> bool {
+        self.settle(ABANDONED)
+    }
+
+    fn settle(&self, to: u8) -> bool {
+        // Ordering: AcqRel. Two contenders, one winner; the loser of `finish` must see the bead as the watchdog left it.
+        self.outcome.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < FINISHED).then_some(to)).is_ok()
+    }
+}

@@ -1,0 +1,191 @@
+//! Building a broker.
+#![forbid(unsafe_code)]
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    Broker, Compiler, ConfigError, Event, HotnessPolicy, Tier, Tiered,
+    event::OnEvent,
+    shared::{Bridge, Describe, Parts, no_bridge},
+    sync::Arc,
+    tuning,
+};
+
+/// Who runs the compilers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Worker threads, spawned at the first request.
+    #[cfg(feature = "threads")]
+    Background,
+    /// The thread whose call spends the budget: it waits, and everything is deterministic.
+    Sync,
+    /// Whoever calls [`Broker::run_pending`].
+    Pump,
+}
+
+impl Mode {
+    pub(crate) fn has_workers(self) -> bool {
+        !matches!(self, Mode::Sync | Mode::Pump)
+    }
+}
+
+impl Default for Mode {
+    /// Background where there are threads, otherwise pump.
+    fn default() -> Self {
+        #[cfg(feature = "threads")]
+        return Mode::Background;
+        #[cfg(not(feature = "threads"))]
+        return Mode::Pump;
+    }
+}
+
+/// Largest `max_beads`.
+const MOST_BEADS: u32 = 1 << 28;
+
+/// Configures a [`Broker`]; see [`Broker::builder`].
+pub struct BrokerBuilder<G: Send + Sync + 'static> {
+    mode: Mode,
+    policy: Box<dyn HotnessPolicy>,
+    compilers: Vec<Box<dyn Compiler<G>>>,
+    bridge: *const u8,
+    max_beads: u32,
+    deadline: Option<Duration>,
+    on_event: Option<OnEvent>,
+    describe: Option<Describe<G>>,
+    #[cfg(feature = "threads")]
+    workers: usize,
+    #[cfg(feature = "threads")]
+    max_abandoned: u32,
+}
+
+impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
+    fn default() -> Self {
+        BrokerBuilder {
+            mode: Mode::default(),
+            policy: Box::new(Tiered::default()),
+            compilers: Vec::new(),
+            bridge: no_bridge as *const u8,
+            max_beads: tuning::MAX_BEADS,
+            deadline: Some(tuning::DEADLINE),
+            on_event: None,
+            describe: None,
+            #[cfg(feature = "threads")]
+            workers: tuning::WORKERS,
+            #[cfg(feature = "threads")]
+            max_abandoned: tuning::MAX_ABANDONED,
+        }
+    }
+}
+
+impl<G: Send + Sync + 'static> BrokerBuilder<G> {
+    /// Who runs the compilers. Default: [`Mode::default`].
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// When beads are promoted. Default: [`Tiered::default`].
+    #[must_use]
+    pub fn policy(mut self, policy: impl HotnessPolicy + 'static) -> Self {
+        self.policy = Box::new(policy);
+        self
+    }
+
+    /// Adds the compiler of the next tier: the first call is for tier 1. Default: none, nothing is ever promoted.
+    #[must_use]
+    pub fn compiler(mut self, compiler: impl Compiler<G> + 'static) -> Self {
+        self.compilers.push(Box::new(compiler));
+        self
+    }
+
+    /// Where native code ends up when it calls a function that has no native code. Default: a function that aborts the process.
+    #[must_use]
+    pub fn bridge(mut self, entry: *const u8) -> Self {
+        self.bridge = entry;
+        self
+    }
+
+    /// Beads that may be registered at one time; every thread reserves (not commits) 8 bytes for each. Default: 4,194,304.
+    #[must_use]
+    pub fn max_beads(mut self, beads: u32) -> Self {
+        self.max_beads = beads;
+        self
+    }
+
+    /// Time one compile may take. Past it a worker is given up and replaced; in the other modes the compiler is told through
+    /// [`CompileRequest::is_cancelled`](crate::CompileRequest::is_cancelled). Default: 10 s; `None` is for ever.
+    #[must_use]
+    pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.deadline = limit.into();
+        self
+    }
+
+    /// Receives every transition, on the threads that compile. It may call the broker.
+    #[must_use]
+    pub fn on_event(mut self, callback: Arc<dyn Fn(&Event) + Send + Sync>) -> Self {
+        self.on_event = Some(callback);
+        self
+    }
+
+    /// Names guest functions in events. Called for every event, by the thread that makes the transition.
+    #[must_use]
+    pub fn describe(mut self, describe: impl Fn(&G) -> String + Send + Sync + 'static) -> Self {
+        self.describe = Some(Arc::new(describe));
+        self
+    }
+
+    /// Compile workers. Default: 1.
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Workers that may be given up past the deadline in one tier before the tier is turned off. Default: 3.
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn max_abandoned(mut self, workers: u32) -> Self {
+        self.max_abandoned = workers;
+        self
+    }
+
+    /// Checks the configuration and builds the broker. No thread is spawned before the first request.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] that names the first setting out of range.
+    pub fn build(self) -> Result<Broker<G>, ConfigError> {
+        let limit = usize::from(Tier::MAX.index());
+        if self.compilers.len() > limit {
+            return Err(ConfigError::TooManyCompilers { given: self.compilers.len(), limit });
+        }
+        if !(1..=MOST_BEADS).contains(&self.max_beads) {
+            return Err(ConfigError::MaxBeads { given: self.max_beads, limit: MOST_BEADS });
+        }
+        #[cfg(feature = "threads")]
+        if !(1..=tuning::MOST_WORKERS).contains(&self.workers) {
+            return Err(ConfigError::Workers { given: self.workers, limit: tuning::MOST_WORKERS });
+        }
+        Ok(Broker::new(Parts {
+            mode: self.mode,
+            policy: self.policy,
+            #[cfg(feature = "threads")]
+            crew: crate::worker::Crew::new(self.mode, self.workers, self.max_abandoned, self.compilers.len()),
+            compilers: self.compilers,
+            bridge: Bridge(self.bridge),
+            max_beads: self.max_beads,
+            deadline: self.deadline,
+            on_event: self.on_event,
+            describe: self.describe,
+        }))
+    }
+}
+
+impl<G: Send + Sync + 'static> fmt::Debug for BrokerBuilder<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerBuilder").field("mode", &self.mode).field("max_beads", &self.max_beads).finish_non_exhaustive()
+    }
+}

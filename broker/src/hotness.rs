@@ -1,0 +1,125 @@
+//! From spent work to a request: what an interpreter thread does when a countdown runs out.
+//!
+//! Nothing here allocates, locks, logs or waits, but for the documented exceptions: the first request of all spawns the first
+//! worker, a request that finds every worker parked wakes one, and sync mode compiles.
+
+use crate::{
+    Decision, Mode, NeverReason, Reason, Sample, Tier, WaitReason,
+    event::Cause,
+    shared::Shared,
+    state::Request,
+    sync::Ordering,
+    tuning::{MAX_SLICE, MIN_RECOUNT, SLICES},
+    version::{CodeHeader, CodeVersion, Counting},
+};
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    /// Pays `deficit` work units from the bead's shared budget and draws a slice on top: the rest is the thread's own.
+    ///
+    /// `None` when the budget cannot pay. Exactly one of the threads that find it so is told: the budget is then
+    /// out of reach until that thread has asked the policy.
+    pub(crate) fn draw(&self, id: u32, deficit: i32) -> Option<i32> {
+        let hot = self.registry.hot(id);
+        // Ordering: Relaxed, here and below. A count: exact because it is an RMW; it publishes nothing.
+        let mut left = hot.budget.load(Ordering::Relaxed);
+        loop {
+            let drawn = if left >= deficit { deficit.max((left / SLICES).min(MAX_SLICE)) } else { left.max(0) };
+            let rest = if left >= deficit { left - drawn } else { i32::MAX };
+            match hot.budget.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.registry.cold(id).work.fetch_add(drawn as u64, Ordering::Relaxed);
+                    return (left >= deficit).then(|| drawn - deficit);
+                }
+                Err(actual) => left = actual,
+            }
+        }
+    }
+
+    /// The bead's budget is spent: asks the policy. The calling thread is online.
+    pub(crate) fn budget_spent(&self, id: u32) {
+        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        let state = hot.state.snapshot();
+        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
+        let word = hot.code.load(Ordering::Acquire);
+        // SAFETY: the calling thread is online, so the version is not freed before its next quiescent point.
+        let tier = unsafe { (*CodeHeader::of_word(word)).tier };
+        let Some(next) = self.next_tier(tier, state) else {
+            self.stop_counting(id);
+            return;
+        };
+        let sample = Sample {
+            // Ordering: Relaxed, twice. Approximate numbers.
+            work: cold.work.load(Ordering::Relaxed),
+            pending: state.is_pending(next),
+            bailouts: state.retries(next),
+            queued: self.queue.pending(),
+            code_bytes: self.ledger.live(),
+            ..Sample::new(tier, next, cold.size.load(Ordering::Relaxed))
+        };
+        match self.policy.decide(&sample) {
+            Decision::Promote { tier: wanted, reason } => {
+                let usable = wanted > tier && self.is_open(wanted) && !state.is_disabled(wanted);
+                let wanted = if usable { wanted } else { next };
+                // Counting goes on after a request: a bead that stays hot is looked at again.
+                self.set_budget(hot, self.policy.first_budget(wanted, sample.size).max(MIN_RECOUNT));
+                self.request(id, wanted, reason);
+            }
+            Decision::Wait { budget, reason } => {
+                let least = if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 };
+                self.set_budget(hot, budget.max(least));
+            }
+            Decision::Never { reason } => self.never(id, reason),
+        }
+    }
+
+    /// Asks for a tier, by an interpreter thread or for it.
+    pub(crate) fn request(&self, id: u32, tier: Tier, reason: Reason) {
+        if self.is_stopped() {
+            return;
+        }
+        if self.mode == Mode::Sync {
+            self.compile_here(id, tier, reason);
+            return;
+        }
+        let request = self.registry.hot(id).state.request(tier);
+        if matches!(request, Request::Link | Request::Joined) {
+            self.queue.asked();
+        }
+        if request == Request::Link {
+            self.set_stamp(id, Cause::Promote(reason));
+            self.link(id);
+        }
+    }
+
+    /// Puts a bead whose LINKED bit the caller has just set into the inbox, and sees to it that somebody looks.
+    fn link(&self, id: u32) {
+        self.queue.inbox.push(&self.registry, id);
+        #[cfg(feature = "threads")]
+        self.crew.wake();
+    }
+
+    /// The policy wants to hear no more of this bead.
+    fn never(&self, id: u32, reason: NeverReason) {
+        let hot = self.registry.hot(id);
+        self.set_stamp(id, Cause::Never(reason));
+        if hot.state.freeze_with_notice() {
+            if self.mode == Mode::Sync {
+                self.unlink(id);
+                self.events.deliver();
+            } else {
+                self.link(id);
+            }
+        }
+        self.stop_counting(id);
+    }
+
+    /// Publishes the face that tells callers not to count. The version stays: only the word's bits change.
+    pub(crate) fn stop_counting(&self, id: u32) {
+        let hot = self.registry.hot(id);
+        self.set_budget(hot, u32::MAX);
+        // Ordering: Acquire / AcqRel. As in `publish`; a lost race means a newer version, which says for itself.
+        let word = hot.code.load(Ordering::Acquire);
+        let quiet = CodeVersion::<G>::with_counting(word, Counting::Final);
+        let _ = hot.code.compare_exchange(word, quiet, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}

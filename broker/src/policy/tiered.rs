@@ -1,0 +1,61 @@
+//! A threshold per tier, with three presets, and requests made ahead of the threshold.
+
+use super::{Decision, HotnessPolicy, Reason, Sample, threshold::promote_once};
+use crate::{CALL_WORK, Tier};
+
+/// Promotes to tier 1 after one amount of work and to every further tier after another, each expressed in calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tiered {
+    baseline_calls: u32,
+    optimizing_calls: u32,
+    ahead_percent: u8,
+}
+
+impl Tiered {
+    /// Tier 1 after `baseline_calls`, every tier above after `optimizing_calls` more; nothing is requested ahead.
+    pub const fn new(baseline_calls: u32, optimizing_calls: u32) -> Self {
+        Tiered { baseline_calls, optimizing_calls, ahead_percent: 0 }
+    }
+
+    /// 10 and 100 calls: native code soon, for developing a lowering.
+    pub const fn development() -> Self {
+        Tiered::new(10, 100)
+    }
+
+    /// 1,000 and 10,000 calls: compiles only what stays hot.
+    pub const fn production() -> Self {
+        Tiered::new(1_000, 10_000)
+    }
+
+    /// Requests when only `percent` of a threshold is left (at most 100), so that the code is ready when it is reached.
+    #[must_use]
+    pub const fn queue_ahead(mut self, percent: u8) -> Self {
+        self.ahead_percent = if percent > 100 { 100 } else { percent };
+        self
+    }
+}
+
+impl Default for Tiered {
+    /// 100 and 1,000 calls.
+    fn default() -> Self {
+        Tiered::new(100, 1_000)
+    }
+}
+
+impl HotnessPolicy for Tiered {
+    fn first_budget(&self, tier: Tier, _size: u32) -> u32 {
+        let calls = if tier.index() <= 1 { self.baseline_calls } else { self.optimizing_calls };
+        let work = u64::from(calls) * u64::from(CALL_WORK);
+        u32::try_from(work * u64::from(100 - self.ahead_percent) / 100).unwrap_or(u32::MAX)
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        let budget = self.first_budget(sample.next, sample.size);
+        let reason = match (budget, self.ahead_percent) {
+            (0, 0) => Reason::FirstCall,
+            (_, 0) => Reason::Budget,
+            _ => Reason::QueueAhead,
+        };
+        promote_once(sample, reason, budget)
+    }
+}

@@ -1,0 +1,265 @@
+//! The reclaimer: frees what was retired when no thread can be inside it. Quiescent-state based.
+//!
+//! Every retired thing was first made unreachable (its code word swapped, its slot released) and then stamped with a fresh
+//! epoch. A participant is *online* from epoch `e` on: it may hold anything reachable at `e` or later. Something stamped `s` is
+//! free when every participant is offline or has seen an epoch ≥ `s`.
+//!
+//! Why that is enough, in two cases.
+//! - *The participant saw `e ≥ s`*: it read `e` from the chain of increments that starts at the stamp, so the unlinking that
+//!   precedes the stamp happens before everything it does from then on.
+//! - *The collector saw it offline* although it is just coming online (store buffering): both sides have a SeqCst fence between
+//!   their store and their load, so either the collector sees the participant online, at an epoch below `s`, or the participant
+//!   sees the unlinking.
+//!
+//! ThreadSanitizer does not understand the fences: run it on the rest, loom on this.
+
+use std::{fmt, ptr};
+
+use crate::{
+    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
+    version::CodeVersion,
+};
+
+/// Epochs start above this value, which means "offline".
+const OFFLINE: u64 = 0;
+
+/// One thread, or one short visit, that the reclaimer must wait for while it is online.
+pub(crate) struct Participant {
+    /// The epoch seen at the last quiescent point, or `OFFLINE`.
+    seen: AtomicU64,
+    claimed: AtomicBool,
+    next: *const Participant,
+}
+
+// SAFETY: `next` is written before the record is published and never again; everything else is atomic.
+unsafe impl Send for Participant {}
+// SAFETY: as above.
+unsafe impl Sync for Participant {}
+
+/// Something that waits for its grace period.
+pub(crate) enum Retired<G> {
+    Version(Arc<CodeVersion<G>>),
+    Slot(u32),
+}
+
+struct Node<G> {
+    stamp: u64,
+    item: Retired<G>,
+    next: *mut Node<G>,
+}
+
+/// The limbo list and the participants of one broker.
+pub(crate) struct Reclaimer<G> {
+    epoch: AtomicU64,
+    /// Grow-only list; records are reused.
+    participants: AtomicPtr<Participant>,
+    limbo: AtomicPtr<Node<G>>,
+    waiting: AtomicUsize,
+}
+
+impl<G> Reclaimer<G> {
+    pub(crate) fn new() -> Self {
+        Reclaimer {
+            epoch: AtomicU64::new(OFFLINE + 1),
+            participants: AtomicPtr::new(ptr::null_mut()),
+            limbo: AtomicPtr::new(ptr::null_mut()),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// A participant of the caller's own, offline. Give it back with [`Self::leave`].
+    pub(crate) fn join(&self) -> &Participant {
+        // Ordering: Acquire. Pairs with: Release of the push below. Carries: the record.
+        let mut cursor = self.participants.load(Ordering::Acquire).cast_const();
+        // SAFETY: records live as long as the reclaimer.
+        while let Some(record) = unsafe { cursor.as_ref() } {
+            // Ordering: Acquire. Pairs with: Release in `leave`: the previous owner is done. The first look spares the line.
+            if !record.claimed.load(Ordering::Relaxed) && !record.claimed.swap(true, Ordering::Acquire) {
+                return record;
+            }
+            cursor = record.next;
+        }
+        let record = Box::into_raw(Box::new(Participant {
+            seen: AtomicU64::new(OFFLINE),
+            claimed: AtomicBool::new(true),
+            next: ptr::null(),
+        }));
+        // Ordering: Relaxed. Only the exchange below decides.
+        let mut head = self.participants.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: not published yet, so ours.
+            unsafe { (*record).next = head };
+            // Ordering: AcqRel. Publishes the record and keeps the release sequence of earlier ones whole.
+            match self.participants.compare_exchange_weak(head, record, Ordering::AcqRel, Ordering::Relaxed) {
+                // SAFETY: published, lives as long as the reclaimer.
+                Ok(_) => return unsafe { &*record },
+                Err(actual) => head = actual,
+            }
+        }
+    }
+
+    /// Gives a participant back, offline.
+    pub(crate) fn leave(&self, participant: &Participant) {
+        self.go_offline(participant);
+        // Ordering: Release. Pairs with: Acquire in `join`.
+        participant.claimed.store(false, Ordering::Release);
+    }
+
+    /// From here on the participant may hold whatever it can reach.
+    pub(crate) fn go_online(&self, participant: &Participant) {
+        // Ordering: Acquire. Pairs with: the increment in `retire`. Carries: unlinkings before that epoch.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        // Ordering: Relaxed, ordered by the fence.
+        participant.seen.store(epoch, Ordering::Relaxed);
+        // Ordering: SeqCst fence between "I am online" and the first load of a code word. Pairs with: the fence in `collect`,
+        // between the unlinking and the look at `seen`. Weaker fails: the collector reads OFFLINE while this thread reads the
+        // word from before the unlinking. Test: loom retire_vs_call, and its negative control.
+        #[cfg(not(tierup_weaken = "online"))]
+        fence(Ordering::SeqCst);
+    }
+
+    /// The participant holds nothing any more.
+    pub(crate) fn go_offline(&self, participant: &Participant) {
+        // Ordering: Release. Pairs with: Acquire in `horizon`. Carries: the end of every use.
+        participant.seen.store(OFFLINE, Ordering::Release);
+    }
+
+    /// The participant holds nothing from before now. Online before and after.
+    pub(crate) fn quiesce(&self, participant: &Participant) {
+        // Ordering: Acquire. As in `go_online`.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        // Ordering: Relaxed. Our own store.
+        if participant.seen.load(Ordering::Relaxed) != epoch {
+            // Ordering: Release. Pairs with: Acquire in `horizon`. Carries: the end of every use before this point.
+            participant.seen.store(epoch, Ordering::Release);
+        }
+    }
+
+    /// A short visit: what is reachable during it stays allocated until the guard is dropped.
+    pub(crate) fn pin(&self) -> Pin<'_, G> {
+        let participant = self.join();
+        self.go_online(participant);
+        Pin { reclaimer: self, participant }
+    }
+
+    /// Hands over something that new visitors can no longer reach. Any thread, no lock.
+    pub(crate) fn retire(&self, item: Retired<G>) {
+        // Ordering: AcqRel. Pairs with: the Acquire loads of `epoch`. Carries: the unlinking that came before.
+        let stamp = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        // Ordering: Relaxed. A count for heuristics and statistics.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.push(Box::into_raw(Box::new(Node { stamp, item, next: ptr::null_mut() })));
+    }
+
+    fn push(&self, node: *mut Node<G>) {
+        // Ordering: Relaxed. Only the exchange decides.
+        let mut head = self.limbo.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: not in the list, so the caller's own.
+            unsafe { (*node).next = head };
+            // Ordering: AcqRel. Pairs with: the swap in `collect`. Carries: the node, and through it the unlinking.
+            match self.limbo.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(actual) => head = actual,
+            }
+        }
+    }
+
+    /// How many things wait.
+    pub(crate) fn waiting(&self) -> usize {
+        // Ordering: Relaxed. A heuristic.
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Everything whose grace period is over.
+    pub(crate) fn collect(&self) -> Vec<Retired<G>> {
+        // Ordering: AcqRel. Pairs with: `push`. Takes the whole list, so there is no ABA.
+        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::AcqRel);
+        if cursor.is_null() {
+            return Vec::new();
+        }
+        // Ordering: SeqCst fence between the unlinkings (before the pushes we took) and the look at the participants.
+        // Pairs with: the fence in `go_online`.
+        fence(Ordering::SeqCst);
+        let horizon = self.horizon();
+        let mut free = Vec::new();
+        while !cursor.is_null() {
+            // SAFETY: taken from the list by the swap, so ours.
+            let next = unsafe { (*cursor).next };
+            // SAFETY: as above.
+            if unsafe { (*cursor).stamp } <= horizon {
+                // SAFETY: as above; made by `Box::into_raw` in `retire`.
+                let node = unsafe { Box::from_raw(cursor) };
+                // Ordering: Relaxed. As in `retire`.
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                free.push(node.item);
+            } else {
+                self.push(cursor);
+            }
+            cursor = next;
+        }
+        free
+    }
+
+    /// Everything, whether or not its grace period is over: for the owner's teardown.
+    pub(crate) fn take_all(&mut self) -> Vec<Retired<G>> {
+        // Ordering: Relaxed. `&mut self`.
+        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::Relaxed);
+        let mut items = Vec::new();
+        while !cursor.is_null() {
+            // SAFETY: in the list, so made by `Box::into_raw` in `retire` and not freed.
+            let node = unsafe { Box::from_raw(cursor) };
+            cursor = node.next;
+            items.push(node.item);
+        }
+        items
+    }
+
+    /// The epoch every online participant has seen.
+    fn horizon(&self) -> u64 {
+        let mut horizon = u64::MAX;
+        // Ordering: Acquire. Pairs with: the push in `join`. A record we miss is one that comes online after our fence.
+        let mut cursor = self.participants.load(Ordering::Acquire).cast_const();
+        // SAFETY: records live as long as the reclaimer.
+        while let Some(record) = unsafe { cursor.as_ref() } {
+            // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
+            let seen = record.seen.load(Ordering::Acquire);
+            if seen != OFFLINE {
+                horizon = horizon.min(seen);
+            }
+            cursor = record.next;
+        }
+        horizon
+    }
+}
+
+impl<G> Drop for Reclaimer<G> {
+    fn drop(&mut self) {
+        drop(self.take_all());
+        // Ordering: Relaxed. `&mut self`: no participant is left.
+        let mut record = self.participants.load(Ordering::Relaxed);
+        while !record.is_null() {
+            // SAFETY: in the list, so made by `Box::into_raw` in `join` and not freed.
+            let owned = unsafe { Box::from_raw(record) };
+            record = owned.next.cast_mut();
+        }
+    }
+}
+
+impl<G> fmt::Debug for Reclaimer<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reclaimer").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+/// A visit; see [`Reclaimer::pin`].
+pub(crate) struct Pin<'r, G> {
+    reclaimer: &'r Reclaimer<G>,
+    participant: &'r Participant,
+}
+
+impl<G> Drop for Pin<'_, G> {
+    fn drop(&mut self) {
+        self.reclaimer.leave(self.participant);
+    }
+}

@@ -1,0 +1,417 @@
+//! What all handles of one broker share, and the operations on a single bead that every part uses.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    BeadId, BeadRef, BeadSpec, Compiler, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
+    contain::contained,
+    event::{Cause, Events, LossReason, Stamp},
+    queue::Queue,
+    registry::{Cold, Hot, Registry},
+    retire::{Pin, Reclaimer, Retired},
+    state::{Snapshot, Withdrawn},
+    stats::{CodeLedger, TierCounters},
+    sync::{Arc, AtomicBool, AtomicU64, Ordering},
+    tuning::LIMBO_EAGER,
+    version::{CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
+};
+
+pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
+
+/// One configured compiler.
+pub(crate) struct TierSlot<G> {
+    pub(crate) compiler: Box<dyn Compiler<G>>,
+    pub(crate) counters: TierCounters,
+    /// Too many of its compiles were abandoned.
+    pub(crate) off: AtomicBool,
+}
+
+/// One broker.
+pub(crate) struct Shared<G> {
+    pub(crate) registry: Registry<G>,
+    pub(crate) reclaimer: Reclaimer<G>,
+    pub(crate) queue: Queue,
+    pub(crate) events: Events,
+    pub(crate) tiers: Box<[TierSlot<G>]>,
+    pub(crate) policy: Box<dyn HotnessPolicy>,
+    pub(crate) mode: Mode,
+    pub(crate) max_beads: u32,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) ledger: Arc<CodeLedger>,
+    pub(crate) describe: Option<Describe<G>>,
+    pub(crate) stopped: AtomicBool,
+    #[cfg(feature = "threads")]
+    pub(crate) crew: crate::worker::Crew<G>,
+    bridge: Bridge,
+    lineages: AtomicU64,
+    /// The version of every bead that was never compiled.
+    cold_start: Arc<CodeVersion<G>>,
+    /// The version of every released bead.
+    gone: Arc<CodeVersion<G>>,
+}
+
+/// What native code reaches when it calls a function without native code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bridge(pub(crate) *const u8);
+
+// SAFETY: an address; calling it is up to native code.
+unsafe impl Send for Bridge {}
+// SAFETY: as above.
+unsafe impl Sync for Bridge {}
+
+/// Where native calls end when the embedder configured no bridge: there is nothing sensible to return.
+pub(crate) extern "C" fn no_bridge() {
+    eprintln!("tierup: native code called a function without native code, and the broker has no bridge");
+    std::process::abort();
+}
+
+/// The parts of a broker its builder settles.
+pub(crate) struct Parts<G> {
+    pub(crate) mode: Mode,
+    pub(crate) policy: Box<dyn HotnessPolicy>,
+    pub(crate) compilers: Vec<Box<dyn Compiler<G>>>,
+    pub(crate) bridge: Bridge,
+    pub(crate) max_beads: u32,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) on_event: Option<crate::event::OnEvent>,
+    pub(crate) describe: Option<Describe<G>>,
+    #[cfg(feature = "threads")]
+    pub(crate) crew: crate::worker::Crew<G>,
+}
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    pub(crate) fn new(parts: Parts<G>) -> Self {
+        let tiers = parts
+            .compilers
+            .into_iter()
+            .map(|compiler| TierSlot { compiler, counters: TierCounters::default(), off: AtomicBool::new(false) })
+            .collect();
+        Shared {
+            registry: Registry::new(parts.max_beads),
+            reclaimer: Reclaimer::new(),
+            queue: Queue::default(),
+            events: Events::new(parts.on_event),
+            tiers,
+            policy: parts.policy,
+            mode: parts.mode,
+            max_beads: parts.max_beads,
+            deadline: parts.deadline,
+            ledger: Arc::new(CodeLedger::default()),
+            describe: parts.describe,
+            stopped: AtomicBool::new(false),
+            #[cfg(feature = "threads")]
+            crew: parts.crew,
+            bridge: parts.bridge,
+            lineages: AtomicU64::new(FIRST_LINEAGE + 1),
+            cold_start: CodeVersion::without_body(parts.bridge.0, FIRST_LINEAGE, None),
+            gone: CodeVersion::without_body(parts.bridge.0, NO_LINEAGE, None),
+        }
+    }
+
+    /// Takes a slot for a new bead.
+    pub(crate) fn register(&self, guest: G, spec: BeadSpec) -> Result<u32, RegisterError> {
+        let id = self.registry.take().ok_or(RegisterError::BeadsExhausted { limit: self.max_beads })?;
+        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        // SAFETY: the slot is vacant and ours until `activate`; nobody reads the cell before.
+        cold.guest.with_mut(|cell| unsafe { (*cell).write(guest) });
+        // Ordering: Relaxed up to `activate`, whose Release publishes all of it.
+        cold.size.store(spec.size, Ordering::Relaxed);
+        cold.work.store(0, Ordering::Relaxed);
+        cold.link.store(0, Ordering::Relaxed);
+        hot.generation.fetch_add(1, Ordering::Relaxed);
+        self.arm(id, Tier::INTERPRETER);
+        let counting = if self.tiers.is_empty() { Counting::Final } else { Counting::Counted };
+        hot.code.store(self.cold_start.word(counting), Ordering::Relaxed);
+        hot.state.activate();
+        Ok(id)
+    }
+
+    /// The owner dropped its bead.
+    pub(crate) fn release(&self, id: u32) {
+        // Keeps the slot from being recycled by whoever else has it, until this is done with it.
+        let pin = self.reclaimer.pin();
+        let hot = self.registry.hot(id);
+        // Ordering: AcqRel. Pairs with: `publish`. After this swap no install succeeds: `gone` has no lineage to match.
+        let word = hot.code.swap(self.gone.word(Counting::Final), Ordering::AcqRel);
+        self.retire_word(word, None);
+        self.note_withdrawn(id, hot.state.release(), LossReason::Released);
+        drop(pin);
+        self.tidy();
+    }
+
+    /// Whether `bead` is of this broker.
+    pub(crate) fn owns(&self, bead: BeadRef<'_, G>) -> bool {
+        u32::try_from(bead.id).ok().and_then(|id| self.registry.find(id)).is_some_and(|hot| std::ptr::eq(hot, bead.hot))
+    }
+
+    pub(crate) fn bead_id(&self, id: u32) -> BeadId {
+        // Ordering: Relaxed. The caller holds the slot, so the generation does not change.
+        BeadId { id, generation: self.registry.hot(id).generation.load(Ordering::Relaxed) }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        // Ordering: Acquire. Pairs with: Release in `stop`. A late look costs one more compile, whose install is harmless.
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// The version a bead publishes now. The pin keeps it allocated.
+    pub(crate) fn current<'p>(&self, _pin: &'p Pin<'_, G>, hot: &Hot) -> (*mut Face, &'p CodeVersion<G>) {
+        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
+        let word = hot.code.load(Ordering::Acquire);
+        // SAFETY: reachable while pinned, so not freed before the pin ends; an occupied slot's word is never null.
+        (word, unsafe { &*CodeVersion::of_word(word) })
+    }
+
+    /// A strong count on a version reached under a pin.
+    pub(crate) fn lease(&self, version: &CodeVersion<G>) -> Arc<CodeVersion<G>> {
+        // SAFETY: every version is made by `Arc::new`; the count is at least one while it is reachable or in limbo.
+        unsafe {
+            Arc::increment_strong_count(version);
+            Arc::from_raw(version)
+        }
+    }
+
+    /// The guest handle a version was made from.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Cold::guest`]: the slot is not recycled while the reference lives.
+    pub(crate) unsafe fn guest<'a>(&self, version: &'a CodeVersion<G>, cold: &'a Cold<G>) -> &'a G {
+        match &version.guest {
+            Some(guest) => guest,
+            // SAFETY: passed on.
+            None => unsafe { cold.guest() },
+        }
+    }
+
+    /// A version without native code and of a new lineage: whatever is being compiled loses.
+    pub(crate) fn fresh_version(&self, guest: Option<Arc<G>>) -> Arc<CodeVersion<G>> {
+        // Ordering: Relaxed. Only uniqueness matters.
+        let lineage = self.lineages.fetch_add(1, Ordering::Relaxed);
+        self.version_without_body(lineage, guest)
+    }
+
+    pub(crate) fn version_without_body(&self, lineage: u64, guest: Option<Arc<G>>) -> Arc<CodeVersion<G>> {
+        CodeVersion::without_body(self.bridge.0, lineage, guest)
+    }
+
+    /// Replaces the version under `expected` by `next`: the one way code is published. False when somebody was faster.
+    ///
+    /// The caller is pinned, or holds a lease on the expected version: its address cannot have been reused.
+    pub(crate) fn publish(&self, hot: &Hot, expected: *mut Face, next: &Arc<CodeVersion<G>>, counting: Counting) -> bool {
+        // Ordering: AcqRel. Pairs with: Acquire in `on_invoke` and `current`. Carries: the version, the unit, and what
+        // the compiler did to make the code executable. Weaker fails: a caller reads a face, or runs code, it cannot
+        // see yet. Test: loom install_vs_call, and its negative control.
+        #[cfg(not(tierup_weaken = "publish"))]
+        let success = Ordering::AcqRel;
+        #[cfg(tierup_weaken = "publish")]
+        let success = Ordering::Relaxed;
+        if hot.code.compare_exchange(expected, next.word(counting), success, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if let Some(body) = &next.body {
+            body.note_live();
+        }
+        // The word owns one strong count.
+        std::mem::forget(Arc::clone(next));
+        self.retire_word(expected, next.body.as_ref());
+        true
+    }
+
+    /// The word no longer publishes this version; `successor` is the unit its successor shares with it, if any.
+    fn retire_word(&self, word: *mut Face, successor: Option<&Arc<crate::unit::InstalledUnit>>) {
+        let version = CodeVersion::<G>::of_word(word);
+        if version == Arc::as_ptr(&self.cold_start) || version == Arc::as_ptr(&self.gone) {
+            return;
+        }
+        // SAFETY: this is the strong count `publish` gave to the word; whoever swapped the word out got it.
+        let version = unsafe { Arc::from_raw(version) };
+        if let Some(body) = &version.body
+            && successor.is_none_or(|successor| !Arc::ptr_eq(successor, body))
+        {
+            body.note_retired();
+        }
+        self.reclaimer.retire(Retired::Version(version));
+        #[cfg(feature = "threads")]
+        self.crew.notice_limbo();
+    }
+
+    /// The lowest tier above `tier` this bead may still go to.
+    pub(crate) fn next_tier(&self, tier: Tier, state: Snapshot) -> Option<Tier> {
+        if state.is_frozen() {
+            return None;
+        }
+        Tier::compiled(self.tiers.len()).find(|&next| next > tier && self.is_open(next) && !state.is_disabled(next))
+    }
+
+    /// Whether the tier has a compiler that was not turned off.
+    pub(crate) fn is_open(&self, tier: Tier) -> bool {
+        // Ordering: Relaxed. A compile too many is all a late look costs.
+        !tier.is_interpreter() && self.tiers.get(tier.slot()).is_some_and(|slot| !slot.off.load(Ordering::Relaxed))
+    }
+
+    /// Sets the budget for the tier after `tier`, and says whether there is one to count for.
+    pub(crate) fn arm(&self, id: u32, tier: Tier) -> Counting {
+        let hot = self.registry.hot(id);
+        match self.next_tier(tier, hot.state.snapshot()) {
+            Some(next) => {
+                // Ordering: Relaxed. Written before the bead is published, or a value like any other.
+                let size = self.registry.cold(id).size.load(Ordering::Relaxed);
+                self.set_budget(hot, self.policy.first_budget(next, size));
+                Counting::Counted
+            }
+            None => {
+                self.set_budget(hot, u32::MAX);
+                Counting::Final
+            }
+        }
+    }
+
+    pub(crate) fn set_budget(&self, hot: &Hot, work: u32) {
+        // Ordering: Relaxed. A count; publishes nothing.
+        hot.budget.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    /// Accounts for requests that were taken back, and for the slot if that was the last use of it.
+    pub(crate) fn note_withdrawn(&self, id: u32, withdrawn: Withdrawn, reason: LossReason) {
+        for tier in withdrawn.dropped.iter() {
+            self.note_dropped(id, tier, reason);
+        }
+        if withdrawn.vacated {
+            self.retire_slot(id);
+        }
+    }
+
+    pub(crate) fn note_dropped(&self, id: u32, tier: Tier, reason: LossReason) {
+        self.queue.answered();
+        // Ordering: Relaxed. Counter.
+        self.tiers[tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
+        self.post(id, tier, Transition::Dropped(reason));
+    }
+
+    /// Nobody uses the slot any more, except visitors that are pinned.
+    pub(crate) fn retire_slot(&self, id: u32) {
+        self.reclaimer.retire(Retired::Slot(id));
+    }
+
+    /// Frees what no thread can be using, and says how many slots became available.
+    pub(crate) fn collect(&self) -> usize {
+        let mut slots = 0;
+        for item in self.reclaimer.collect() {
+            match item {
+                // Guest handles are foreign code: one that panics must not take the rest with it.
+                Retired::Version(version) => drop(contained(|| drop(version))),
+                Retired::Slot(id) => {
+                    self.vacate(id);
+                    slots += 1;
+                }
+            }
+        }
+        slots
+    }
+
+    fn vacate(&self, id: u32) {
+        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        // SAFETY: RELEASED, vacated, and past its grace period: no reader is left, and none can come.
+        drop(contained(|| cold.guest.with_mut(|cell| unsafe { (*cell).assume_init_drop() })));
+        hot.state.vacate();
+        // Ordering: Relaxed. The slot is ours; the free list publishes it.
+        if hot.generation.load(Ordering::Relaxed) != u32::MAX {
+            self.registry.give_back(id);
+        }
+    }
+
+    /// Collects when nobody else will and enough is waiting.
+    pub(crate) fn tidy(&self) {
+        if self.reclaimer.waiting() >= LIMBO_EAGER {
+            self.collect();
+        }
+    }
+
+    /// In sync mode there is nobody else to collect.
+    #[inline]
+    pub(crate) fn collects_on_quiescence(&self) -> bool {
+        self.mode == Mode::Sync && self.reclaimer.waiting() > 0
+    }
+
+    /// Posts an event without times or sizes.
+    pub(crate) fn post(&self, id: u32, to: Tier, what: Transition) {
+        self.post_from(id, Tier::INTERPRETER, to, what);
+    }
+
+    pub(crate) fn post_from(&self, id: u32, from: Tier, to: Tier, what: Transition) {
+        let event = self.event(id, from, to, what);
+        self.events.post(event);
+    }
+
+    pub(crate) fn event(&self, id: u32, from: Tier, to: Tier, what: Transition) -> Event {
+        Event {
+            time: self.events.now(),
+            bead: self.bead_id(id),
+            name: self.name(id),
+            from,
+            to,
+            what,
+            queue_wait: Duration::ZERO,
+            cost: Duration::ZERO,
+            code_bytes: 0,
+        }
+    }
+
+    fn name(&self, id: u32) -> String {
+        let Some(describe) = &self.describe else { return String::new() };
+        let pin = self.reclaimer.pin();
+        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        if !hot.state.snapshot().is_live() {
+            return String::new();
+        }
+        let (_, version) = self.current(&pin, hot);
+        // SAFETY: LIVE was seen under the pin, so the slot is not recycled before it ends.
+        let guest = unsafe { self.guest(version, cold) };
+        contained(|| describe(guest)).unwrap_or_default()
+    }
+
+    /// The stamp of a bead's latest request.
+    pub(crate) fn stamp(&self, id: u32) -> Stamp {
+        // Ordering: Relaxed. Ordered by the inbox; a mix-up of two requests of one bead only blurs a statistic.
+        Stamp::unpack(self.registry.cold(id).requested.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_stamp(&self, id: u32, cause: Cause) {
+        let stamp = Stamp { time: self.events.now(), cause };
+        // Ordering: Relaxed. As in `stamp`.
+        self.registry.cold(id).requested.store(stamp.pack(), Ordering::Relaxed);
+    }
+}
+
+impl<G> Drop for Shared<G> {
+    fn drop(&mut self) {
+        // No handle is left, so no reader either: everything still registered or in limbo goes now.
+        for item in self.reclaimer.take_all() {
+            match item {
+                Retired::Version(version) => drop(contained(|| drop(version))),
+                Retired::Slot(_) => {}
+            }
+        }
+        for id in 0..self.registry.high_water() {
+            let Some(hot) = self.registry.find(id) else { continue };
+            if !hot.state.snapshot().is_occupied() {
+                continue;
+            }
+            // Ordering: Relaxed. `&mut self`.
+            let version = CodeVersion::<G>::of_word(hot.code.load(Ordering::Relaxed));
+            if version != Arc::as_ptr(&self.cold_start) && version != Arc::as_ptr(&self.gone) {
+                // SAFETY: the strong count of the word, which nobody will use again.
+                drop(contained(|| drop(unsafe { Arc::from_raw(version) })));
+            }
+            // SAFETY: occupied, so initialised; no reader is left.
+            drop(contained(|| self.registry.cold(id).guest.with_mut(|cell| unsafe { (*cell).assume_init_drop() })));
+        }
+    }
+}
+
+impl<G> fmt::Debug for Shared<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("mode", &self.mode).field("registry", &self.registry).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,381 @@
+//! The state word: everything about a bead that more than one thread changes, and the only transitions there are.
+//!
+//! ```text
+//!  63      60 59                              32 31      28 27       21 20        14 13     7 6      0
+//! ┌──────────┬──────────────────────────────────┬──────────┬───────────┬────────────┬────────┬────────┐
+//! │  flags   │ retries, 4 bits per tier, 7 tiers│  flags   │ DISABLED  │ COMPILING  │ QUEUED │ WANTED │
+//! └──────────┴──────────────────────────────────┴──────────┴───────────┴────────────┴────────┴────────┘
+//!  60 NOTICE: a worker has yet to tell           28 LIVE: registered         one bit per tier, tier 1 lowest
+//!                                                29 RELEASED: owner is gone
+//!                                                30 LINKED: in the inbox
+//!                                                31 FROZEN: never ask again
+//! ```
+//!
+//! Life of one tier of one bead:
+//!
+//! ```text
+//!            request            unlink            begin              finish
+//!   (idle) ──────────► WANTED ──────────► QUEUED ─────────► COMPILING ──────► (idle), or DISABLED
+//!      ▲                  │ withdraw         │ withdraw         ▲
+//!      └──────────────────┴──────────────────┘                  │ seize: compile_now and sync mode
+//!      └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! What is installed is not here: the code word says that, and its version says which tier it is.
+//!
+//! A slot may be recycled once it is RELEASED and nobody holds it: not LINKED, nothing COMPILING. (A queue entry is only a
+//! hint, checked by `begin`.) Whoever makes that true is told so by the transition, exactly once, and retires the slot.
+//! An abandoned compile keeps its COMPILING bit, and so the slot, until it really returns.
+
+use crate::{
+    sync::{AtomicU64, Ordering},
+    tier::{Tier, TierSet},
+    tuning::MAX_RETRIES,
+};
+
+const TIERS: u32 = 7;
+const TIER_MASK: u64 = (1 << TIERS) - 1;
+const WANTED: u32 = 0;
+const QUEUED: u32 = 7;
+const COMPILING: u32 = 14;
+const DISABLED: u32 = 21;
+const LIVE: u64 = 1 << 28;
+const RELEASED: u64 = 1 << 29;
+const LINKED: u64 = 1 << 30;
+const FROZEN: u64 = 1 << 31;
+const RETRIES: u32 = 32;
+const RETRY_MASK: u64 = 0xF;
+const NOTICE: u64 = 1 << 60;
+
+/// One value of the state word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Snapshot(u64);
+
+impl Snapshot {
+    fn set(self, field: u32) -> TierSet {
+        TierSet((self.0 >> field & TIER_MASK) as u8)
+    }
+
+    fn with(self, field: u32, tier: Tier) -> Self {
+        Snapshot(self.0 | 1 << (field + tier.slot() as u32))
+    }
+
+    fn without(self, field: u32, tier: Tier) -> Self {
+        Snapshot(self.0 & !(1 << (field + tier.slot() as u32)))
+    }
+
+    fn plus(self, flags: u64) -> Self {
+        Snapshot(self.0 | flags)
+    }
+
+    fn minus(self, flags: u64) -> Self {
+        Snapshot(self.0 & !flags)
+    }
+
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    pub(crate) fn is_live(self) -> bool {
+        self.has(LIVE) && !self.has(RELEASED)
+    }
+
+    /// Registered and not yet recycled, whether or not its owner is gone.
+    pub(crate) fn is_occupied(self) -> bool {
+        self.has(LIVE)
+    }
+
+    pub(crate) fn is_frozen(self) -> bool {
+        self.has(FROZEN)
+    }
+
+    pub(crate) fn is_disabled(self, tier: Tier) -> bool {
+        self.set(DISABLED).contains(tier)
+    }
+
+    pub(crate) fn is_compiling(self, tier: Tier) -> bool {
+        self.set(COMPILING).contains(tier)
+    }
+
+    /// Asked for and not yet answered.
+    pub(crate) fn is_pending(self, tier: Tier) -> bool {
+        self.pending().contains(tier)
+    }
+
+    fn pending(self) -> TierSet {
+        TierSet(self.set(WANTED).0 | self.set(QUEUED).0 | self.set(COMPILING).0)
+    }
+
+    pub(crate) fn is_idle(self) -> bool {
+        self.pending().is_empty()
+    }
+
+    pub(crate) fn retries(self, tier: Tier) -> u8 {
+        (self.0 >> (RETRIES + 4 * tier.slot() as u32) & RETRY_MASK) as u8
+    }
+
+    fn with_retries(self, tier: Tier, retries: u8) -> Self {
+        let shift = RETRIES + 4 * tier.slot() as u32;
+        Snapshot(self.0 & !(RETRY_MASK << shift) | u64::from(retries) << shift)
+    }
+
+    /// The owner is gone and so is everybody else.
+    fn is_vacant(self) -> bool {
+        self.has(RELEASED) && !self.has(LINKED) && self.set(COMPILING).is_empty()
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("wanted", &self.set(WANTED))
+            .field("queued", &self.set(QUEUED))
+            .field("compiling", &self.set(COMPILING))
+            .field("disabled", &self.set(DISABLED))
+            .field("linked", &self.has(LINKED))
+            .field("released", &self.has(RELEASED))
+            .field("frozen", &self.has(FROZEN))
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`State::request`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Request {
+    /// The tier is wanted now, and the caller must link the bead into the inbox.
+    Link,
+    /// The tier is wanted now; the bead is in the inbox already.
+    Joined,
+    /// The tier was wanted, queued or compiling already.
+    Pending,
+    /// The tier or the bead is disabled, or the bead is gone.
+    Refused,
+}
+
+/// What a worker found when it unlinked a bead from the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Unlinked {
+    /// Tiers that moved from wanted to queued.
+    pub(crate) queued: TierSet,
+    /// The bead was frozen by an interpreter thread and nobody has told yet.
+    pub(crate) notice: bool,
+    /// The caller retires the slot.
+    pub(crate) vacated: bool,
+}
+
+/// What [`State::seize`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Seize {
+    /// The tier is compiling now, by the caller.
+    Won {
+        /// It had been asked for before: that request is answered by this compile.
+        was_pending: bool,
+    },
+    /// Somebody else is compiling it.
+    Busy,
+    /// The tier or the bead is disabled, or the bead is gone.
+    Refused,
+}
+
+/// How a compile ended, as far as the state word is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Installed, or lost a race: nothing to remember.
+    Settled,
+    /// A retryable bailout.
+    Retry,
+    /// A terminal bailout.
+    Disable,
+}
+
+/// What [`State::finish`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Finished {
+    /// Retryable bailouts of this tier so far.
+    pub(crate) retries: u8,
+    /// The tier is disabled now.
+    pub(crate) disabled: bool,
+    /// The caller retires the slot.
+    pub(crate) vacated: bool,
+}
+
+/// Requests taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Withdrawn {
+    /// Tiers that were wanted or queued.
+    pub(crate) dropped: TierSet,
+    /// The caller retires the slot.
+    pub(crate) vacated: bool,
+}
+
+/// The state word of one bead.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct State(AtomicU64);
+
+impl Default for State {
+    fn default() -> Self {
+        State(AtomicU64::new(0))
+    }
+}
+
+impl State {
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        // Ordering: Acquire. Pairs with: Release in `update` and `activate`. Carries: the cold entry written before
+        // `activate`, so that whoever sees LIVE may read the guest handle.
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// Every change goes through here: `change` maps a snapshot to its successor and a result, or refuses.
+    fn update<R>(&self, mut change: impl FnMut(Snapshot) -> (Option<Snapshot>, R)) -> R {
+        let mut now = self.snapshot();
+        loop {
+            let (next, result) = change(now);
+            let Some(next) = next else { return result };
+            // Ordering: AcqRel. Pairs with itself: each transition sees everything done under the one it builds on (a
+            // worker that begins a job sees what the requester wrote; the last one out sees all uses of the slot as over).
+            // Failure Acquire: the closure decides again on what it reads.
+            match self.0.compare_exchange_weak(now.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return result,
+                Err(actual) => now = Snapshot(actual),
+            }
+        }
+    }
+
+    /// vacant → live. Only the registrar, who owns the vacant slot, calls this.
+    pub(crate) fn activate(&self) {
+        // Ordering: Release. Pairs with: Acquire in `snapshot`. Carries: guest, size, code word, generation.
+        self.0.store(LIVE, Ordering::Release);
+    }
+
+    /// released → vacant, after the grace period. Only the reclaimer, who owns the retired slot, calls this.
+    pub(crate) fn vacate(&self) {
+        // Ordering: Relaxed. The free list's Release push publishes the slot.
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Asks for `tier`.
+    pub(crate) fn request(&self, tier: Tier) -> Request {
+        self.update(|now| {
+            if !now.is_live() || now.is_frozen() || now.is_disabled(tier) {
+                (None, Request::Refused)
+            } else if now.is_pending(tier) {
+                (None, Request::Pending)
+            } else if now.has(LINKED) {
+                (Some(now.with(WANTED, tier)), Request::Joined)
+            } else {
+                (Some(now.with(WANTED, tier).plus(LINKED)), Request::Link)
+            }
+        })
+    }
+
+    /// Stops the policy from being asked; true when the caller must link the bead, so that a worker can tell.
+    #[must_use]
+    pub(crate) fn freeze_with_notice(&self) -> bool {
+        self.update(|now| {
+            if !now.is_live() || now.is_frozen() {
+                (None, false)
+            } else {
+                (Some(now.plus(FROZEN | NOTICE | LINKED)), !now.has(LINKED))
+            }
+        })
+    }
+
+    /// Takes the bead out of the inbox and queues what is wanted. The caller has read the inbox link before.
+    pub(crate) fn unlink(&self) -> Unlinked {
+        self.update(|now| {
+            let wanted = now.set(WANTED);
+            let next = Snapshot(now.0 & !(TIER_MASK << WANTED) | u64::from(wanted.0) << QUEUED).minus(LINKED | NOTICE);
+            (Some(next), Unlinked { queued: wanted, notice: now.has(NOTICE), vacated: next.is_vacant() })
+        })
+    }
+
+    /// queued → compiling; false when the request was withdrawn or answered otherwise.
+    #[must_use]
+    pub(crate) fn begin(&self, tier: Tier) -> bool {
+        self.update(|now| {
+            if now.set(QUEUED).contains(tier) && !now.is_compiling(tier) {
+                (Some(now.without(QUEUED, tier).with(COMPILING, tier)), true)
+            } else {
+                (None, false)
+            }
+        })
+    }
+
+    /// anything but compiling → compiling, for a compile on the calling thread.
+    pub(crate) fn seize(&self, tier: Tier) -> Seize {
+        self.update(|now| {
+            if !now.is_live() || now.is_frozen() || now.is_disabled(tier) {
+                (None, Seize::Refused)
+            } else if now.is_compiling(tier) {
+                (None, Seize::Busy)
+            } else {
+                let next = now.without(WANTED, tier).without(QUEUED, tier).with(COMPILING, tier);
+                (Some(next), Seize::Won { was_pending: now.is_pending(tier) })
+            }
+        })
+    }
+
+    /// compiling → idle or disabled. Only the thread that compiled calls this.
+    pub(crate) fn finish(&self, tier: Tier, ending: Ending) -> Finished {
+        self.update(|now| {
+            debug_assert!(now.is_compiling(tier), "finished what nobody began: {now:?}");
+            let mut next = now.without(COMPILING, tier);
+            let mut retries = now.retries(tier);
+            match ending {
+                Ending::Settled => {}
+                Ending::Retry => {
+                    retries = (retries + 1).min(MAX_RETRIES);
+                    next = next.with_retries(tier, retries);
+                    if retries == MAX_RETRIES {
+                        next = next.with(DISABLED, tier);
+                    }
+                }
+                Ending::Disable => next = next.with(DISABLED, tier),
+            }
+            (Some(next), Finished { retries, disabled: next.is_disabled(tier), vacated: next.is_vacant() })
+        })
+    }
+
+    /// compiling → compiling and disabled: the watchdog gave up on the compile, which still uses the slot.
+    #[cfg(feature = "threads")]
+    pub(crate) fn abandon(&self, tier: Tier) {
+        self.update(|now| (Some(now.with(DISABLED, tier)), ()));
+    }
+
+    /// Takes one queued request back.
+    #[must_use]
+    pub(crate) fn withdraw_queued(&self, tier: Tier) -> bool {
+        self.update(|now| if now.set(QUEUED).contains(tier) { (Some(now.without(QUEUED, tier)), true) } else { (None, false) })
+    }
+
+    /// Takes all requests back and forgets every failure: the body is another one now.
+    pub(crate) fn reset(&self) -> Withdrawn {
+        self.withdraw_and(|next| {
+            Snapshot(next.minus(FROZEN | NOTICE).0 & !(TIER_MASK << DISABLED) & !(u64::from(u32::MAX >> 4) << RETRIES))
+        })
+    }
+
+    /// Takes all requests back and refuses new ones.
+    pub(crate) fn freeze(&self) -> Withdrawn {
+        self.withdraw_and(|next| next.plus(FROZEN))
+    }
+
+    /// live → released. Only the owner calls this, once.
+    pub(crate) fn release(&self) -> Withdrawn {
+        self.withdraw_and(|next| next.plus(RELEASED))
+    }
+
+    fn withdraw_and(&self, then: impl Fn(Snapshot) -> Snapshot) -> Withdrawn {
+        self.update(|now| {
+            let dropped = TierSet(now.set(WANTED).0 | now.set(QUEUED).0);
+            let next = then(Snapshot(now.0 & !(TIER_MASK << WANTED | TIER_MASK << QUEUED)));
+            (Some(next), Withdrawn { dropped, vacated: next.is_vacant() && !now.is_vacant() })
+        })
+    }
+}

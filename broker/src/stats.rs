@@ -1,0 +1,178 @@
+//! What the broker has done so far: counters written by workers, read by anyone.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::{
+    Tier,
+    bailout::BailoutKind,
+    sync::{AtomicU32, AtomicU64, Ordering},
+};
+
+/// A snapshot of one broker's counters. Taken without stopping anything, so sums may be off by what is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Beads registered and not released.
+    pub beads: usize,
+    /// Requests waiting or being compiled.
+    pub pending: usize,
+    /// One entry per compiler, tier 1 first.
+    pub tiers: Vec<TierStats>,
+    /// Bytes of native code that can be entered.
+    pub code_live: u64,
+    /// Bytes of native code that waits until no thread can be inside it.
+    pub code_retired: u64,
+    /// Bytes of native code freed so far.
+    pub code_reclaimed: u64,
+    /// Retired versions and released slots that wait for their grace period.
+    pub waiting: usize,
+    /// Threads that could not be spawned.
+    pub spawn_failures: u32,
+}
+
+/// Counters of one tier.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierStats {
+    /// The compiler's name.
+    pub name: String,
+    /// Requests made.
+    pub requested: u64,
+    /// Compiles begun.
+    pub compiled: u64,
+    /// Units installed.
+    pub installed: u64,
+    /// Requests dropped before they were compiled.
+    pub dropped: u64,
+    /// Finished units that lost against something newer.
+    pub lost: u64,
+    /// Compiles given up, by reason; only reasons that occurred.
+    pub bailouts: Vec<(BailoutKind, u64)>,
+    /// Workers given up past the deadline.
+    pub abandoned: u32,
+    /// Whether the tier was turned off.
+    pub off: bool,
+    /// Time spent in the compiler.
+    pub compile_total: Duration,
+    /// Longest compile.
+    pub compile_max: Duration,
+    /// Time requests spent waiting.
+    pub wait_total: Duration,
+    /// Longest wait.
+    pub wait_max: Duration,
+}
+
+/// What is known about one bead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BeadStats {
+    /// The tier whose code runs.
+    pub tier: Tier,
+    /// Size of the guest body in bytes.
+    pub size: u32,
+    /// Work drawn so far, in work units: runs ahead by what threads have drawn and not yet spent.
+    pub work: u64,
+    /// Work left until the policy is asked, not counting what threads have drawn.
+    pub budget: i32,
+    /// Whether a request waits or is being compiled.
+    pub pending: bool,
+    /// Tiers disabled for this bead.
+    pub disabled: Vec<Tier>,
+    /// Whether the policy will not be asked any more.
+    pub frozen: bool,
+    /// Bytes of native code installed.
+    pub code_bytes: usize,
+}
+
+/// The live counters of one tier.
+#[derive(Debug, Default)]
+pub(crate) struct TierCounters {
+    pub(crate) requested: AtomicU64,
+    pub(crate) compiled: AtomicU64,
+    pub(crate) installed: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    bailouts: [AtomicU64; BailoutKind::ALL.len()],
+    pub(crate) abandoned: AtomicU32,
+    compile_total: AtomicU64,
+    compile_max: AtomicU64,
+    wait_total: AtomicU64,
+    wait_max: AtomicU64,
+}
+
+// Ordering: Relaxed throughout this file. Counters only; they publish nothing and are read as approximate.
+impl TierCounters {
+    pub(crate) fn note_compile(&self, wait: Duration, cost: Duration) {
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        self.compile_total.fetch_add(nanos(cost), Ordering::Relaxed);
+        self.compile_max.fetch_max(nanos(cost), Ordering::Relaxed);
+        self.wait_total.fetch_add(nanos(wait), Ordering::Relaxed);
+        self.wait_max.fetch_max(nanos(wait), Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_bailout(&self, kind: BailoutKind) {
+        self.bailouts[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self, name: &str, off: bool) -> TierStats {
+        let duration = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        TierStats {
+            name: name.to_owned(),
+            requested: self.requested.load(Ordering::Relaxed),
+            compiled: self.compiled.load(Ordering::Relaxed),
+            installed: self.installed.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+            bailouts: BailoutKind::ALL
+                .iter()
+                .map(|&kind| (kind, self.bailouts[kind as usize].load(Ordering::Relaxed)))
+                .filter(|&(_, count)| count > 0)
+                .collect(),
+            abandoned: self.abandoned.load(Ordering::Relaxed),
+            off,
+            compile_total: duration(&self.compile_total),
+            compile_max: duration(&self.compile_max),
+            wait_total: duration(&self.wait_total),
+            wait_max: duration(&self.wait_max),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Bytes of native code by fate. Units outlive the broker's own tables, so they share it.
+#[derive(Debug, Default)]
+pub(crate) struct CodeLedger {
+    live: AtomicU64,
+    retired: AtomicU64,
+    reclaimed: AtomicU64,
+}
+
+impl CodeLedger {
+    pub(crate) fn installed(&self, bytes: usize) {
+        self.live.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn retired(&self, bytes: usize) {
+        self.live.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.retired.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reclaimed(&self, bytes: usize) {
+        self.retired.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.reclaimed.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn fill(&self, stats: &mut Stats) {
+        stats.code_live = self.live();
+        stats.code_retired = self.retired.load(Ordering::Relaxed);
+        stats.code_reclaimed = self.reclaimed.load(Ordering::Relaxed);
+    }
+}

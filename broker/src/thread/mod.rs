@@ -1,0 +1,217 @@
+//! Interpreter threads: where guest functions are called, work is counted, and native code is borrowed.
+
+pub(crate) mod cells;
+mod countdown;
+
+use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
+
+pub(crate) use countdown::Countdown;
+
+use crate::{
+    BeadRef, CountSlot, Face, RegisterError, ThreadCells, Tier,
+    retire::Participant,
+    shared::Shared,
+    sync::{Arc, Ordering},
+    tuning::CALL_WORK,
+    version::{COUNTED, CodeHeader, NO_BODY},
+};
+
+/// Largest charge at once: keeps a countdown from wrapping.
+const MAX_CHARGE: u32 = 1 << 30;
+
+/// An interpreter thread's handle. `Send`, so that a logical guest thread may move between OS threads, but not `Sync`.
+///
+/// A handle is *online*: the broker frees nothing that was reachable since the handle's last quiescent point.
+/// Call [`quiescent`](Self::quiescent) wherever the thread holds no native code, at least whenever an outermost
+/// guest call has returned, and wrap long waits in [`offline`](Self::offline).
+pub struct InterpThread<G: Send + Sync + 'static> {
+    /// The countdown table; also the first word of the cells.
+    slots: *mut CountSlot,
+    countdown: Countdown,
+    participant: NonNull<Participant>,
+    shared: Arc<Shared<G>>,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+// SAFETY: the raw pointers lead to memory this handle owns (`countdown`), or to a participant record that lives as long as
+// `shared`, is claimed by this handle alone, and is all atomics. Nothing is tied to the OS thread.
+unsafe impl<G: Send + Sync> Send for InterpThread<G> {}
+
+impl<G: Send + Sync + 'static> InterpThread<G> {
+    pub(crate) fn new(shared: Arc<Shared<G>>) -> Result<Self, RegisterError> {
+        let countdown = Countdown::new(shared.max_beads)?;
+        let participant = shared.reclaimer.join();
+        shared.reclaimer.go_online(participant);
+        let participant = NonNull::from(participant);
+        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, not_sync: PhantomData })
+    }
+
+    /// A guest function is about to be called: native code to run instead of interpreting it, if there is any.
+    ///
+    /// Charges [`CALL_WORK`] where the caller counts. When the budget is spent this asks the policy and may link a
+    /// request: no allocation, no lock, no wait (in [`Mode::Sync`](crate::Mode::Sync) it compiles, here).
+    ///
+    /// `bead` must belong to this thread's broker; debug builds check.
+    #[inline]
+    pub fn on_invoke(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
+        // Ordering: Acquire. Pairs with: Release in `CodeWord::publish`. Carries: the version and its code. Weaker fails: a
+        // caller jumps into code whose bytes it does not see. Test: loom install_vs_call, and its negative control.
+        let word = bead.hot.code.load(Ordering::Acquire);
+        debug_assert!(self.shared.owns(bead), "a bead of another broker");
+        if word.addr() & (COUNTED | NO_BODY) == 0 {
+            return NativeCode::of_word(word);
+        }
+        if !self.charge(bead, CALL_WORK) {
+            return self.spent(bead, CALL_WORK);
+        }
+        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+    }
+
+    /// A loop of the running function, interpreted, went round once, doing `work` units; `site` numbers its header.
+    ///
+    /// Returns an OSR entry when one exists. There are none yet: the work is counted, and the answer is always `None`.
+    #[inline]
+    pub fn on_back_edge(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
+        let _ = site;
+        let work = work.min(MAX_CHARGE);
+        if !self.charge(bead, work) {
+            self.spent(bead, work);
+        }
+        None
+    }
+
+    /// Takes `work` from the bead's countdown on this thread; false when that must go the slow way.
+    #[inline(always)]
+    fn charge(&self, bead: BeadRef<'_, G>, work: u32) -> bool {
+        // SAFETY: ids are below `max_beads`, the table's length; only this handle touches the table from Rust, and it is not
+        // Sync. The reference ends with this function.
+        let slot = unsafe { &mut *self.slots.add(bead.id as usize) };
+        // Ordering: Relaxed. Written before the bead was handed out, and not again while it lives.
+        if slot.generation != bead.hot.generation.load(Ordering::Relaxed) {
+            return false;
+        }
+        slot.countdown = slot.countdown.wrapping_sub_unsigned(work);
+        slot.countdown >= 0
+    }
+
+    /// The countdown is spent, or was never drawn: draw on the shared budget, and when that is spent as well, decide.
+    #[cold]
+    #[inline(never)]
+    fn spent(&self, bead: BeadRef<'_, G>, work: u32) -> Option<NativeCode<'_>> {
+        let id = bead.id as u32;
+        let generation = bead.id().generation;
+        // SAFETY: as in `charge`.
+        let slot = unsafe { &mut *self.slots.add(bead.id as usize) };
+        let deficit = if slot.generation == generation {
+            slot.countdown.saturating_neg()
+        } else {
+            self.countdown.note_use(id);
+            work as i32
+        };
+        *slot = CountSlot { countdown: 0, generation };
+        match self.shared.draw(id, deficit) {
+            Some(rest) => slot.countdown = rest,
+            None => self.shared.budget_spent(id),
+        }
+        // Ordering: Acquire. As in `on_invoke`; in sync mode the code may have been installed just now.
+        let word = bead.hot.code.load(Ordering::Acquire);
+        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+    }
+
+    /// The thread holds no native code and no interpreter frame that does. `&mut self` is the proof: no [`NativeCode`]
+    /// borrowed from this handle is alive.
+    #[inline]
+    pub fn quiescent(&mut self) {
+        self.shared.reclaimer.quiesce(self.participant());
+        if self.shared.collects_on_quiescence() {
+            self.shared.collect();
+        }
+    }
+
+    /// Runs `wait`, which holds no native code, without making the reclaimer wait for this thread.
+    pub fn offline<R>(&mut self, wait: impl FnOnce() -> R) -> R {
+        struct Online<'t, G: Send + Sync + 'static>(&'t InterpThread<G>);
+        impl<G: Send + Sync> Drop for Online<'_, G> {
+            fn drop(&mut self) {
+                self.0.shared.reclaimer.go_online(self.0.participant());
+            }
+        }
+        self.shared.reclaimer.go_offline(self.participant());
+        let _online = Online(self);
+        wait()
+    }
+
+    /// The record generated code reaches through the first word of `vmctx`. Valid as long as the handle.
+    pub fn cells(&self) -> *mut ThreadCells {
+        self.countdown.cells()
+    }
+
+    fn participant(&self) -> &Participant {
+        // SAFETY: the record lives as long as the reclaimer, which `self.shared` keeps alive.
+        unsafe { self.participant.as_ref() }
+    }
+}
+
+impl<G: Send + Sync + 'static> Drop for InterpThread<G> {
+    fn drop(&mut self) {
+        self.countdown.give_back(&self.shared.registry);
+        self.shared.reclaimer.leave(self.participant());
+    }
+}
+
+impl<G: Send + Sync + 'static> fmt::Debug for InterpThread<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InterpThread").field("cells", &self.cells()).finish_non_exhaustive()
+    }
+}
+
+/// Native code of a function, borrowed from the thread that may call it: it cannot outlive the thread's next quiescent
+/// point, nor leave the thread.
+#[derive(Clone, Copy)]
+pub struct NativeCode<'t> {
+    face: NonNull<Face>,
+    thread: PhantomData<(&'t (), *mut ())>,
+}
+
+impl NativeCode<'_> {
+    #[inline(always)]
+    fn of_word(word: *mut Face) -> Option<Self> {
+        NonNull::new(word).map(|face| NativeCode { face, thread: PhantomData })
+    }
+
+    /// The address to call.
+    #[inline]
+    pub fn address(&self) -> NonNull<u8> {
+        // SAFETY: the face belongs to a version that was reachable since the thread's last quiescent point, which cannot
+        // have passed while this borrows the thread: the version is not freed.
+        let entry = unsafe { self.face.as_ref() }.entry();
+        // SAFETY: the faces of a version with a body hold the unit's entry, which `InstalledUnit::accept` checked.
+        unsafe { NonNull::new_unchecked(entry.cast_mut()) }
+    }
+
+    /// The tier the code is of.
+    pub fn tier(&self) -> Tier {
+        // SAFETY: as in `address`; the header is the leading part of the version the word publishes.
+        unsafe { (*CodeHeader::of_word(self.face.as_ptr())).tier }
+    }
+}
+
+impl fmt::Debug for NativeCode<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeCode").field("address", &self.address()).field("tier", &self.tier()).finish()
+    }
+}
+
+/// A native entry at a loop header, borrowed like [`NativeCode`]. None can be made yet.
+#[derive(Debug, Clone, Copy)]
+pub struct OsrEntry<'t> {
+    never: std::convert::Infallible,
+    thread: PhantomData<(&'t (), *mut ())>,
+}
+
+impl OsrEntry<'_> {
+    /// The address to enter.
+    pub fn address(&self) -> NonNull<u8> {
+        match self.never {}
+    }
+}

@@ -1,0 +1,68 @@
+//! Constants that have no effect on correctness: change any of them and every test must still pass.
+//!
+//! Under loom and Miri some are tiny, so that a model reaches the interesting sizes.
+
+use std::time::Duration;
+
+/// Work units one call is worth. One unit is about one guest operator.
+pub const CALL_WORK: u32 = 64;
+
+/// A thread draws this fraction of what is left of a bead's shared budget at a time.
+pub(crate) const SLICES: i32 = 8;
+
+/// Largest slice a thread draws, in work units: bounds how much work statistics run ahead.
+pub(crate) const MAX_SLICE: i32 = 1 << 20;
+
+/// Least budget given after a request, in work units, before the policy is asked about the same bead again.
+pub(crate) const MIN_RECOUNT: u32 = 16 * CALL_WORK;
+
+/// Work a bead must do after its first retryable bailout before it is tried again; doubled by every further one.
+pub(crate) const RETRY_WORK: u32 = 256 * CALL_WORK;
+
+/// Upper bound of the doubled retry budget.
+pub(crate) const RETRY_WORK_CAP: u32 = 1 << 24;
+
+/// Retryable bailouts after which a tier is disabled for the bead.
+pub(crate) const MAX_RETRIES: u8 = 6;
+
+/// Beads the registry accepts unless configured otherwise.
+pub(crate) const MAX_BEADS: u32 = if cfg!(any(loom, miri)) { 64 } else { 1 << 22 };
+
+/// Entries in the registry's first chunk; each further chunk doubles it. A power of two.
+pub(crate) const FIRST_CHUNK: u32 = if cfg!(any(loom, miri)) { 2 } else { 64 };
+
+/// Jobs the queue re-scores on every take; the rest wait in order of arrival.
+pub(crate) const QUEUE_WINDOW: usize = if cfg!(any(loom, miri)) { 2 } else { 64 };
+
+/// Retired things that make an API call collect by itself.
+pub(crate) const LIMBO_EAGER: usize = 64;
+
+/// Workers unless configured otherwise.
+#[cfg(feature = "threads")]
+pub(crate) const WORKERS: usize = 1;
+
+/// Stack of a compile worker, in bytes.
+#[cfg(feature = "threads")]
+pub(crate) const WORKER_STACK: usize = 16 << 20;
+
+/// How often a worker that has just worked looks at the inbox, so that a burst of requests costs no wakes.
+#[cfg(feature = "threads")]
+pub(crate) const WARM_POLL: Duration = Duration::from_micros(500);
+
+/// How many empty polls a worker makes before it parks.
+#[cfg(feature = "threads")]
+pub(crate) const WARM_POLLS: u32 = 100;
+
+/// How often a parked worker looks whether retired code can be freed, while there is any.
+#[cfg(feature = "threads")]
+pub(crate) const LIMBO_POLL: Duration = Duration::from_millis(20);
+
+/// Time one compile may take unless configured otherwise.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Workers abandoned past their deadline before a tier is turned off, unless configured otherwise.
+pub(crate) const MAX_ABANDONED: u32 = 3;
+
+/// Most workers a broker may have; parked ones are bits of one word, and replacements need some of them.
+#[cfg(feature = "threads")]
+pub(crate) const MOST_WORKERS: usize = 32;

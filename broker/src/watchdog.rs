@@ -1,0 +1,109 @@
+//! The watchdog: gives up on compiles that overstay their deadline. A thread cannot be stopped, so its worker is left
+//! behind and replaced.
+//!
+//! A compile that asks `is_cancelled` learns of its deadline in time to return by itself; only one that does not is given up,
+//! a little later.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Tier,
+    compiler::Ticket,
+    shared::Shared,
+    sync::{Arc, Condvar, Mutex, Weak, lock, thread},
+};
+
+/// A compile under watch.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) ticket: Arc<Ticket>,
+    pub(crate) id: u32,
+    pub(crate) tier: Tier,
+}
+
+impl Watched {
+    /// When the watchdog gives up: some time after the deadline, for compiles that are just returning.
+    fn due(&self) -> Option<Instant> {
+        self.ticket.deadline.map(|deadline| deadline + GRACE)
+    }
+}
+
+/// What a compile may take beyond its deadline before its worker is given up.
+const GRACE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Default)]
+struct List {
+    watched: Vec<Watched>,
+    running: bool,
+    stopped: bool,
+}
+
+/// The watchdog of one broker. Only workers and the watchdog take its lock.
+#[derive(Default)]
+pub(crate) struct Watchdog {
+    list: Mutex<List>,
+    changed: Condvar,
+}
+
+impl Watchdog {
+    /// Watches a compile that has a deadline. Returns what to [`forget`](Self::forget) when it is over.
+    pub(crate) fn watch<G: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        shared: Option<&Weak<Shared<G>>>,
+        watched: Watched,
+    ) -> Option<Arc<Ticket>> {
+        watched.due()?;
+        let ticket = Arc::clone(&watched.ticket);
+        let mut list = lock(&self.list);
+        if !list.running {
+            let (this, shared) = (Arc::clone(self), shared?.clone());
+            // Without the thread there are no deadlines, as with `deadline(None)`.
+            thread::Builder::new().name("tierup-watchdog".to_owned()).spawn(move || this.run(&shared)).ok()?;
+            list.running = true;
+        }
+        list.watched.push(watched);
+        self.changed.notify_one();
+        Some(ticket)
+    }
+
+    /// The compile is over.
+    pub(crate) fn forget(&self, ticket: &Arc<Ticket>) {
+        lock(&self.list).watched.retain(|watched| !Arc::ptr_eq(&watched.ticket, ticket));
+    }
+
+    /// Ends the watchdog's thread.
+    pub(crate) fn stop(&self) {
+        lock(&self.list).stopped = true;
+        self.changed.notify_one();
+    }
+
+    fn run<G: Send + Sync + 'static>(&self, shared: &Weak<Shared<G>>) {
+        let mut list = lock(&self.list);
+        while !list.stopped {
+            let now = Instant::now();
+            if let Some(index) = list.watched.iter().position(|watched| watched.due().is_some_and(|due| due <= now)) {
+                let overdue = list.watched.swap_remove(index);
+                drop(list);
+                if let Some(shared) = shared.upgrade() {
+                    shared.abandon(&overdue);
+                }
+                list = lock(&self.list);
+                continue;
+            }
+            let next = list.watched.iter().filter_map(Watched::due).min();
+            list = match next {
+                Some(due) => crate::sync::wait_timeout(&self.changed, list, due - now),
+                None => crate::sync::wait(&self.changed, list),
+            };
+        }
+    }
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watchdog").finish_non_exhaustive()
+    }
+}

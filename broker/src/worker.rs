@@ -1,0 +1,277 @@
+//! Workers: the threads that compile in background mode. Spawned at the first request, never joined, never waited for.
+//!
+//! Waking. A worker that has just worked polls the inbox; only after a while it announces itself parked and parks. A
+//! requester pushes, then looks at the announcements; a worker announces, then looks at the inbox. A SeqCst fence in between on
+//! both sides makes sure that at least one of them sees the other.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    BailoutKind, Mode, Stats, Transition,
+    contain::contained,
+    job::Outcome,
+    shared::Shared,
+    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering, Weak, fence, park_timeout, thread},
+    tuning::{LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
+    watchdog::{Watchdog, Watched},
+};
+
+/// Seats for workers, replacements included: one bit of `parked` each.
+const SEATS: usize = 2 * MOST_WORKERS;
+
+/// The workers of one broker.
+pub(crate) struct Crew<G> {
+    size: usize,
+    max_abandoned: u32,
+    enabled: bool,
+    /// For whoever spawns a worker.
+    shared: OnceLock<Weak<Shared<G>>>,
+    started: AtomicBool,
+    seats_taken: AtomicUsize,
+    seats: Box<[OnceLock<thread::Thread>]>,
+    /// One bit per seat whose worker is parked, or about to be.
+    parked: AtomicU64,
+    /// Workers that are looking for work or doing it.
+    active: AtomicUsize,
+    spawn_failures: AtomicU32,
+    watchdog: Arc<Watchdog>,
+}
+
+impl<G: Send + Sync + 'static> Crew<G> {
+    pub(crate) fn new(mode: Mode, size: usize, max_abandoned: u32, tiers: usize) -> Self {
+        // Replacements need seats, too.
+        let most = (SEATS - MOST_WORKERS) / tiers.max(1);
+        Crew {
+            size,
+            max_abandoned: max_abandoned.min(most as u32),
+            enabled: mode.has_workers(),
+            shared: OnceLock::new(),
+            started: AtomicBool::new(false),
+            seats_taken: AtomicUsize::new(0),
+            seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
+            parked: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+            spawn_failures: AtomicU32::new(0),
+            watchdog: Arc::new(Watchdog::default()),
+        }
+    }
+
+    /// Tells the crew whose it is.
+    pub(crate) fn adopt(&self, shared: &Arc<Shared<G>>) {
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    /// There is something in the inbox: wakes a parked worker, if any, and starts the crew the first time.
+    pub(crate) fn wake(&self) {
+        if !self.enabled {
+            return;
+        }
+        // Ordering: Relaxed. A missed start is repaired by the swap in `start`; nothing is published.
+        if !self.started.load(Ordering::Relaxed) {
+            self.start();
+        }
+        self.rouse();
+    }
+
+    /// Events wait: as [`Self::wake`].
+    pub(crate) fn wake_for_events(&self) {
+        self.wake();
+    }
+
+    /// Something was retired. Workers that exist look after it; none is started for it.
+    pub(crate) fn notice_limbo(&self) {
+        if self.enabled {
+            self.rouse();
+        }
+    }
+
+    fn rouse(&self) {
+        // Ordering: SeqCst fence between the push and the look at `parked`. Pairs with: the fence in `park`. Weaker fails: the
+        // worker sees an empty inbox, we see no parked worker, and the request waits for the next one. Test: loom request_vs_park.
+        #[cfg(not(tierup_weaken = "wake"))]
+        fence(Ordering::SeqCst);
+        // Ordering: Relaxed, ordered by the fence. Whoever clears the bit does the waking.
+        let taken =
+            self.parked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |parked| (parked != 0).then(|| parked & (parked - 1)));
+        if let Ok(parked) = taken
+            && let Some(worker) = self.seats[parked.trailing_zeros() as usize].get()
+        {
+            worker.unpark();
+        }
+    }
+
+    #[cold]
+    fn start(&self) {
+        // Ordering: Relaxed. One winner; nothing is published.
+        if !self.started.swap(true, Ordering::Relaxed) && !self.spawn(0) {
+            // Tried again at the next request.
+            self.started.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Spawns a worker that will itself spawn `more`.
+    fn spawn(&self, more: usize) -> bool {
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return false };
+        // Ordering: Relaxed. Hands out each seat once.
+        let seat = self.seats_taken.fetch_add(1, Ordering::Relaxed);
+        if seat >= SEATS {
+            return false;
+        }
+        let more = if seat == 0 { self.size - 1 } else { more };
+        let spawned = thread::Builder::new()
+            .name(format!("tierup-worker-{seat}"))
+            .stack_size(WORKER_STACK)
+            .spawn(move || shared.work(seat, more));
+        if spawned.is_err() {
+            // Ordering: Relaxed. Counter.
+            self.spawn_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        spawned.is_ok()
+    }
+
+    /// Announces a worker parked, and parks unless there is something to do.
+    fn park(&self, seat: usize, limit: Option<Duration>, anything: impl Fn() -> bool) {
+        let bit = 1 << seat;
+        // Ordering: Relaxed, ordered by the fence.
+        self.parked.fetch_or(bit, Ordering::Relaxed);
+        // Ordering: SeqCst fence between the announcement and the look at the inbox. Pairs with: the fence in `rouse`.
+        fence(Ordering::SeqCst);
+        if !anything() {
+            match limit {
+                Some(limit) => park_timeout(limit),
+                None => thread::park(),
+            }
+        }
+        self.parked.fetch_and(!bit, Ordering::Relaxed);
+    }
+
+    /// Whether a worker is at work, or should be.
+    pub(crate) fn is_busy(&self, shared: &Shared<G>) -> bool {
+        // Ordering: Acquire. Pairs with: AcqRel in `work`: a worker counts itself active before it takes anything, so who sees
+        // that it was taken sees the worker active, or what it did.
+        !shared.queue.inbox.is_empty() || !shared.events.is_empty() || self.active.load(Ordering::Acquire) > 0
+    }
+
+    /// Lets all workers go.
+    pub(crate) fn dismiss(&self) {
+        for worker in self.seats.iter().filter_map(OnceLock::get) {
+            worker.unpark();
+        }
+        self.watchdog.stop();
+    }
+
+    pub(crate) fn fill(&self, stats: &mut Stats) {
+        // Ordering: Relaxed. Counter.
+        stats.spawn_failures = self.spawn_failures.load(Ordering::Relaxed);
+    }
+}
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    /// The life of a worker.
+    fn work(self: Arc<Self>, seat: usize, more: usize) {
+        let crew = &self.crew;
+        let _ = crew.seats[seat].set(thread::current());
+        for _ in 0..more {
+            crew.spawn(0);
+        }
+        let mut idle = 0;
+        while !self.is_stopped() {
+            // Ordering: AcqRel. Pairs with: Acquire in `is_busy`.
+            crew.active.fetch_add(1, Ordering::AcqRel);
+            let round = contained(|| self.round());
+            if matches!(round, Ok(Round::Replaced)) {
+                // The watchdog has counted this worker out.
+                return;
+            }
+            crew.active.fetch_sub(1, Ordering::AcqRel);
+            match round {
+                Ok(Round::Worked) => idle = 0,
+                Ok(_) => {
+                    self.rest(seat, idle);
+                    idle = idle.saturating_add(1);
+                }
+                Err(message) => tracing::error!(target: "tierup", %message, "a worker's round panicked"),
+            }
+        }
+        self.drop_waiting();
+        self.events.deliver();
+        self.collect();
+    }
+
+    /// Drains the inbox, compiles one request, tells, collects.
+    fn round(&self) -> Round {
+        self.drain_inbox();
+        let Some(ask) = self.next_ask() else {
+            let told = !self.events.is_empty();
+            self.events.deliver();
+            self.collect();
+            return if told { Round::Worked } else { Round::Idle };
+        };
+        // Another worker may be parked while more waits.
+        if self.queue.pending() > 1 {
+            self.crew.rouse();
+        }
+        let mut watched = None;
+        let outcome = self.run(ask, |ticket| {
+            watched = self
+                .crew
+                .watchdog
+                .watch(self.crew.shared.get(), Watched { ticket: Arc::clone(ticket), id: ask.id, tier: ask.tier });
+        });
+        if let Some(ticket) = watched {
+            self.crew.watchdog.forget(&ticket);
+        }
+        if matches!(outcome, Outcome::Abandoned) {
+            return Round::Replaced;
+        }
+        self.events.deliver();
+        self.collect();
+        Round::Worked
+    }
+
+    /// Nothing to do: polls for a while, then parks.
+    fn rest(&self, seat: usize, idle: u32) {
+        if idle < WARM_POLLS {
+            park_timeout(WARM_POLL);
+            return;
+        }
+        // Retired code waits for interpreter threads: look again, ever less often.
+        let limit = (self.reclaimer.waiting() > 0).then(|| LIMBO_POLL * (1 << (idle - WARM_POLLS).min(6)));
+        self.crew.park(seat, limit, || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.is_stopped());
+    }
+
+    /// The watchdog gives up on a compile: disables the tier for the bead, answers the request, replaces the worker.
+    pub(crate) fn abandon(&self, watched: &Watched) {
+        let Watched { ticket, id, tier } = watched;
+        if !ticket.abandon() {
+            return;
+        }
+        let crew = &self.crew;
+        let slot = &self.tiers[tier.slot()];
+        let hot = self.registry.hot(*id);
+        hot.state.abandon(*tier);
+        self.set_budget(hot, 0);
+        slot.counters.note_bailout(BailoutKind::Deadline);
+        self.post(*id, *tier, Transition::Abandoned);
+        // Ordering: Relaxed. Counters and a hint.
+        let abandoned = slot.counters.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
+        if abandoned >= crew.max_abandoned && !slot.off.swap(true, Ordering::Relaxed) {
+            self.post(*id, *tier, Transition::TierOff);
+        }
+        self.queue.answered();
+        crew.active.fetch_sub(1, Ordering::AcqRel);
+        crew.spawn(0);
+    }
+}
+
+enum Round {
+    Worked,
+    Idle,
+    Replaced,
+}
+
+impl<G> fmt::Debug for Crew<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crew").field("size", &self.size).field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
