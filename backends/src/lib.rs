@@ -4,10 +4,20 @@
 //! and [`clif`] is how a lowering keeps it.
 
 pub mod abi;
+mod backend;
 pub mod clif;
+mod code;
+mod lower;
+mod stack;
+mod symbols;
 pub mod trap;
 
+pub use backend::{
+    BackendError, CompileTotals, CompiledFunction, CraneliftBackend, CraneliftBackendBuilder, FunctionReport, OptLevel,
+};
 pub use clif::MemoryStyle;
+pub use code::{CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Position};
+pub use lower::{Builder, Lower, LowerCx};
 pub use trap::GuardedRegion;
 
 /// The Cranelift crates lowerings are written against, in the one version that fits.

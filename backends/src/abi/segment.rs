@@ -46,7 +46,7 @@ impl Segment {
     pub unsafe fn innermost(cells: *const ThreadCells) -> Option<Self> {
         // SAFETY: by the caller.
         let cells = unsafe { &*cells };
-        (cells.entry_sp != 0).then(|| Segment { exit_fp: cells.exit_fp, exit_pc: cells.exit_pc, entry_sp: cells.entry_sp })
+        (cells.entry_sp != 0).then_some(Segment { exit_fp: cells.exit_fp, exit_pc: cells.exit_pc, entry_sp: cells.entry_sp })
     }
 
     /// Stack address of the trampoline's frame: identifies the segment.
@@ -71,7 +71,7 @@ impl Segment {
     pub unsafe fn outer(&self) -> Option<Segment> {
         // SAFETY: `entry_sp` points at the trampoline's record, still on the stack by the caller.
         let entry = unsafe { &*(self.entry_sp as *const EntryFrame) };
-        (entry.outer != 0).then(|| Segment { exit_fp: entry.exit_fp, exit_pc: entry.exit_pc, entry_sp: entry.outer })
+        (entry.outer != 0).then_some(Segment { exit_fp: entry.exit_fp, exit_pc: entry.exit_pc, entry_sp: entry.outer })
     }
 }
 

@@ -9,6 +9,7 @@ mod signal;
 pub use alternate_stack::AlternateStack;
 pub use ranges::RegisteredRange;
 pub use region::GuardedRegion;
+pub(crate) use region::{map_reserved, page_size};
 
 /// Declares `[start, start + len)` to be generated code that keeps frame pointers, so that a guard fault inside it becomes a
 /// trap. Lasts until the guard is dropped.

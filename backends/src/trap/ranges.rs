@@ -20,6 +20,12 @@ struct Slot {
     value: AtomicU64,
 }
 
+impl Slot {
+    const fn new() -> Self {
+        Slot { start: AtomicUsize::new(FREE), end: AtomicUsize::new(0), value: AtomicU64::new(0) }
+    }
+}
+
 const FREE: usize = 0;
 const CLAIMED: usize = 1;
 
@@ -30,8 +36,7 @@ struct Chunk {
 
 impl Chunk {
     const fn new() -> Self {
-        const EMPTY: Slot = Slot { start: AtomicUsize::new(FREE), end: AtomicUsize::new(0), value: AtomicU64::new(0) };
-        Chunk { slots: [EMPTY; CHUNK], next: AtomicPtr::new(ptr::null_mut()) }
+        Chunk { slots: [const { Slot::new() }; CHUNK], next: AtomicPtr::new(ptr::null_mut()) }
     }
 }
 

@@ -1,0 +1,173 @@
+//! Building a backend: levels, symbols, memory; and the Cranelift flags the ABI needs.
+
+use std::{io, sync::Arc};
+
+use cranelift_codegen::{
+    ir::Signature,
+    isa::OwnedTargetIsa,
+    settings::{self, Configurable, SetError},
+};
+
+use super::{CraneliftBackend, codegen::Codegen};
+use crate::{
+    CodeMemory, MemoryStyle,
+    abi::SUPPORTED,
+    code::{DEFAULT_CODE_BYTES, PerfMap},
+    lower::Lower,
+    symbols::Symbols,
+};
+
+/// How much Cranelift optimizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OptLevel {
+    /// Compile as fast as possible.
+    None,
+    /// Cranelift's mid-end as well.
+    #[default]
+    Speed,
+}
+
+/// Why a backend cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// There are no ABI stubs for this architecture and system.
+    #[error("no native tier for this target: x86-64 Linux is supported")]
+    UnsupportedTarget,
+    /// Cranelift does not know the host.
+    #[error("Cranelift does not support the host: {0}")]
+    Host(&'static str),
+    /// Cranelift refuses a setting.
+    #[error("Cranelift refuses a setting")]
+    Setting(#[from] SetError),
+    /// Cranelift refuses the settings together.
+    #[error("Cranelift refuses the settings: {0}")]
+    Isa(String),
+    /// A symbol was registered twice.
+    #[error("symbol `{0}` is registered twice")]
+    DuplicateSymbol(String),
+    /// The system refuses the code memory.
+    #[error("code memory cannot be reserved")]
+    CodeMemory(#[source] io::Error),
+    /// The perf map cannot be opened.
+    #[error("the perf map cannot be opened")]
+    PerfMap(#[source] io::Error),
+}
+
+/// Configuration of a [`CraneliftBackend`].
+#[derive(Debug)]
+pub struct CraneliftBackendBuilder {
+    opt_level: OptLevel,
+    symbols: Symbols,
+    duplicate: Option<String>,
+    memory_style: MemoryStyle,
+    memory: Option<Arc<CodeMemory>>,
+    perf_map: bool,
+}
+
+impl Default for CraneliftBackendBuilder {
+    fn default() -> Self {
+        CraneliftBackendBuilder {
+            opt_level: OptLevel::default(),
+            symbols: Symbols::builtin(),
+            duplicate: None,
+            memory_style: MemoryStyle::default(),
+            memory: None,
+            perf_map: false,
+        }
+    }
+}
+
+impl CraneliftBackendBuilder {
+    /// How much to optimize; [`OptLevel::Speed`] unless set.
+    pub fn opt_level(mut self, level: OptLevel) -> Self {
+        self.opt_level = level;
+        self
+    }
+
+    /// Registers a host function that lowerings may call by name through [`LowerCx::helper`](crate::LowerCx::helper).
+    ///
+    /// # Safety
+    ///
+    /// `address` is a function of that signature and System V convention. It lives as long as any code of this backend, does
+    /// not unwind, and may be called by any thread that runs such code.
+    pub unsafe fn symbol(mut self, name: &str, address: *const u8, signature: Signature) -> Self {
+        if self.symbols.address(name).is_some() {
+            self.duplicate.get_or_insert_with(|| name.to_owned());
+        }
+        self.symbols.insert(name, address, signature);
+        self
+    }
+
+    /// How linear memory is protected; [`MemoryStyle::Guarded`] unless set.
+    pub fn memory_style(mut self, style: MemoryStyle) -> Self {
+        self.memory_style = style;
+        self
+    }
+
+    /// Where the code goes. An arena of its own unless set; backends of one broker share one.
+    pub fn code_memory(mut self, memory: Arc<CodeMemory>) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Whether units are written to perf's map file. Off unless set.
+    pub fn perf_map(mut self, on: bool) -> Self {
+        self.perf_map = on;
+        self
+    }
+
+    /// Builds the backend around a lowering.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`]: the target, the symbols or the system do not allow it.
+    pub fn build<G, L: Lower<G>>(self, lower: L) -> Result<CraneliftBackend<G, L>, BackendError> {
+        if let Some(name) = self.duplicate {
+            return Err(BackendError::DuplicateSymbol(name));
+        }
+        let isa = host_isa(self.opt_level)?;
+        let memory = match self.memory {
+            Some(memory) => memory,
+            None => CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(BackendError::CodeMemory)?,
+        };
+        let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
+        let name = match self.opt_level {
+            OptLevel::None => "cranelift-none",
+            OptLevel::Speed => "cranelift",
+        };
+        let codegen = Codegen::new(name, isa, Arc::new(self.symbols), memory, perf);
+        Ok(CraneliftBackend::new(lower, codegen, self.memory_style))
+    }
+}
+
+/// The host, with the flags `ABI.md` asks for.
+fn host_isa(level: OptLevel) -> Result<OwnedTargetIsa, BackendError> {
+    if !SUPPORTED {
+        return Err(BackendError::UnsupportedTarget);
+    }
+    let mut flags = settings::builder();
+    let level = match level {
+        OptLevel::None => "none",
+        OptLevel::Speed => "speed",
+    };
+    for (name, value) in [
+        ("opt_level", level),
+        // The convention both compilers share; frame walks rely on the frame pointers.
+        ("enable_llvm_abi_extensions", "true"),
+        ("enable_multi_ret_implicit_sret", "false"),
+        ("preserve_frame_pointers", "true"),
+        // Frames larger than the red zone are refused, so none needs probing.
+        ("enable_probestack", "false"),
+        // Nothing unwinds through generated code.
+        ("unwind_info", "false"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+        // Verified once, before, where errors can be told from faults of Cranelift's own.
+        ("enable_verifier", "false"),
+    ] {
+        flags.set(name, value)?;
+    }
+    let isa = cranelift_native::builder().map_err(BackendError::Host)?;
+    isa.finish(settings::Flags::new(flags)).map_err(|error| BackendError::Isa(error.to_string()))
+}

@@ -1,0 +1,128 @@
+//! From a pc back to the guest: a table indexed by page of the arena. Units own whole pages, so a lookup is two loads and a
+//! binary search, takes no lock, and registering a unit copies nothing.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwapOption;
+
+/// Where a pc lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// What the lowering passed to [`LowerCx::set_tag`](crate::LowerCx::set_tag).
+    pub tag: u64,
+    /// Bytes from the start of the unit's code.
+    pub code_offset: u32,
+    /// The CLIF source location in force there, if there is one.
+    pub guest_offset: Option<u32>,
+}
+
+/// One unit's entry: its code range, tag, and source locations by ascending code offset.
+#[derive(Debug)]
+pub(crate) struct UnitMap {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) tag: u64,
+    /// (first code offset, end, location).
+    pub(crate) locations: Box<[(u32, u32, u32)]>,
+}
+
+const LEAF: usize = 512;
+type Leaf = [ArcSwapOption<UnitMap>; LEAF];
+
+/// The map of one arena. Lock-free to read.
+pub struct CodeMap {
+    base: usize,
+    page: usize,
+    leaves: Box<[OnceLock<Box<Leaf>>]>,
+}
+
+impl fmt::Debug for CodeMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeMap").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl CodeMap {
+    pub(super) fn new(base: usize, page: usize, pages: u32) -> Self {
+        let leaves = (pages as usize).div_ceil(LEAF);
+        CodeMap { base, page, leaves: (0..leaves).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Where the instruction before `return_pc` lies; `None` if that is not code of this arena.
+    ///
+    /// Exit pcs, and all pcs of [`Frames`](crate::abi::Frames), are return addresses.
+    pub fn find_return(&self, return_pc: usize) -> Option<Position> {
+        self.find(return_pc.checked_sub(1)?)
+    }
+
+    /// Where `pc` lies.
+    pub fn find(&self, pc: usize) -> Option<Position> {
+        let page = pc.checked_sub(self.base)? / self.page;
+        let unit = self.leaves.get(page / LEAF)?.get()?[page % LEAF].load();
+        let unit = unit.as_deref()?;
+        let code_offset = pc.checked_sub(unit.start).filter(|&offset| offset < unit.len)? as u32;
+        let after = unit.locations.partition_point(|&(start, ..)| start <= code_offset);
+        let location = after.checked_sub(1).map(|at| unit.locations[at]);
+        let guest_offset = location.filter(|&(_, end, _)| code_offset < end).map(|(.., location)| location);
+        Some(Position { tag: unit.tag, code_offset, guest_offset })
+    }
+
+    /// Sets the slots of every page `unit` covers.
+    fn set(&self, start: usize, len: usize, unit: Option<&Arc<UnitMap>>) {
+        let pages = (start - self.base) / self.page..=(start + len.max(1) - 1 - self.base) / self.page;
+        for page in pages {
+            let leaf = self.leaves[page / LEAF].get_or_init(|| Box::new([const { ArcSwapOption::const_empty() }; LEAF]));
+            leaf[page % LEAF].store(unit.cloned());
+        }
+    }
+}
+
+/// A unit's registration in its arena's map; dropped with the unit, before its pages.
+#[derive(Debug)]
+pub(crate) struct MappedUnit {
+    memory: Arc<super::CodeMemory>,
+    start: usize,
+    len: usize,
+}
+
+impl MappedUnit {
+    pub(crate) fn new(memory: &Arc<super::CodeMemory>, unit: UnitMap) -> Self {
+        let (start, len) = (unit.start, unit.len);
+        memory.map().set(start, len, Some(&Arc::new(unit)));
+        MappedUnit { memory: Arc::clone(memory), start, len }
+    }
+}
+
+impl Drop for MappedUnit {
+    fn drop(&mut self) {
+        self.memory.map().set(self.start, self.len, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MappedUnit, UnitMap};
+    use crate::CodeMemory;
+
+    #[test]
+    fn pcs_map_to_tags_and_locations_until_the_unit_goes() {
+        let memory = CodeMemory::reserve(8 << 20).unwrap();
+        let start = memory.map().base + 3 * 4096;
+        let locations = Box::from([(0, 4, 100), (4, 8, 101), (16, 5000, 102)]);
+        let unit = MappedUnit::new(&memory, UnitMap { start, len: 6000, tag: 7, locations });
+        let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
+        assert_eq!(guest(0), Some((7, Some(100))));
+        assert_eq!(guest(7), Some((7, Some(101))));
+        assert_eq!(guest(8), Some((7, None)));
+        assert_eq!(guest(4999), Some((7, Some(102))));
+        assert_eq!(guest(5999), Some((7, None)));
+        assert_eq!(guest(6000), None);
+        assert_eq!(memory.map().find_return(start + 4).unwrap().guest_offset, Some(100));
+        assert_eq!(memory.map().find(start - 1), None);
+        drop(unit);
+        assert_eq!(guest(0), None);
+    }
+}

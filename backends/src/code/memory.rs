@@ -1,0 +1,158 @@
+//! The arena: one reservation, pages handed out writable, sealed executable, returned inaccessible. Never both writable and
+//! executable.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    CodeMap,
+    pages::{FreePages, PageSpan},
+};
+use crate::trap::{self, RegisteredRange};
+
+/// Address space a [`CodeMemory`] reserves unless told otherwise. Uncommitted until used.
+pub const DEFAULT_CODE_BYTES: usize = 512 << 20;
+
+/// Memory for generated code, shared by the backends of a broker.
+///
+/// Compile workers and whoever drops the last lease of a unit take its lock for a few instructions; interpreter threads look
+/// pcs up in [`map`](Self::map), which has none.
+#[derive(Debug)]
+pub struct CodeMemory {
+    base: *mut u8,
+    page: usize,
+    pages: u32,
+    free: Mutex<FreePages>,
+    map: CodeMap,
+    _registered: RegisteredRange,
+}
+
+// SAFETY: `base` is an address range; each page of it belongs to one `CodePages` or to nobody.
+unsafe impl Send for CodeMemory {}
+// SAFETY: as above; the free list is locked, the map is lock-free and Sync.
+unsafe impl Sync for CodeMemory {}
+
+impl CodeMemory {
+    /// Reserves `bytes` of address space, rounded up to pages, and registers it as code with the fault handler.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it refuses; `InvalidInput` for sizes beyond 16 TiB.
+    pub fn reserve(bytes: usize) -> io::Result<Arc<Self>> {
+        let page = trap::page_size();
+        let pages = u32::try_from(bytes.div_ceil(page).max(1)).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let bytes = pages as usize * page;
+        let base = trap::map_reserved(bytes)?;
+        // SAFETY: backends put only their own output here, compiled with frame pointers.
+        let registered = unsafe { trap::register_code(base as usize, bytes) };
+        let map = CodeMap::new(base as usize, page, pages);
+        Ok(Arc::new(CodeMemory { base, page, pages, free: Mutex::new(FreePages::new(pages)), map, _registered: registered }))
+    }
+
+    /// From pcs to guest functions.
+    pub fn map(&self) -> &CodeMap {
+        &self.map
+    }
+
+    /// Bytes of pages that are handed out now.
+    pub fn used_bytes(&self) -> usize {
+        (self.pages - self.lock().free()) as usize * self.page
+    }
+
+    /// Bytes reserved.
+    pub fn reserved_bytes(&self) -> usize {
+        self.pages as usize * self.page
+    }
+
+    /// Takes pages for at least `bytes`, writable and not executable.
+    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
+        let count = u32::try_from(bytes.div_ceil(self.page).max(1)).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let span = self.lock().take(count).ok_or(io::ErrorKind::OutOfMemory)?;
+        let pages = CodePages { memory: Arc::clone(self), span };
+        pages.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+        Ok(pages)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FreePages> {
+        // The list is consistent between any two calls, so a panic elsewhere does not spoil it.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for CodeMemory {
+    fn drop(&mut self) {
+        // SAFETY: every `CodePages` holds the Arc, so no page is in use.
+        unsafe { libc::munmap(self.base.cast(), self.reserved_bytes()) };
+    }
+}
+
+/// Pages of one unit. Dropping them makes them inaccessible and gives them back.
+#[derive(Debug)]
+pub(crate) struct CodePages {
+    memory: Arc<CodeMemory>,
+    span: PageSpan,
+}
+
+impl CodePages {
+    pub(super) fn start(&self) -> *mut u8 {
+        // SAFETY: the span lies in the reservation.
+        unsafe { self.memory.base.add(self.span.first as usize * self.memory.page) }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.span.count as usize * self.memory.page
+    }
+
+    pub(super) fn protect(&self, protection: libc::c_int) -> io::Result<()> {
+        debug_assert!(protection & (libc::PROT_WRITE | libc::PROT_EXEC) != libc::PROT_WRITE | libc::PROT_EXEC);
+        // SAFETY: whole pages that belong to this span; its owner decides when code in them may run.
+        let status = unsafe { libc::mprotect(self.start().cast(), self.bytes(), protection) };
+        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for CodePages {
+    fn drop(&mut self) {
+        // Inaccessible first: a stray jump into freed code faults instead of running what comes next.
+        let sealed = self.protect(libc::PROT_NONE);
+        // SAFETY: the pages are ours and nobody can be inside them: their lease is being dropped.
+        let returned = unsafe { libc::madvise(self.start().cast(), self.bytes(), libc::MADV_DONTNEED) };
+        if sealed.is_ok() && returned == 0 {
+            self.memory.lock().release(self.span);
+        } else {
+            // Out of map entries: the pages stay taken rather than being handed out while executable.
+            tracing::warn!(bytes = self.bytes(), "code pages could not be returned");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CodeMemory;
+
+    #[test]
+    fn pages_are_counted_and_come_back_zeroed() {
+        let memory = CodeMemory::reserve(1 << 20).unwrap();
+        let pages = memory.take(5000).unwrap();
+        assert_eq!(memory.used_bytes(), 8192);
+        // SAFETY: the pages are writable and ours.
+        unsafe { pages.start().write_bytes(0xc3, pages.bytes()) };
+        let first = pages.start();
+        drop(pages);
+        assert_eq!(memory.used_bytes(), 0);
+        let again = memory.take(8192).unwrap();
+        assert_eq!(again.start(), first);
+        // SAFETY: readable and ours.
+        assert_eq!(unsafe { again.start().add(8191).read() }, 0);
+    }
+
+    #[test]
+    fn an_exhausted_arena_says_so() {
+        let memory = CodeMemory::reserve(1 << 16).unwrap();
+        let error = memory.take(1 << 17).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+        assert_eq!(memory.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,206 @@
+//! The one thing an embedder writes: guest function in, CLIF out. And the builder it writes with.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    ops::{Deref, DerefMut},
+    panic,
+};
+
+use cranelift_codegen::{
+    ir::{FuncRef, Function, Signature, Type, types},
+    isa::{CallConv, TargetFrontendConfig},
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use tierup_broker::{Bailout, BailoutReason, Tier};
+
+use crate::{MemoryStyle, clif, stack, symbols::Symbols};
+
+/// Lowers guest functions to CLIF. Called on compile workers, several at once.
+pub trait Lower<G>: Send + Sync + 'static {
+    /// Lowers `cx.guest()`: [`LowerCx::start`], build, [`Builder::finish`].
+    ///
+    /// # Errors
+    ///
+    /// A [`Bailout`] when the function cannot be lowered, now or ever.
+    fn lower(&self, cx: &mut LowerCx<'_, G>) -> Result<(), Bailout>;
+}
+
+impl<G, F> Lower<G> for F
+where
+    F: Fn(&mut LowerCx<'_, G>) -> Result<(), Bailout> + Send + Sync + 'static,
+{
+    fn lower(&self, cx: &mut LowerCx<'_, G>) -> Result<(), Bailout> {
+        self(cx)
+    }
+}
+
+/// One lowering: what is to be lowered, for whom, and where the result goes.
+pub struct LowerCx<'a, G> {
+    guest: &'a G,
+    tier: Tier,
+    target: &'a Target<'a>,
+    parts: Option<(&'a mut Function, &'a mut FunctionBuilderContext)>,
+    finished: &'a Cell<bool>,
+    label: Label,
+}
+
+/// What the backend tells every lowering.
+pub(crate) struct Target<'a> {
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) memory_style: MemoryStyle,
+    pub(crate) config: TargetFrontendConfig,
+}
+
+/// How the unit is called in maps and profiles.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Label {
+    pub(crate) tag: u64,
+    pub(crate) name: Option<String>,
+}
+
+impl<'a, G> LowerCx<'a, G> {
+    pub(crate) fn new(
+        guest: &'a G,
+        tier: Tier,
+        target: &'a Target<'a>,
+        func: &'a mut Function,
+        context: &'a mut FunctionBuilderContext,
+        finished: &'a Cell<bool>,
+    ) -> Self {
+        LowerCx { guest, tier, target, parts: Some((func, context)), finished, label: Label::default() }
+    }
+
+    pub(crate) fn into_label(self) -> Label {
+        self.label
+    }
+
+    /// The guest function's handle.
+    pub fn guest(&self) -> &'a G {
+        self.guest
+    }
+
+    /// The tier the code is for.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// How [`clif::access`] protects linear memory in this tier.
+    pub fn memory_style(&self) -> MemoryStyle {
+        self.target.memory_style
+    }
+
+    /// The type of native addresses.
+    pub fn isa_pointer_type(&self) -> Type {
+        types::I64
+    }
+
+    /// The calling convention of bodies and helpers.
+    pub fn call_conv(&self) -> CallConv {
+        CallConv::SystemV
+    }
+
+    /// What [`CodeMap`](crate::CodeMap) says for pcs of this function. 0 unless set.
+    pub fn set_tag(&mut self, tag: u64) {
+        self.label.tag = tag;
+    }
+
+    /// What profilers call this function.
+    pub fn set_name(&mut self, name: impl Into<String>) {
+        self.label.name = Some(name.into());
+    }
+
+    /// Starts the function.
+    ///
+    /// # Panics
+    ///
+    /// When called twice: a lowering makes one function.
+    pub fn start(&mut self, signature: Signature) -> Builder<'a> {
+        let (func, context) = self.parts.take().expect("`start` is called once");
+        func.signature = signature;
+        Builder {
+            inner: FunctionBuilder::new(func, context),
+            config: self.target.config,
+            floor: stack::floor(),
+            finished: self.finished,
+        }
+    }
+
+    /// Imports a host symbol that was registered with the backend, for `b.ins().call`.
+    ///
+    /// # Errors
+    ///
+    /// Terminal, [`BailoutReason::UnknownSymbol`].
+    pub fn helper(&self, b: &mut FunctionBuilder<'_>, name: &str) -> Result<FuncRef, Bailout> {
+        match self.target.symbols.signature(name) {
+            Some(signature) => Ok(clif::import_symbol(b, name, signature.clone())),
+            None => Err(Bailout::terminal(BailoutReason::UnknownSymbol { name: name.to_owned() })),
+        }
+    }
+}
+
+impl<G> fmt::Debug for LowerCx<'_, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LowerCx").field("tier", &self.tier).field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// A [`FunctionBuilder`] that checks the machine stack whenever it is borrowed mutably: a lowering that recurses without end
+/// ends in a bailout instead of a crash.
+pub struct Builder<'a> {
+    inner: FunctionBuilder<'a>,
+    config: TargetFrontendConfig,
+    floor: usize,
+    finished: &'a Cell<bool>,
+}
+
+impl Builder<'_> {
+    /// Completes the function.
+    ///
+    /// # Panics
+    ///
+    /// With debug assertions, if a block is not sealed or not filled.
+    pub fn finish(self) {
+        self.finished.set(true);
+        self.inner.finalize(self.config);
+    }
+}
+
+impl<'a> Deref for Builder<'a> {
+    type Target = FunctionBuilder<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.inner
+    }
+}
+
+impl DerefMut for Builder<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        if stack::position() < self.floor {
+            exhausted();
+        }
+        &mut self.inner
+    }
+}
+
+impl fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("block", &self.inner.current_block()).finish_non_exhaustive()
+    }
+}
+
+/// The payload that unwinds a lowering out of stack to its backend.
+struct LoweringExhausted;
+
+#[cold]
+fn exhausted() -> ! {
+    // Not `panic!`: nothing is wrong with the program, so no hook and no message.
+    panic::resume_unwind(Box::new(LoweringExhausted))
+}
+
+/// Whether a caught panic is the builder's; others go on to the broker.
+pub(crate) fn is_exhaustion(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<LoweringExhausted>()
+}
