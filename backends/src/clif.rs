@@ -39,15 +39,26 @@ fn constant() -> MemFlagsData {
 ///
 /// If the builder is in no block, or the block has fewer than two parameters.
 pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, code: impl Into<TrapCode>) -> BodyAbi {
+    let abi = leaf_prologue(b, traps);
+    let limit = b.ins().load(I64, constant(), abi.cells, offset::STACK_LIMIT);
+    let sp = b.ins().get_stack_pointer(I64);
+    let low = if headroom == 0 { sp } else { b.ins().iadd_imm_s(sp, -headroom) };
+    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
+    traps.trap_if(b, exhausted, code);
+    abi
+}
+
+/// Opens a body without checking the stack: for one that calls no guest code and whose frame is known to be a small part
+/// of the red zone. As [`prologue`] otherwise.
+///
+/// # Panics
+///
+/// As [`prologue`].
+pub fn leaf_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
     let entry = b.current_block().expect("the prologue is emitted in the entry block");
     let [vmctx, callee, ..] = *b.block_params(entry) else { panic!("a body has vmctx and callee as its first parameters") };
     let cells = b.ins().load(I64, constant(), vmctx, 0);
-    traps.cells = Some(cells);
-    let limit = b.ins().load(I64, constant(), cells, offset::STACK_LIMIT);
-    let sp = b.ins().get_stack_pointer(I64);
-    let low = b.ins().iadd_imm_s(sp, -headroom);
-    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
-    traps.trap_if(b, exhausted, code);
+    traps.vmctx = Some(vmctx);
     BodyAbi { vmctx, callee, cells }
 }
 
@@ -57,12 +68,12 @@ pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, c
 #[derive(Debug, Default)]
 #[must_use = "trap blocks are filled by `finish`"]
 pub struct Traps {
-    cells: Option<Value>,
+    vmctx: Option<Value>,
     blocks: Vec<(Block, TrapCode, SourceLoc)>,
 }
 
 impl Traps {
-    /// No exits yet. [`prologue`] tells it the cells.
+    /// No exits yet. [`prologue`] tells it the vmctx.
     pub fn new() -> Self {
         Traps::default()
     }
@@ -98,12 +109,15 @@ impl Traps {
         if self.blocks.is_empty() {
             return;
         }
-        let cells = self.cells.expect("the prologue comes before any trap");
+        let vmctx = self.vmctx.expect("the prologue comes before any trap");
         let stub = import_symbol(b, TRAP_SYMBOL, trap_signature());
         for (block, code, location) in self.blocks {
             b.switch_to_block(block);
             b.seal_block(block);
             b.set_srcloc(location);
+            // Atomic, so that no compiler merges it with the prologue's load and keeps the cells in a register, from there to
+            // here, for this alone.
+            let cells = b.ins().atomic_load(I64, MemFlagsData::trusted(), vmctx);
             let code = b.ins().iconst(I64, code.0.cast_signed());
             b.ins().call(stub, &[cells, code]);
             b.ins().trap(UNREACHABLE);
