@@ -1,0 +1,14 @@
+//! The CLIF vocabulary of this folder, in one place: instructions and types from Cranelift, named expansions from
+//! the backends.
+
+pub(super) use tierup::clif::{
+    BodyAbi, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, prologue, store_wide,
+};
+pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
+pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
+pub(super) use tierup::cranelift::codegen::ir::{
+    AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, Inst, InstBuilder, InstructionData, JumpTableData,
+    MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,
+};
+pub(super) use tierup::cranelift::codegen::isa::CallConv;
+pub(super) use tierup::cranelift::frontend::{FuncInstBuilder, FunctionBuilder, Variable};

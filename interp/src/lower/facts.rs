@@ -1,0 +1,128 @@
+//! What the lowering asks of the module: types, places and addresses, by index.
+//!
+//! Every operator is validated before it is lowered, so the indices are in range; an index that is not is a bug of
+//! the lowering and panics inside the broker's panic boundary.
+
+use super::clif::{Block, FunctionBuilder, Type};
+use super::signature::clif_type;
+use crate::module::ModuleInner;
+use crate::types::{FuncType, TableType, ValType};
+use crate::vmctx::GLOBAL_CELLS;
+use wasmparser::BlockType;
+
+/// A module, as the lowering of one of its functions sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Facts<'m> {
+    module: &'m ModuleInner,
+}
+
+/// Where a direct call goes.
+pub(super) enum Callee {
+    /// To a function of this module, through the code cell at this address. The module keeps it there.
+    Defined { code_cell: usize },
+    /// To an import, through its function reference.
+    Imported,
+}
+
+/// A global's CLIF type and the way to its cell.
+pub(super) struct Global {
+    pub(super) ty: Type,
+    pub(super) mutable: bool,
+    pub(super) place: GlobalPlace,
+}
+
+/// Where a global's cell is. Offsets are in bytes.
+pub(super) enum GlobalPlace {
+    /// In the vmctx, at this offset.
+    Inline(i32),
+    /// Where the vmctx's array of global cells points, at this offset of the array.
+    Imported(i32),
+}
+
+impl<'m> Facts<'m> {
+    pub(super) fn new(module: &'m ModuleInner) -> Self {
+        Self { module }
+    }
+
+    pub(super) fn func_type(self, ty: u32) -> &'m FuncType {
+        &self.module.types[ty as usize].ty
+    }
+
+    /// The engine-wide number of a type, which function references carry.
+    pub(super) fn canonical_type(self, ty: u32) -> u32 {
+        self.module.types[ty as usize].canonical
+    }
+
+    /// The type index of a function.
+    pub(super) fn type_of_function(self, function: u32) -> u32 {
+        self.module.function_types[function as usize]
+    }
+
+    pub(super) fn callee(self, function: u32) -> Callee {
+        match self.module.function(function) {
+            Some(defined) => Callee::Defined { code_cell: defined.bead.code_cell().addr() },
+            None => Callee::Imported,
+        }
+    }
+
+    pub(super) fn global(self, index: u32) -> Global {
+        let ty = self.module.globals[index as usize];
+        let place = match index.checked_sub(self.module.imported_globals) {
+            Some(defined) => GlobalPlace::Inline(byte_offset(GLOBAL_CELLS, defined, 8)),
+            None => GlobalPlace::Imported(byte_offset(0, index, 8)),
+        };
+        Global { ty: clif_type(ty.content), mutable: ty.mutable, place }
+    }
+
+    pub(super) fn has_memory(self) -> bool {
+        !self.module.memories.is_empty()
+    }
+
+    /// The number of elements of a table whose declared limits leave no other.
+    pub(super) fn fixed_table_len(self, table: u32) -> Option<u64> {
+        let TableType { limits, .. } = self.module.tables[table as usize];
+        (limits.maximum == Some(limits.minimum)).then_some(limits.minimum)
+    }
+
+    /// How many operands a block takes and leaves.
+    pub(super) fn arity(self, ty: BlockType) -> (usize, usize) {
+        match ty {
+            BlockType::Empty => (0, 0),
+            BlockType::Type(_) => (0, 1),
+            BlockType::FuncType(ty) => {
+                let ty = self.func_type(ty);
+                (ty.params().len(), ty.results().len())
+            }
+        }
+    }
+
+    /// Gives `block` the parameters of a wasm block.
+    pub(super) fn append_params(self, b: &mut FunctionBuilder<'_>, block: Block, ty: BlockType) {
+        if let BlockType::FuncType(ty) = ty {
+            append(b, block, self.func_type(ty).params());
+        }
+    }
+
+    /// Gives `block` the results of a wasm block as parameters.
+    pub(super) fn append_results(self, b: &mut FunctionBuilder<'_>, block: Block, ty: BlockType) {
+        match ty {
+            BlockType::Empty => {}
+            BlockType::Type(ty) => {
+                let ty = ValType::from_wasm(ty).expect("validated: a type of this feature set");
+                append(b, block, &[ty]);
+            }
+            BlockType::FuncType(ty) => append(b, block, self.func_type(ty).results()),
+        }
+    }
+}
+
+fn append(b: &mut FunctionBuilder<'_>, block: Block, types: &[ValType]) {
+    for &ty in types {
+        b.append_block_param(block, clif_type(ty));
+    }
+}
+
+/// The offset of element `index` of an array at `base`. The decoder bounds the index spaces far below overflow.
+pub(super) fn byte_offset(base: usize, index: u32, size: usize) -> i32 {
+    i32::try_from(base + index as usize * size).expect("index spaces are bounded by the decoder")
+}

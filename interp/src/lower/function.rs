@@ -1,0 +1,230 @@
+//! One function's body, operator by operator: validated, then handed to the family that lowers it.
+
+use std::collections::HashMap;
+
+use tierup::{Bailout, BailoutReason, LowerCx};
+use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
+
+use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
+use super::facts::Facts;
+use super::helpers::Helper;
+use super::signature::{self, BODY_PREFIX, clif_type};
+use super::stack::{Frame, Operands};
+use super::vmctx::Regions;
+use super::{bulk, call, control, memory, numeric, table, trapping, variable};
+use crate::module::{FuncHandle, Function, ModuleInner};
+use crate::trap::TrapCode;
+use crate::types::ValType;
+
+/// The lowering of one function under way.
+pub(super) struct FuncLower<'a, 'f> {
+    pub(super) b: &'a mut FunctionBuilder<'f>,
+    pub(super) facts: Facts<'a>,
+    pub(super) abi: BodyAbi,
+    pub(super) traps: Traps,
+    pub(super) regions: Regions,
+    /// The block the function is entered at.
+    pub(super) entry: Block,
+    /// The base of the guest's memory, once an access needed it.
+    pub(super) memory_base: Option<Value>,
+    /// The length of the guest's memory, where accesses are checked against it.
+    pub(super) checked_len: Option<Variable>,
+    pub(super) locals: Vec<Variable>,
+    pub(super) operands: Operands,
+    pub(super) frames: Vec<Frame>,
+    /// Whether control can get here.
+    pub(super) reachable: bool,
+    /// Frames opened in code that cannot run; they have no entry in `frames`.
+    pub(super) dead_frames: usize,
+    pub(super) cx: &'a LowerCx<'a, FuncHandle>,
+    signatures: HashMap<u32, SigRef>,
+}
+
+/// Lowers the body of `function` into `b`, which stands at a new function with the body's signature.
+///
+/// # Errors
+///
+/// Terminal: the body does not validate, or uses an operator that no family knows.
+pub(super) fn lower(
+    module: &ModuleInner,
+    function: &Function,
+    validator: &mut FuncValidator<ValidatorResources>,
+    cx: &LowerCx<'_, FuncHandle>,
+    b: &mut FunctionBuilder<'_>,
+) -> Result<(), Bailout> {
+    let mut reader = module.body(function).get_binary_reader();
+    validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
+
+    let size = validator.len_locals() as usize + function.body.len();
+    let is_leaf = size <= SMALL_LEAF && !calls_guest(OperatorsReader::new(reader.clone()))?;
+    let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
+    let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
+    f.declare_checked_len();
+    f.declare_locals(validator, function.ty.params().len());
+    f.open_body(module.function_types[function.index as usize]);
+    f.operators(validator, OperatorsReader::new(reader))?;
+    f.traps.finish(f.b);
+    Ok(())
+}
+
+fn invalid(error: &wasmparser::Error) -> Bailout {
+    Bailout::terminal(BailoutReason::InvalidGuest { message: error.to_string() })
+}
+
+/// How a body begins: in its entry block, which has its parameters.
+type Prologue = fn(&mut FunctionBuilder<'_>, &mut Traps) -> BodyAbi;
+
+fn checked_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
+    // Nothing above the limit: what host code needs is kept free below it.
+    clif::prologue(b, traps, 0, TrapCode::StackOverflow as u64)
+}
+
+/// Locals and body bytes up to which a body that calls no guest code goes without a stack check: its frame then takes
+/// a small part of what is kept free below the limit, whatever it spills (no operator leaves more than one value).
+const SMALL_LEAF: usize = 512;
+
+/// Whether a body calls guest code, that is, whether frames can pile up above its own.
+fn calls_guest(mut reader: OperatorsReader<'_>) -> Result<bool, Bailout> {
+    while !reader.eof() {
+        if let Operator::Call { .. } | Operator::CallIndirect { .. } = reader.read().map_err(|e| invalid(&e))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+impl<'a, 'f> FuncLower<'a, 'f> {
+    /// Makes the entry block; code goes on after the prologue.
+    fn enter(cx: &'a LowerCx<'a, FuncHandle>, facts: Facts<'a>, prologue: Prologue, b: &'a mut FunctionBuilder<'f>) -> Self {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        b.seal_block(entry);
+        let regions = Regions::declare(b);
+        let mut traps = Traps::new();
+        let abi = prologue(b, &mut traps);
+        Self {
+            cx,
+            facts,
+            abi,
+            traps,
+            regions,
+            entry,
+            b,
+            memory_base: None,
+            checked_len: None,
+            locals: Vec::new(),
+            operands: Operands::default(),
+            frames: Vec::new(),
+            reachable: true,
+            dead_frames: 0,
+            signatures: HashMap::new(),
+        }
+    }
+
+    /// Parameters, then zeroed locals.
+    fn declare_locals(&mut self, validator: &FuncValidator<ValidatorResources>, params: usize) {
+        let arguments = self.b.func.dfg.block_params(self.entry)[BODY_PREFIX..].to_vec();
+        debug_assert_eq!(arguments.len(), params);
+        for argument in arguments {
+            let local = self.b.declare_var(self.b.func.dfg.value_type(argument));
+            self.b.def_var(local, argument);
+            self.locals.push(local);
+        }
+        let mut zero = None;
+        for index in params as u32..validator.len_locals() {
+            let ty = validator.get_local_type(index).and_then(ValType::from_wasm);
+            let ty = clif_type(ty.expect("validated: a type of this feature set"));
+            let value = match zero {
+                Some((of, value)) if of == ty => value,
+                _ => self.zero(ty),
+            };
+            zero = Some((ty, value));
+            let local = self.b.declare_var(ty);
+            self.b.def_var(local, value);
+            self.locals.push(local);
+        }
+    }
+
+    fn zero(&mut self, ty: Type) -> Value {
+        match ty {
+            types::F32 => self.b.ins().f32const(0.0),
+            types::F64 => self.b.ins().f64const(0.0),
+            _ => self.b.ins().iconst(ty, 0),
+        }
+    }
+
+    fn operators(
+        &mut self,
+        validator: &mut FuncValidator<ValidatorResources>,
+        mut reader: OperatorsReader<'_>,
+    ) -> Result<(), Bailout> {
+        while !reader.eof() {
+            let (op, offset) = reader.read_with_offset().map_err(|e| invalid(&e))?;
+            validator.op(offset, &op).map_err(|e| invalid(&e))?;
+            self.b.set_srcloc(SourceLoc::new(offset as u32));
+            if self.reachable {
+                self.operator(&op)?;
+            } else {
+                control::skip(self, &op);
+            }
+        }
+        reader.finish().map_err(|e| invalid(&e))
+    }
+
+    /// Offers the operator to the families, the most frequent first.
+    fn operator(&mut self, op: &Operator<'_>) -> Result<(), Bailout> {
+        let lowered = variable::lower(self, op)
+            || numeric::lower(self, op)
+            || memory::lower(self, op)
+            || control::lower(self, op)
+            || call::lower(self, op)
+            || trapping::lower(self, op)
+            || bulk::lower(self, op)?
+            || table::lower(self, op)?;
+        if lowered { Ok(()) } else { Err(unsupported(op)) }
+    }
+
+    /// The signature of a body of type `ty`, declared once.
+    pub(super) fn signature(&mut self, ty: u32) -> SigRef {
+        *self.signatures.entry(ty).or_insert_with(|| {
+            let signature = signature::body(self.facts.func_type(ty), self.cx.call_conv());
+            self.b.import_signature(signature)
+        })
+    }
+
+    /// Traps here if `condition` is not zero.
+    pub(super) fn trap_if(&mut self, condition: Value, code: TrapCode) {
+        self.traps.trap_if(self.b, condition, code as u64);
+    }
+
+    /// Traps here; no code follows in this block.
+    pub(super) fn trap(&mut self, code: TrapCode) {
+        self.traps.unconditional(self.b, code as u64);
+    }
+
+    /// An index of the module, as a helper takes it.
+    pub(super) fn index(&mut self, index: u32) -> Value {
+        self.b.ins().iconst(types::I32, i64::from(index))
+    }
+
+    /// Calls a helper with the vmctx and `args`.
+    pub(super) fn call_helper(&mut self, helper: Helper, args: &[Value]) -> Result<Value, Bailout> {
+        let function = self.cx.helper(self.b, helper.name())?;
+        let mut all = vec![self.abi.vmctx];
+        all.extend_from_slice(args);
+        let call = self.b.ins().call(function, &all);
+        Ok(self.b.inst_results(call)[0])
+    }
+
+    /// Calls a helper that tells failure by a result other than zero, and traps with `code` then.
+    pub(super) fn call_checked(&mut self, helper: Helper, args: &[Value], code: TrapCode) -> Result<(), Bailout> {
+        let failed = self.call_helper(helper, args)?;
+        self.trap_if(failed, code);
+        Ok(())
+    }
+}
+
+fn unsupported(op: &Operator<'_>) -> Bailout {
+    Bailout::terminal(BailoutReason::Unsupported { what: format!("operator {op:?}") })
+}

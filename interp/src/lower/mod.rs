@@ -1,0 +1,99 @@
+//! The one lowering: a WebAssembly body in, a CLIF function out, for every tier.
+//!
+//! A body is read once. Each operator is validated, then offered to the families, one file each: [`variable`],
+//! [`numeric`], [`memory`], [`control`], [`call`], [`trapping`], [`bulk`], [`table`]. All work on a
+//! [`FuncLower`](function::FuncLower): an operand stack of CLIF values, a stack of open blocks, locals as frontend
+//! variables.
+//!
+//! What every family keeps to:
+//!
+//! - **Semantics are in the CLIF**, not in what an instruction happens to do on a machine: whatever wasm says traps is
+//!   an explicit condition and a cold call of the trap stub. The one exception is a guarded memory access, which
+//!   [`access`](clif::access) alone may emit.
+//! - **Source locations are offsets into the module's bytes**, and the unit's tag is the [`Function`]'s address: that is
+//!   how a backtrace names a native frame.
+//! - **What an instance never changes is loaded as a constant** ([`vmctx`]); nothing of an instance is a constant of the
+//!   code, which all instances of a module share. Addresses of the module's own code cells are.
+//! - **Host code is reached through [`helpers`]**, which always return.
+
+mod bulk;
+mod call;
+mod check;
+mod clif;
+mod control;
+mod facts;
+mod function;
+mod helpers;
+mod memory;
+mod numeric;
+mod signature;
+mod stack;
+mod table;
+mod trapping;
+mod variable;
+mod vmctx;
+
+use std::sync::{Mutex, PoisonError};
+
+use tierup::{
+    BackendError, Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel,
+};
+use wasmparser::FuncValidatorAllocations;
+
+pub use check::Checker;
+
+use crate::module::{FuncHandle, Function};
+
+/// Lowers functions of this VM. Goes into a backend whose builder has been through [`helpers`](WasmLower::helpers).
+#[derive(Default)]
+pub(crate) struct WasmLower {
+    /// Scratch space of validators, for reuse by any worker.
+    validators: Mutex<Vec<FuncValidatorAllocations>>,
+}
+
+impl WasmLower {
+    /// The baseline tier: Cranelift's mid-end, guarded memories.
+    pub(crate) fn baseline() -> Result<CraneliftBackend<FuncHandle, Self>, BackendError> {
+        let builder = CraneliftBackend::builder().opt_level(OptLevel::Speed).memory_style(MemoryStyle::Guarded);
+        Self::helpers(builder).build(Self::default())
+    }
+
+    /// Registers what generated code calls.
+    pub(crate) fn helpers(mut builder: CraneliftBackendBuilder) -> CraneliftBackendBuilder {
+        for helper in helpers::Helper::ALL {
+            // SAFETY: a plain function of that signature, in this program for good; it returns, and may run on any
+            // thread that runs the instance whose vmctx it is given.
+            builder = unsafe { builder.symbol(helper.name(), helper.address(), helper.signature()) };
+        }
+        builder
+    }
+}
+
+impl Lower<FuncHandle> for WasmLower {
+    fn lower(&self, cx: &mut LowerCx<'_, FuncHandle>) -> Result<(), Bailout> {
+        let handle = cx.guest();
+        let Some(module) = handle.module() else {
+            return Err(Bailout::terminal(BailoutReason::Cancelled));
+        };
+        let Some(function) = module.function(handle.index) else {
+            return Err(Bailout::terminal(BailoutReason::Unsupported { what: "an import has no body".to_owned() }));
+        };
+        cx.set_tag(std::ptr::from_ref::<Function>(function).addr() as u64);
+        if let Some(name) = module.function_name(handle.index) {
+            cx.set_name(name);
+        }
+        let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
+        let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut validator = module.validator(function).into_validator(scratch);
+        function::lower(&module, function, &mut validator, cx, &mut builder)?;
+        builder.finish();
+        self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for WasmLower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WasmLower").finish_non_exhaustive()
+    }
+}
