@@ -1,0 +1,181 @@
+//! The context of one run of the interpreter, and everything handlers call out for.
+//!
+//! Functions here are never inlined into handlers: a handler that calls nothing needs no frame of its own.
+
+use std::ptr::NonNull;
+
+use super::op::call::CALL_WORDS;
+use super::state::{FINISHED, Status};
+use crate::driver;
+use crate::module::{FuncHandle, Function};
+use crate::prepare;
+use crate::store::StoreInner;
+use crate::trap::{HostPayload, Raised, TrapCode};
+use crate::vmctx::{FuncRef, VmCtx};
+use tierup::InterpThread;
+
+/// What one activation of [`run`](super::run) shares between its handlers.
+pub(crate) struct Cx {
+    /// The instance of the innermost frame.
+    pub(crate) vmctx: *mut VmCtx,
+    /// One past the last slot of the value stack.
+    pub(crate) stack_end: *mut u64,
+    /// The broker's handle of this thread.
+    pub(crate) thread: *const InterpThread<FuncHandle>,
+    /// The store.
+    pub(crate) store: *mut StoreInner,
+    /// After a trap: the instruction.
+    pub(crate) at: *const u64,
+    /// After a trap: the frame.
+    pub(crate) fp: *mut u64,
+    /// The callee of a native call being made.
+    pub(crate) callee: *const FuncRef,
+    /// A trap that came from elsewhere, with what it carries.
+    pub(crate) raised: Option<Raised>,
+    /// Calls between instances under way, innermost last.
+    pub(crate) crossings: Vec<Crossing>,
+    /// Loop dispatch only: where to go on.
+    #[cfg(any(tierup_loop_dispatch, debug_assertions))]
+    pub(crate) resume: Option<super::state::State>,
+}
+
+/// A call from one interpreted instance into another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crossing {
+    /// The caller's instance.
+    pub(crate) vmctx: *mut VmCtx,
+    /// Where the caller goes on.
+    pub(crate) ip: *const u64,
+}
+
+impl Cx {
+    /// Base and accessible length of memory 0 of the current instance; null and 0 if it has none.
+    #[inline(always)]
+    pub(crate) unsafe fn memory(&self) -> (*mut u8, u64) {
+        // SAFETY: by the callers the instance is alive, and so is its memory.
+        unsafe {
+            let memory = (*self.vmctx).memory;
+            if memory.is_null() { (std::ptr::null_mut(), 0) } else { ((*memory).base, (*memory).len_bytes) }
+        }
+    }
+
+    /// Keeps what a trap carries and says its code.
+    fn raise(&mut self, raised: Raised) -> Status {
+        let code = raised.code() as Status;
+        self.raised = Some(raised);
+        code
+    }
+
+    fn finish(&mut self, result: Result<(), Raised>) -> Status {
+        match result {
+            Ok(()) => FINISHED,
+            Err(raised) => self.raise(raised),
+        }
+    }
+}
+
+/// Calls native code at `address`: the function `cx.callee`, its slots at `base`.
+///
+/// # Safety
+///
+/// The code was lent by the context's thread for this call, and the arguments are at `base`.
+#[inline(never)]
+pub(super) unsafe fn call_native(cx: *mut Cx, address: u64, base: *mut u64) -> Status {
+    // SAFETY: by the caller; code addresses are not null.
+    unsafe {
+        let callee = (*cx).callee;
+        let code = NonNull::new_unchecked(address as *mut u8);
+        let result = driver::call_native((*cx).store, callee, code, base);
+        (*cx).finish(result)
+    }
+}
+
+/// Calls a host function with its slots at `base`.
+///
+/// # Safety
+///
+/// `callee` is a host function of the context's store, and the arguments are at `base`.
+#[inline(never)]
+pub(super) unsafe fn call_host(cx: *mut Cx, callee: *const FuncRef, base: *mut u64) -> Status {
+    // SAFETY: by the caller; the room is checked before the function may write its results.
+    unsafe {
+        let slots = driver::func_type(callee).slots();
+        if base.wrapping_add(slots) > (*cx).stack_end {
+            return TrapCode::StackOverflow as Status;
+        }
+        let result = driver::call_host((*cx).store, callee, base);
+        (*cx).finish(result)
+    }
+}
+
+/// Prepares a body at its first call.
+///
+/// # Safety
+///
+/// The function belongs to a module of the context's store.
+#[cold]
+#[inline(never)]
+pub(super) unsafe fn prepare(cx: *mut Cx, function: *const Function) -> Status {
+    // SAFETY: by the caller; some instance keeps the module.
+    unsafe {
+        match prepare::ensure(&(*(*(*cx).vmctx).instance).module, &*function) {
+            Ok(_) => FINISHED,
+            Err(error) => (*cx).raise(Raised::host(HostPayload::Body(error))),
+        }
+    }
+}
+
+/// Gets ready to interpret a function of another instance: body, stack, context.
+///
+/// # Safety
+///
+/// `callee` is a WebAssembly function of the context's store, its arguments are at `base`.
+#[inline(never)]
+pub(super) unsafe fn cross(cx: *mut Cx, callee: *const FuncRef, base: *mut u64, ip: *const u64) -> Status {
+    // SAFETY: by the caller.
+    unsafe {
+        let prepared = match prepare::ensure(&(*(*(*callee).vmctx).instance).module, &*(*callee).func) {
+            Ok(prepared) => prepared,
+            Err(error) => return (*cx).raise(Raised::host(HostPayload::Body(error))),
+        };
+        if base.wrapping_add(prepared.frame_slots as usize) > (*cx).stack_end {
+            return TrapCode::StackOverflow as Status;
+        }
+        (*cx).crossings.push(Crossing { vmctx: (*cx).vmctx, ip });
+        (*cx).vmctx = (*callee).vmctx;
+    }
+    FINISHED
+}
+
+/// Returns into the instance the innermost crossing came from, and says where.
+///
+/// # Safety
+///
+/// A crossing is under way.
+#[inline(never)]
+pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
+    // SAFETY: by the caller; handlers reach this only through the return address a crossing left.
+    unsafe {
+        let crossing = (*cx).crossings.pop().unwrap_unchecked();
+        (*cx).vmctx = crossing.vmctx;
+        crossing.ip
+    }
+}
+
+/// Counts a back-edge of `function`: `work` operators of loop `site`.
+///
+/// # Safety
+///
+/// The context's thread is running, the function's module is alive.
+#[inline(always)]
+pub(super) unsafe fn back_edge(cx: *mut Cx, function: *const Function, site: u32, work: u32) {
+    // SAFETY: by the caller.
+    let entry = unsafe { (*(*cx).thread).on_back_edge((*function).bead.as_ref(), site, work) };
+    // On-stack replacement is offered by nobody yet; the loop goes on interpreted.
+    let _ = entry;
+}
+
+/// Where the call instruction that returns to `ip` starts.
+pub(super) fn call_before(ip: *const u64) -> *const u64 {
+    ip.wrapping_sub(CALL_WORDS)
+}

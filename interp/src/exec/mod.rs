@@ -1,0 +1,79 @@
+//! The interpreter: executes prepared code (see [`prepare`](crate::prepare) for how it is made).
+//!
+//! A register machine over 64-bit slots, direct threaded. `state.rs` has the machine state and the dispatch,
+//! `operand.rs` the places operands can be in, `op/` the instructions, `cx.rs` what they call out for, `backtrace.rs`
+//! what they have to say after a trap. README.md has the design's reasons and what was tried.
+
+mod backtrace;
+mod cx;
+pub(crate) mod op;
+mod operand;
+mod state;
+
+use std::ptr;
+
+use crate::module::Function;
+use crate::prepare;
+use crate::store::StoreInner;
+use crate::trap::{HostPayload, Raised, TrapCode};
+use crate::vmctx::VmCtx;
+
+pub(crate) use operand::Form;
+pub(crate) use state::Handler;
+
+use cx::Cx;
+use state::{FINISHED, State};
+
+/// Interprets `function` until it returns. Arguments are in the slots at `fp`, results are left there.
+///
+/// # Errors
+///
+/// The trap, with the interpreted frames of this run added to its backtrace; a refused body.
+///
+/// # Safety
+///
+/// - the calling thread runs `store`, to which `vmctx` belongs, and `function` is one of its module's;
+/// - `fp` points into the store's value stack, everything from there on is free, and arguments of the parameters'
+///   types are there.
+pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &Function, fp: *mut u64) -> Result<(), Raised> {
+    // SAFETY: by the caller, the instance is alive; it keeps its module.
+    let module = unsafe { &(*(*vmctx).instance).module };
+    let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
+    // SAFETY: by the caller, the store is alive; only places in it are looked at, no borrow is kept.
+    let (stack_end, thread) = unsafe { ((*store).stack_end, &raw const (*store).thread) };
+    if fp.wrapping_add(prepared.frame_slots as usize) > stack_end {
+        return Err(Raised::new(TrapCode::StackOverflow));
+    }
+    let mut cx = Cx {
+        vmctx,
+        stack_end,
+        thread,
+        store,
+        at: ptr::null(),
+        fp: ptr::null_mut(),
+        callee: ptr::null(),
+        raised: None,
+        crossings: Vec::new(),
+        #[cfg(any(tierup_loop_dispatch, debug_assertions))]
+        resume: None,
+    };
+    // SAFETY: by the caller, the instance is alive.
+    let (mem, len) = unsafe { cx.memory() };
+    // SAFETY: the frame was just checked to fit; its control slots are within it.
+    unsafe {
+        let control = fp.add(prepared.control as usize);
+        *control = op::call::EXIT.as_ptr() as u64;
+        *control.add(1) = 0;
+    }
+    let state = State { ip: prepared.entry, fp, mem, len, cx: &raw mut cx, int: 0, f64: 0.0, f32: 0.0 };
+    // SAFETY: the state describes the first instruction of prepared code, a frame of its size, and the memory.
+    let status = unsafe { state::start(state) };
+    if status == FINISHED {
+        return Ok(());
+    }
+    let mut raised =
+        cx.raised.take().unwrap_or_else(|| Raised::new(TrapCode::from_u64(status).expect("handlers end with a trap's number")));
+    // SAFETY: the run ended in a trap, which noted instruction and frame; the stack is as it was.
+    unsafe { backtrace::collect(&cx, &mut raised) };
+    Err(raised)
+}

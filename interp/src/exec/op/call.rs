@@ -1,0 +1,224 @@
+//! Calls.
+//!
+//! Arguments lie in the caller's operand slots from A on, which become the callee's slots 0 and up: nothing is copied.
+//! The callee's two control slots, after its locals, take the return address and the caller's frame pointer. An
+//! interpreted callee of the same instance is entered by these handlers alone; everything else (native code, another
+//! instance, the host, a body not prepared yet) goes through [`Other`], which may call out.
+//!
+//! All calls are three words long, so that a return address says where its call started.
+
+use std::marker::PhantomData;
+
+use crate::exec::cx::{self, Cx};
+use crate::exec::operand::{Acc, B, Source};
+use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler};
+use crate::module::Function;
+use crate::trap::TrapCode;
+use crate::vmctx::{FuncRef, KIND_WASM};
+
+/// Length of every call instruction in words.
+pub(crate) const CALL_WORDS: usize = 3;
+
+/// Goes into `function`, interpreted, in the instance of the context. `ip` is where it returns to.
+#[inline(always)]
+unsafe fn enter(state: State, function: *const Function, base: *mut u64, ip: *const u64) -> Status {
+    // SAFETY: by the caller, `function` is alive and its arguments are at `base`; the stack was checked for the frame.
+    unsafe {
+        let Some(prepared) = (*function).prepared.get() else {
+            return State { int: function as u64, ..state }.jump(handler::<Prepare>());
+        };
+        if base.wrapping_add(prepared.frame_slots as usize) > (*state.cx).stack_end {
+            return state.trap(TrapCode::StackOverflow as Status);
+        }
+        let control = base.add(prepared.control as usize);
+        *control = ip as u64;
+        *control.add(1) = state.fp as u64;
+        State { ip: prepared.entry, fp: base, ..state }.dispatch()
+    }
+}
+
+/// Calls a function of the same instance: native if there is code, else interpreted.
+#[inline(always)]
+unsafe fn call(state: State, function: *const Function) -> Status {
+    // SAFETY: by the caller, as `enter`; the thread outlives the run.
+    unsafe {
+        if let Some(code) = (*(*state.cx).thread).on_invoke((*function).bead.as_ref()) {
+            (*state.cx).callee = (*(*state.cx).vmctx).funcs.add((*function).index as usize);
+            return State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>());
+        }
+        enter(state, function, state.a(), state.ip.add(CALL_WORDS))
+    }
+}
+
+/// A call of a function of the module: base A, then the function.
+struct Direct;
+
+impl Op for Direct {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the module owns the function and outlives the run.
+        unsafe { call(state, state.word(2) as *const Function) }
+    }
+}
+
+/// A call of an import: base A, then its index.
+struct Import;
+
+impl Op for Import {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the vmctx has a reference for every function.
+        unsafe {
+            let callee = (*(*state.cx).vmctx).funcs.add(state.word(2) as usize);
+            State { int: callee as u64, ..state }.jump(handler::<Other>())
+        }
+    }
+}
+
+/// An indirect call: base A, element index (slot B or the accumulator), then table index and type.
+struct Indirect<S>(PhantomData<S>);
+
+impl<S: Source> Op for Indirect<S> {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the table is one of the module's, and its elements are null or references of this
+        // store, which are alive as long as it is.
+        unsafe {
+            let index = u64::from(S::get::<u32>(&state));
+            let word = state.word(2);
+            let vmctx = (*state.cx).vmctx;
+            let table = *(*vmctx).tables.add(word as u32 as usize);
+            if index >= (*table).len {
+                return state.trap(TrapCode::TableOutOfBounds as Status);
+            }
+            let callee = *(*table).base.add(index as usize) as *const FuncRef;
+            if callee.is_null() {
+                return state.trap(TrapCode::IndirectCallToNull as Status);
+            }
+            if (*callee).ty != (word >> 32) as u32 {
+                return state.trap(TrapCode::BadSignature as Status);
+            }
+            if (*callee).vmctx == vmctx && (*callee).kind == KIND_WASM {
+                return call(state, (*callee).func);
+            }
+            State { int: callee as u64, ..state }.jump(handler::<Other>())
+        }
+    }
+}
+
+/// After a call that ran elsewhere: goes on behind the call instruction, or traps.
+#[inline(always)]
+unsafe fn resume(state: State, status: Status) -> Status {
+    // SAFETY: by the caller: the call left its results at the base, whose first slot exists even if there is none
+    // (the control slots of any frame follow).
+    unsafe {
+        if status != FINISHED {
+            return state.trap(status);
+        }
+        let first = *state.a();
+        let state = State { int: first, f64: f64::from_bits(first), f32: f32::from_bits(first as u32), ..state };
+        state.reload().next(CALL_WORDS)
+    }
+}
+
+/// A call of native code at the address in the accumulator, of the function in `cx.callee`.
+struct Native;
+
+impl Op for Native {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the code was borrowed from the thread in this very call instruction.
+        unsafe { resume(state, cx::call_native(state.cx, state.int, state.a())) }
+    }
+}
+
+/// A call of the reference in the accumulator: a host function or another instance's function.
+struct Other;
+
+impl Op for Other {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller.
+        unsafe {
+            let callee = state.int as *const FuncRef;
+            if (*callee).kind != KIND_WASM {
+                return resume(state, cx::call_host(state.cx, callee, state.a()));
+            }
+            let function = (*callee).func;
+            if let Some(code) = (*(*state.cx).thread).on_invoke((*function).bead.as_ref()) {
+                (*state.cx).callee = callee;
+                return State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>());
+            }
+            let status = cx::cross(state.cx, callee, state.a(), state.ip.add(CALL_WORDS));
+            if status != FINISHED {
+                return state.trap(status);
+            }
+            // `cross` prepared the body, checked the stack and changed the context's instance.
+            enter(state.reload(), function, state.a(), RETURN_ACROSS.as_ptr().cast())
+        }
+    }
+}
+
+/// First call of the body in the accumulator, of the same instance: prepares it, then enters.
+struct Prepare;
+
+impl Op for Prepare {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; `prepare` leaves the prepared body in the function.
+        unsafe {
+            let function = state.int as *const Function;
+            let status = cx::prepare(state.cx, function);
+            if status != FINISHED {
+                return state.trap(status);
+            }
+            enter(state, function, state.a(), state.ip.add(CALL_WORDS))
+        }
+    }
+}
+
+/// Returned to by the outermost frame.
+struct Exit;
+
+impl Op for Exit {
+    #[inline(always)]
+    unsafe fn run(_: State) -> Status {
+        FINISHED
+    }
+}
+
+/// Returned to by a frame that another instance called.
+struct ReturnAcross;
+
+impl Op for ReturnAcross {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the call pushed a crossing.
+        unsafe {
+            let ip = cx::cross_back(state.cx);
+            State { ip, ..state }.reload().dispatch()
+        }
+    }
+}
+
+/// The return address of the outermost frame of a run.
+pub(crate) static EXIT: [Handler; 1] = [handler::<Exit>()];
+/// The return address of a frame called from another instance.
+pub(crate) static RETURN_ACROSS: [Handler; 1] = [handler::<ReturnAcross>()];
+
+/// The handler of a call of a function the module defines.
+pub(crate) fn direct() -> Handler {
+    handler::<Direct>()
+}
+
+/// The handler of a call of an import.
+pub(crate) fn import() -> Handler {
+    handler::<Import>()
+}
+
+/// The handler of an indirect call with the element index in slot B or in the accumulator.
+pub(crate) fn indirect(accumulator: bool) -> Handler {
+    if accumulator { handler::<Indirect<Acc>>() } else { handler::<Indirect<B>>() }
+}
+
+const _: () = assert!(size_of::<*mut Cx>() == 8, "slots hold addresses");

@@ -1,0 +1,141 @@
+//! The code being written: words, the last instruction, branch words waiting for their target.
+
+use super::Origin;
+use crate::exec::Handler;
+
+/// No instruction, no branch word.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Code under construction.
+#[derive(Default)]
+pub(super) struct Code {
+    words: Vec<u64>,
+    /// First word of the last instruction, if control cannot arrive between it and what is written next.
+    last: Option<usize>,
+    /// If wanted: where each instruction came from.
+    origins: Option<Vec<Origin>>,
+    /// Offset of the operator being translated.
+    pub(super) offset: u32,
+}
+
+/// Forward branches to one place, as a list threaded through their branch words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting(u32);
+
+impl Waiting {
+    /// Nobody waits.
+    pub(super) const NOBODY: Self = Self(NONE);
+}
+
+impl Code {
+    pub(super) fn new(capacity: usize, origins: bool) -> Self {
+        Self { words: Vec::with_capacity(capacity), last: None, origins: origins.then(Vec::new), offset: 0 }
+    }
+
+    /// Starts an instruction: its handler. Operands follow by [`Code::word`].
+    pub(super) fn begin(&mut self, handler: Handler) -> usize {
+        let at = self.words.len();
+        self.words.push(handler as usize as u64);
+        self.last = Some(at);
+        if let Some(origins) = &mut self.origins {
+            origins.push(Origin { code: at as u32, offset: self.offset });
+        }
+        at
+    }
+
+    /// Writes an operand word.
+    pub(super) fn word(&mut self, word: u64) {
+        self.words.push(word);
+    }
+
+    /// The next word's number.
+    pub(super) fn here(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether the instruction at `at` is the last, with nothing able to arrive after it.
+    pub(super) fn is_last(&self, at: usize) -> bool {
+        self.last == Some(at)
+    }
+
+    /// The last instruction's first word, under the same condition.
+    pub(super) fn last(&self) -> Option<usize> {
+        self.last
+    }
+
+    /// Takes back the last instruction, which starts at `at`.
+    pub(super) fn take_back(&mut self, at: usize) {
+        debug_assert!(self.is_last(at));
+        self.words.truncate(at);
+        self.last = None;
+        if let Some(origins) = &mut self.origins {
+            while origins.last().is_some_and(|origin| origin.code as usize >= at) {
+                origins.pop();
+            }
+        }
+    }
+
+    /// Replaces the handler of the instruction at `at`.
+    pub(super) fn set_handler(&mut self, at: usize, handler: Handler) {
+        self.words[at] = handler as usize as u64;
+    }
+
+    /// Whether the instruction at `at` has this handler.
+    pub(super) fn has_handler(&self, at: usize, handler: Handler) -> bool {
+        self.words[at] == handler as usize as u64
+    }
+
+    /// The operand word of the instruction at `at`.
+    pub(super) fn operands(&mut self, at: usize) -> &mut u64 {
+        &mut self.words[at + 1]
+    }
+
+    /// Notes that control may arrive here from elsewhere.
+    pub(super) fn label(&mut self) -> usize {
+        self.last = None;
+        self.words.len()
+    }
+
+    /// Writes a branch word to a place that is known.
+    pub(super) fn branch_to(&mut self, target: usize, high: u32) {
+        let at = self.words.len();
+        self.words.push(branch_word(at, target, high));
+    }
+
+    /// Writes a branch word to a place still to come.
+    pub(super) fn branch_later(&mut self, waiting: &mut Waiting) {
+        let at = self.words.len();
+        self.words.push(u64::from(waiting.0));
+        *waiting = Waiting(at as u32);
+    }
+
+    /// Directs everybody waiting here.
+    pub(super) fn arrive(&mut self, waiting: Waiting) {
+        let here = self.label();
+        let mut at = waiting.0;
+        while at != NONE {
+            let next = self.words[at as usize] as u32;
+            self.words[at as usize] = branch_word(at as usize, here, 0);
+            at = next;
+        }
+    }
+
+    /// Directs the branch word at `at` here.
+    pub(super) fn arrive_from(&mut self, at: usize) {
+        let here = self.label();
+        self.words[at] = branch_word(at, here, 0);
+    }
+
+    /// The code, and where its instructions came from if that was wanted.
+    pub(super) fn finish(self) -> (Box<[u64]>, Vec<Origin>) {
+        (self.words.into_boxed_slice(), self.origins.unwrap_or_default())
+    }
+}
+
+/// A branch word at word `at` leading to word `target`.
+fn branch_word(at: usize, target: usize, high: u32) -> u64 {
+    let distance = (target as i64 - at as i64) * size_of::<u64>() as i64;
+    // A body is at most a few MiB, an instruction at most a few words: the distance fits.
+    debug_assert!(i32::try_from(distance).is_ok());
+    u64::from(high) << 32 | u64::from(distance as i32 as u32)
+}

@@ -1,0 +1,151 @@
+//! Preparation: a function body → the interpreter's code.
+//!
+//! Lazy (at a function's first call), in one pass, together with validation. The operand stack exists only here: while
+//! translating, [`stack`] knows for every entry where its value is, and `local.get` and constants emit nothing.
+//!
+//! A frame is `locals | two control slots | operands`: an operand at height `h` has one canonical slot,
+//! `locals + 2 + h`. At loop headers every operand is in it; at calls an operand is there, or is a constant, or is
+//! equal to a local. [`LoopSite`] says what on-stack replacement needs to know of each header.
+
+mod code;
+mod control;
+mod operators;
+mod stack;
+mod translate;
+
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::error::Error;
+use crate::module::{Function, ModuleInner};
+
+/// Control slots of a frame: return address and caller's frame pointer.
+pub(crate) const CONTROL_SLOTS: u32 = 2;
+
+/// A function in the interpreter's form.
+pub(crate) struct Prepared {
+    /// Where execution starts: the first word of `code`.
+    pub(crate) entry: *const u64,
+    /// Number of the first control slot: how many locals there are.
+    pub(crate) control: u32,
+    /// Slots of the whole frame.
+    pub(crate) frame_slots: u32,
+    code: Box<[u64]>,
+    sites: Box<[LoopSite]>,
+    /// Which wasm operator an instruction came from; made when a trap asks.
+    offsets: OnceLock<Box<[Origin]>>,
+}
+
+// SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
+// owns this as well.
+unsafe impl Send for Prepared {}
+// SAFETY: as above.
+unsafe impl Sync for Prepared {}
+
+/// A loop header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoopSite {
+    /// Offset of the `loop` operator in the module's bytes.
+    pub(crate) offset: u32,
+    /// First word of the loop's body in the code.
+    pub(crate) code: u32,
+    /// Operands on the stack there, parameters of the loop included; all are in their canonical slots.
+    pub(crate) height: u32,
+}
+
+/// Where an instruction came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    /// First word.
+    code: u32,
+    /// Offset of the operator in the module's bytes.
+    offset: u32,
+}
+
+impl Prepared {
+    /// Loop headers, by site number.
+    pub(crate) fn sites(&self) -> &[LoopSite] {
+        &self.sites
+    }
+
+    /// Whether `ip` points into this code.
+    pub(crate) fn contains(&self, ip: *const u64) -> bool {
+        self.code.as_ptr_range().contains(&ip)
+    }
+
+    /// Bytes of code.
+    pub(crate) fn code_bytes(&self) -> usize {
+        size_of_val(&*self.code)
+    }
+
+    /// The offset, in the module's bytes, of the operator the instruction at `ip` came from; `function` is the one this
+    /// was prepared from, in `module`.
+    ///
+    /// The first call translates the body again, with notes: translation is deterministic, and traps are rarer than
+    /// bodies.
+    pub(crate) fn offset_of(&self, module: &ModuleInner, function: &Function, ip: *const u64) -> u32 {
+        let origins = self.offsets.get_or_init(|| {
+            let origins = translate::translate(module, function, translate::Notes::Origins);
+            origins.map(|(_, origins)| origins.into()).unwrap_or_default()
+        });
+        let word = (ip as usize - self.code.as_ptr() as usize) / size_of::<u64>();
+        let at = origins.partition_point(|origin| origin.code as usize <= word);
+        at.checked_sub(1).map_or(function.body.start as u32, |at| origins[at].offset)
+    }
+}
+
+/// A function's prepared form, once there is one. Set once.
+#[derive(Debug, Default)]
+pub(crate) struct PreparedCell(AtomicPtr<Prepared>);
+
+impl PreparedCell {
+    /// The prepared form, if some thread has made it.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<&Prepared> {
+        // Ordering: Acquire. Pairs with: the Release exchange in `set`. Carries: the code and its description.
+        let prepared = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or a box `set` leaked, which only `drop` frees.
+        unsafe { prepared.as_ref() }
+    }
+
+    /// Publishes `prepared`, unless another thread was first; the winner's is returned.
+    fn set(&self, prepared: Prepared) -> &Prepared {
+        let ours = Box::into_raw(Box::new(prepared));
+        // Ordering: Release publishes our contents, Acquire on failure pairs with the winner's Release.
+        match self.0.compare_exchange(ptr::null_mut(), ours, Ordering::Release, Ordering::Acquire) {
+            // SAFETY: just leaked, and freed by `drop` only.
+            Ok(_) => unsafe { &*ours },
+            Err(theirs) => {
+                // SAFETY: nobody else has seen it.
+                drop(unsafe { Box::from_raw(ours) });
+                // SAFETY: the winner's leaked box.
+                unsafe { &*theirs }
+            }
+        }
+    }
+}
+
+impl Drop for PreparedCell {
+    fn drop(&mut self) {
+        let prepared = *self.0.get_mut();
+        if !prepared.is_null() {
+            // SAFETY: `set` leaked it, and nothing can refer to it any more.
+            drop(unsafe { Box::from_raw(prepared) });
+        }
+    }
+}
+
+/// The prepared form of `function` of `module`, made now if there is none.
+///
+/// # Errors
+///
+/// [`Error::Malformed`], [`Error::Invalid`] or [`Error::Unsupported`] for a body that is not valid, and
+/// [`Error::Unsupported`] for one whose frame has more slots than an instruction can name.
+pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result<&'a Prepared, Error> {
+    if let Some(prepared) = function.prepared.get() {
+        return Ok(prepared);
+    }
+    let (prepared, _) = translate::translate(module, function, translate::Notes::None)?;
+    Ok(function.prepared.set(prepared))
+}

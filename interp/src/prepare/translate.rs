@@ -1,0 +1,777 @@
+//! One pass over a body: every operator is validated, then turned into code.
+
+use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Operator, OperatorsReader, ValidatorResources};
+
+use super::code::{Code, Waiting};
+use super::control::{Block, Header, Kind};
+use super::stack::{Operand, Place, Stack, Value};
+use super::{LoopSite, Origin, Prepared};
+use crate::error::Error;
+use crate::exec::op::binary::BinaryOp;
+use crate::exec::op::branch::{self, CompareOp};
+use crate::exec::op::call;
+use crate::exec::op::data::{self, Class, ReturnPlace};
+use crate::exec::op::memory::{self, LoadOp, StoreOp, ValuePlace};
+use crate::exec::op::range::{self, RangeOp};
+use crate::exec::op::unary::UnaryOp;
+use crate::exec::{Form, Handler};
+use crate::module::{Function, ModuleInner};
+use crate::types::ValType;
+
+/// Whether to note where instructions come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notes {
+    /// No.
+    None,
+    /// Yes, every one.
+    Origins,
+}
+
+/// Validates the body of `function` and translates it.
+///
+/// # Errors
+///
+/// As [`ensure`](super::ensure).
+pub(super) fn translate(module: &ModuleInner, function: &Function, notes: Notes) -> Result<(Prepared, Vec<Origin>), Error> {
+    let body = module.body(function);
+    let mut reader = body.get_binary_reader();
+    let mut validator = module.validator(function).into_validator(FuncValidatorAllocations::default());
+    validator.read_locals(&mut reader).map_err(|e| Error::invalid(&e))?;
+    let mut translator = Translator::new(module, function, validator.len_locals(), notes);
+    let mut operators = OperatorsReader::new(reader);
+    while !operators.eof() {
+        let position = operators.original_position();
+        let operator = operators.read().map_err(|e| Error::malformed(&e))?;
+        translator.before(&operator, &validator);
+        validator.op(position, &operator).map_err(|e| Error::invalid(&e))?;
+        translator.code.offset = position as u32;
+        translator.operator(&operator)?;
+    }
+    operators.finish().map_err(|e| Error::malformed(&e))?;
+    translator.finish()
+}
+
+/// The last comparison, while a branch can still take its place.
+struct Comparison {
+    at: usize,
+    test: Test,
+    /// What the integer accumulator mirrored before it.
+    mirror: Option<u16>,
+}
+
+/// An encoded comparison.
+#[derive(Clone, Copy)]
+pub(super) struct Test {
+    op: CompareOp,
+    operands: Operands,
+}
+
+/// Encoded operands of an instruction.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    form: Form,
+    /// The operand word, without the result's slot.
+    word: u64,
+    /// A wide immediate.
+    wide: Option<u64>,
+}
+
+/// Types whose immediates are encoded differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scalar {
+    I32,
+    I64,
+    F32,
+    F64,
+}
+
+impl Scalar {
+    fn class(self) -> Class {
+        match self {
+            Self::I32 | Self::I64 => Class::Int,
+            Self::F32 => Class::F32,
+            Self::F64 => Class::F64,
+        }
+    }
+
+    /// How the constant is encoded as an immediate: the 32-bit field, and a word of its own. `None` if it cannot be.
+    fn immediate(self, bits: u64) -> Option<(u32, Option<u64>)> {
+        match self {
+            Self::I32 | Self::F32 => Some((bits as u32, None)),
+            Self::I64 => (i64::from(bits as i32) as u64 == bits).then_some((bits as u32, None)),
+            Self::F64 => Some((0, Some(bits))),
+        }
+    }
+}
+
+/// The class of a type the validator accepted.
+pub(super) fn class_of_wasm(ty: wasmparser::ValType) -> Class {
+    match ty {
+        wasmparser::ValType::F32 => Class::F32,
+        wasmparser::ValType::F64 => Class::F64,
+        _ => Class::Int,
+    }
+}
+
+fn class_of(ty: ValType) -> Class {
+    match ty {
+        ValType::F32 => Class::F32,
+        ValType::F64 => Class::F64,
+        ValType::I32 | ValType::I64 | ValType::FuncRef | ValType::ExternRef => Class::Int,
+    }
+}
+
+pub(super) struct Translator<'m> {
+    module: &'m ModuleInner,
+    function: &'m Function,
+    pub(super) code: Code,
+    pub(super) stack: Stack,
+    blocks: Vec<Block>,
+    locals: u32,
+    /// Whether control can get here.
+    pub(super) live: bool,
+    /// Operators so far: the unit of loop work.
+    pub(super) operators: u32,
+    comparison: Option<Comparison>,
+    /// Class of the operands of the `select` about to be translated.
+    pub(super) select: Class,
+    sites: Vec<LoopSite>,
+}
+
+impl<'m> Translator<'m> {
+    fn new(module: &'m ModuleInner, function: &'m Function, locals: u32, notes: Notes) -> Self {
+        let params = function.ty.params().len() as u32;
+        let mut code = Code::new(function.body.len(), notes == Notes::Origins);
+        code.offset = function.body.start as u32;
+        if locals > params {
+            code.begin(data::clear((locals - params) as usize));
+            code.word(u64::from(params as u16) | u64::from(locals - params) << 32);
+        }
+        let function_block = Block {
+            kind: Kind::Function,
+            height: 0,
+            params: 0,
+            results: function.ty.results().len(),
+            waiting: Waiting::NOBODY,
+            live: true,
+        };
+        Self {
+            module,
+            function,
+            code,
+            stack: Stack::new(locals),
+            blocks: vec![function_block],
+            locals,
+            live: true,
+            operators: 0,
+            comparison: None,
+            select: Class::Int,
+            sites: Vec::new(),
+        }
+    }
+
+    /// What validation of the operator will no longer know.
+    fn before(&mut self, operator: &Operator<'_>, validator: &FuncValidator<ValidatorResources>) {
+        if let Operator::Select = operator {
+            self.select = match validator.get_operand_type(1) {
+                Some(Some(wasmparser::ValType::F32)) => Class::F32,
+                Some(Some(wasmparser::ValType::F64)) => Class::F64,
+                _ => Class::Int,
+            };
+        }
+    }
+
+    fn finish(self) -> Result<(Prepared, Vec<Origin>), Error> {
+        let results = self.function.ty.slots() as u32;
+        let frame_slots = self.stack.frame_slots().max(results);
+        if frame_slots > u32::from(u16::MAX) || self.sites.len() > usize::from(u16::MAX) {
+            return Err(Error::Unsupported {
+                what: "a function with more than 65,535 slots or loops".to_owned(),
+                offset: self.function.body.start as u64,
+            });
+        }
+        let (code, origins) = self.code.finish();
+        let prepared = Prepared {
+            entry: code.as_ptr(),
+            control: self.locals,
+            frame_slots,
+            code,
+            sites: self.sites.into_boxed_slice(),
+            offsets: std::sync::OnceLock::new(),
+        };
+        Ok((prepared, origins))
+    }
+
+    /// Params and results of a block.
+    fn block_type(&self, ty: BlockType) -> (usize, usize) {
+        match ty {
+            BlockType::Empty => (0, 0),
+            BlockType::Type(_) => (0, 1),
+            BlockType::FuncType(index) => {
+                let ty = &self.module.types[index as usize].ty;
+                (ty.params().len(), ty.results().len())
+            }
+        }
+    }
+
+    // Writing instructions.
+
+    /// Writes an instruction with a result and pushes that.
+    pub(super) fn result(&mut self, class: Class, handlers: [Handler; 2], word: u64, wide: Option<u64>) -> usize {
+        let at = self.code.begin(handlers[0]);
+        self.code.word(word);
+        if let Some(wide) = wide {
+            self.code.word(wide);
+        }
+        self.stack.push_result(&mut self.code, class, at, handlers[1]);
+        at
+    }
+
+    fn in_slot(&mut self, operand: Operand) -> u16 {
+        self.stack.in_slot(&mut self.code, operand)
+    }
+
+    /// Encodes two operands of type `ty`.
+    fn operands(&mut self, ty: Scalar, l: Operand, r: Operand) -> Operands {
+        let a = |slot: u16| u64::from(slot) << 16;
+        let b = |slot: u16| u64::from(slot) << 32;
+        let k = |imm: (u32, Option<u64>)| u64::from(imm.0) << 32;
+        let plain = |form, word| Operands { form, word, wide: None };
+        let left = if let Place::Const(bits) = l.place { ty.immediate(bits) } else { None };
+        let right = if let Place::Const(bits) = r.place { ty.immediate(bits) } else { None };
+        match (l.place, left, r.place, right) {
+            (Place::Acc { .. }, _, _, Some(imm)) => Operands { form: Form::AccImm, word: k(imm), wide: imm.1 },
+            (_, _, _, Some(imm)) => Operands { form: Form::SlotImm, word: a(self.in_slot(l)) | k(imm), wide: imm.1 },
+            (_, Some(imm), Place::Acc { .. }, _) => Operands { form: Form::ImmAcc, word: k(imm), wide: imm.1 },
+            (_, Some(imm), _, _) => Operands { form: Form::ImmSlot, word: a(self.in_slot(r)) | k(imm), wide: imm.1 },
+            (Place::Acc { .. }, _, Place::Acc { .. }, _) => plain(Form::SlotAcc, a(self.in_slot(l))),
+            (Place::Acc { .. }, _, _, _) => plain(Form::AccSlot, a(self.in_slot(r))),
+            (_, _, Place::Acc { .. }, _) => plain(Form::SlotAcc, a(self.in_slot(l))),
+            _ => {
+                let l = self.in_slot(l);
+                plain(Form::SlotSlot, a(l) | b(self.in_slot(r)))
+            }
+        }
+    }
+
+    pub(super) fn binary(&mut self, op: BinaryOp, ty: Scalar) {
+        let r = self.stack.pop(ty.class());
+        let l = self.stack.pop(ty.class());
+        let mut operands = self.operands(ty, l, r);
+        let handlers = op.handlers(operands.form).or_else(|| {
+            // Commutative operators have fewer forms; all of theirs begin with the slot or the accumulator.
+            operands.form = swapped(operands.form);
+            op.handlers(operands.form)
+        });
+        let handlers = handlers.expect("every form exists as it is or swapped");
+        self.result(ty.class(), handlers, operands.word, operands.wide);
+    }
+
+    pub(super) fn unary(&mut self, op: UnaryOp, from: Class, to: Class) {
+        let operand = self.stack.pop(from);
+        let (accumulator, word) = match operand.place {
+            Place::Acc { .. } => (true, 0),
+            _ => (false, u64::from(self.in_slot(operand)) << 16),
+        };
+        self.result(to, op.handlers(accumulator), word, None);
+    }
+
+    pub(super) fn compare(&mut self, op: CompareOp, ty: Scalar) {
+        let r = self.stack.pop(ty.class());
+        let l = self.stack.pop(ty.class());
+        let operands = self.operands(ty, l, r);
+        self.test(test(op, operands));
+    }
+
+    /// Writes a comparison whose value may be wanted.
+    pub(super) fn test(&mut self, test: Test) {
+        let mirror = self.stack.mirror();
+        let handlers = test.op.value(test.operands.form).expect("tests are written in a form there is");
+        let at = self.result(Class::Int, handlers, test.operands.word, test.operands.wide);
+        self.comparison = Some(Comparison { at, test, mirror });
+    }
+
+    /// Takes the last instruction back if it is a comparison whose value is the top operand.
+    fn take_comparison(&mut self) -> Option<Test> {
+        let comparison = self.comparison.take()?;
+        if !self.code.is_last(comparison.at) || self.stack.top() != Value::Acc(Class::Int) {
+            return None;
+        }
+        self.code.take_back(comparison.at);
+        self.stack.restore(comparison.mirror);
+        Some(comparison.test)
+    }
+
+    /// Takes an operand and compares it with zero.
+    pub(super) fn compare_zero(&mut self, op: CompareOp, ty: Scalar) -> Test {
+        let operand = self.stack.pop(Class::Int);
+        let (form, word) = match operand.place {
+            Place::Acc { .. } => (Form::AccImm, 0),
+            _ => (Form::SlotImm, u64::from(self.in_slot(operand)) << 16),
+        };
+        debug_assert!(ty.immediate(0).is_some());
+        Test { op, operands: Operands { form, word, wide: None } }
+    }
+
+    pub(super) fn eqz(&mut self, op: CompareOp, ty: Scalar) {
+        // `i64.eqz` has no comparison for an operand, which is an i32.
+        let taken = if ty == Scalar::I32 { self.take_comparison() } else { None };
+        let test = match taken {
+            Some(test) => Test { op: test.op.negated(), ..test },
+            None => self.compare_zero(op, ty),
+        };
+        self.test(test);
+    }
+
+    /// Takes the condition of a branch.
+    fn condition(&mut self) -> Test {
+        match self.take_comparison() {
+            Some(test) => test,
+            None => self.compare_zero(CompareOp::I32Ne, Scalar::I32),
+        }
+    }
+
+    // Branches.
+
+    /// Writes a branch on `test` to where the caller says next; `back` if that is a loop header.
+    fn branch_on(&mut self, test: Test, back: bool) {
+        let handlers = test.op.branch(test.operands.form).expect("tests are written in a form there is");
+        self.code.begin(handlers[usize::from(back)]);
+        self.code.word(test.operands.word);
+        if let Some(wide) = test.operands.wide {
+            self.code.word(wide);
+        }
+    }
+
+    /// Writes the branch word (and what a back-edge has besides) to block number `index`.
+    fn branch_word(&mut self, index: usize) {
+        match self.blocks[index].kind {
+            Kind::Loop(header) => {
+                let work = (self.operators - header.operators).clamp(1, u32::from(u16::MAX));
+                self.code.branch_to(header.code, header.site | work << 16);
+                self.code.word(&raw const *self.function as u64);
+            }
+            _ => self.code.branch_later(&mut self.blocks[index].waiting),
+        }
+    }
+
+    fn is_loop(&self, index: usize) -> bool {
+        matches!(self.blocks[index].kind, Kind::Loop(_))
+    }
+
+    /// Moves the values a branch to block `index` carries to where it expects them. The stack's entries stay as they
+    /// are: on the other path they are still wanted.
+    fn move_values(&mut self, index: usize) {
+        let block = self.blocks[index];
+        let arity = block.arity();
+        let from = self.stack.height() - arity;
+        // Upwards: a value never moves above another that still has to move.
+        for i in 0..arity {
+            let to = self.stack.slot(block.height + i);
+            let operand = self.stack.peek(from + i);
+            self.stack.move_to(&mut self.code, to, operand);
+        }
+    }
+
+    /// Whether a branch to block `index` finds its values where it expects them once they are in their slots.
+    fn values_in_place(&self, index: usize) -> bool {
+        let block = &self.blocks[index];
+        block.arity() == 0 || self.stack.height() == block.height + block.arity()
+    }
+
+    /// Branches to block `index`, unconditionally, leaving the stack as it is.
+    fn jump(&mut self, index: usize) {
+        if index == 0 {
+            return self.emit_return();
+        }
+        self.move_values(index);
+        self.code.begin(branch::jump(self.is_loop(index)));
+        self.branch_word(index);
+    }
+
+    fn target(&self, depth: u32) -> usize {
+        self.blocks.len() - 1 - depth as usize
+    }
+
+    pub(super) fn br(&mut self, depth: u32) {
+        let index = self.target(depth);
+        if index != 0 && self.blocks[index].arity() > 1 {
+            let from = self.stack.height() - self.blocks[index].arity();
+            self.stack.settle_from(&mut self.code, from);
+        }
+        self.jump(index);
+        self.live = false;
+    }
+
+    pub(super) fn br_if(&mut self, depth: u32) {
+        let index = self.target(depth);
+        let test = self.condition();
+        let arity = self.blocks[index].arity();
+        if arity > 0 && (arity > 1 || self.values_in_place(index)) {
+            let from = self.stack.height() - arity;
+            self.stack.settle_from(&mut self.code, from);
+        }
+        if index != 0 && self.values_in_place(index) {
+            self.branch_on(test, self.is_loop(index));
+            self.branch_word(index);
+            return;
+        }
+        self.branch_on(Test { op: test.op.negated(), ..test }, false);
+        let mut over = Waiting::NOBODY;
+        self.code.branch_later(&mut over);
+        self.jump(index);
+        // Whatever the accumulators held at the branch they hold still: the other path has gone.
+        self.code.arrive(over);
+    }
+
+    pub(super) fn br_table(&mut self, targets: &wasmparser::BrTable<'_>) -> Result<(), Error> {
+        let index = self.stack.pop(Class::Int);
+        let (accumulator, a) = match index.place {
+            Place::Acc { .. } => (true, 0),
+            _ => (false, self.in_slot(index)),
+        };
+        let default = self.target(targets.default());
+        let arity = self.blocks[default].arity();
+        let from = self.stack.height() - arity;
+        self.stack.settle_from(&mut self.code, from);
+        self.code.begin(branch::switch(accumulator));
+        self.code.word(u64::from(a) << 16 | u64::from(targets.len()) << 32);
+        // Targets that want more than a jump get one piece of code each, after the table.
+        let mut pieces: Vec<(usize, Waiting)> = Vec::new();
+        let depths = targets.targets().chain(std::iter::once(Ok(targets.default())));
+        for depth in depths {
+            let index = self.target(depth.map_err(|e| Error::malformed(&e))?);
+            if index != 0 && !self.is_loop(index) && self.values_in_place(index) {
+                self.branch_word(index);
+                continue;
+            }
+            let piece = match pieces.iter().rposition(|&(of, _)| of == index) {
+                Some(at) => &mut pieces[at].1,
+                None => {
+                    pieces.push((index, Waiting::NOBODY));
+                    &mut pieces.last_mut().expect("just pushed").1
+                }
+            };
+            self.code.branch_later(piece);
+        }
+        for (index, waiting) in pieces {
+            self.code.arrive(waiting);
+            self.jump(index);
+        }
+        self.live = false;
+        Ok(())
+    }
+
+    /// Returns, leaving the stack as it is.
+    pub(super) fn emit_return(&mut self) {
+        let control = u64::from(self.locals as u16);
+        match *self.function.ty.results() {
+            [] => {
+                self.code.begin(data::return_none());
+                self.code.word(control);
+            }
+            [ty] => {
+                let class = class_of(ty);
+                let at = self.stack.height() - 1;
+                let operand = self.stack.peek(at);
+                let (place, word) = match operand.place {
+                    Place::Acc { .. } => (ReturnPlace::Acc, 0),
+                    Place::Slot(slot) => (ReturnPlace::Slot, u64::from(slot) << 16),
+                    Place::Const(bits) if class == Class::Int && bits <= u64::from(u32::MAX) => (ReturnPlace::Imm, bits << 32),
+                    Place::Const(_) => {
+                        let slot = self.stack.slot(at);
+                        self.stack.move_to(&mut self.code, slot, operand);
+                        (ReturnPlace::Slot, u64::from(slot) << 16)
+                    }
+                };
+                self.code.begin(data::return_one(class, place));
+                self.code.word(control | word);
+            }
+            ref results => {
+                let from = self.stack.height() - results.len();
+                for at in from..self.stack.height() {
+                    let (slot, operand) = (self.stack.slot(at), self.stack.peek(at));
+                    self.stack.move_to(&mut self.code, slot, operand);
+                }
+                self.code.begin(data::return_many());
+                self.code.word(control | u64::from(self.stack.slot(from)) << 16 | (results.len() as u64) << 32);
+            }
+        }
+    }
+
+    // Blocks.
+
+    fn open(&mut self, kind: Kind, params: usize, results: usize) {
+        let height = self.stack.height() - params;
+        self.blocks.push(Block { kind, height, params, results, waiting: Waiting::NOBODY, live: true });
+    }
+
+    pub(super) fn open_dead(&mut self) {
+        let height = self.stack.height();
+        self.blocks.push(Block { kind: Kind::Block, height, params: 0, results: 0, waiting: Waiting::NOBODY, live: false });
+    }
+
+    pub(super) fn block(&mut self, ty: BlockType) {
+        let (params, results) = self.block_type(ty);
+        self.stack.settle_from(&mut self.code, 0);
+        self.open(Kind::Block, params, results);
+    }
+
+    pub(super) fn loop_(&mut self, ty: BlockType) {
+        let (params, results) = self.block_type(ty);
+        self.stack.settle_from(&mut self.code, 0);
+        self.stack.forget();
+        let code = self.code.label();
+        let site = self.sites.len() as u32;
+        let height = self.stack.height() as u32;
+        self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
+        self.open(Kind::Loop(Header { code, site: site & 0xffff, operators: self.operators }), params, results);
+    }
+
+    pub(super) fn if_(&mut self, ty: BlockType) {
+        let (params, results) = self.block_type(ty);
+        let test = self.condition();
+        self.stack.settle_from(&mut self.code, 0);
+        self.branch_on(Test { op: test.op.negated(), ..test }, false);
+        let word = self.code.here();
+        self.code.word(0);
+        self.open(Kind::If(word), params, results);
+    }
+
+    pub(super) fn else_(&mut self) {
+        let index = self.blocks.len() - 1;
+        let block = self.blocks[index];
+        if !block.live {
+            return;
+        }
+        let Kind::If(word) = block.kind else { unreachable!("validated: else belongs to an if") };
+        if self.live {
+            self.stack.settle_from(&mut self.code, block.height);
+            self.code.begin(branch::jump(false));
+            self.code.branch_later(&mut self.blocks[index].waiting);
+        }
+        self.stack.truncate(block.height);
+        self.code.arrive_from(word);
+        self.stack.forget();
+        for _ in 0..block.params {
+            self.stack.push(&mut self.code, Value::Slot);
+        }
+        self.blocks[index].kind = Kind::Block;
+        self.live = true;
+    }
+
+    pub(super) fn end(&mut self) {
+        let block = self.blocks.pop().expect("validated: a block is open");
+        if !block.live {
+            self.stack.truncate(block.height);
+            return;
+        }
+        if block.kind == Kind::Function {
+            if self.live {
+                self.emit_return();
+            }
+            self.live = false;
+            return;
+        }
+        let joined = block.waiting != Waiting::NOBODY || matches!(block.kind, Kind::If(_));
+        if !joined {
+            // Nobody arrives here but from above: whatever is known stays known.
+            if !self.live {
+                self.stack.truncate(block.height);
+            }
+            return;
+        }
+        if self.live {
+            self.stack.settle_from(&mut self.code, block.height);
+        }
+        self.stack.truncate(block.height);
+        if let Kind::If(word) = block.kind {
+            self.code.arrive_from(word);
+        }
+        self.code.arrive(block.waiting);
+        self.stack.forget();
+        for _ in 0..block.results {
+            self.stack.push(&mut self.code, Value::Slot);
+        }
+        self.live = true;
+    }
+
+    // Calls.
+
+    /// Puts `params` arguments in place and takes them; the base slot.
+    fn arguments(&mut self, params: usize) -> u16 {
+        let height = self.stack.height() - params;
+        self.stack.settle_from(&mut self.code, height);
+        self.stack.settle_accs(&mut self.code);
+        self.stack.truncate(height);
+        self.stack.slot(height)
+    }
+
+    /// After a call: results are in place, accumulators are not what they were.
+    fn results(&mut self, results: &[ValType]) {
+        self.stack.forget();
+        for _ in results {
+            self.stack.push(&mut self.code, Value::Slot);
+        }
+        if let [ty] = *results {
+            self.stack.mirrors(class_of(ty), self.stack.height() - 1);
+        }
+    }
+
+    pub(super) fn call(&mut self, index: u32) {
+        let ty = self.module.function_type(index).ty.clone();
+        let base = self.arguments(ty.params().len());
+        match self.module.function(index) {
+            Some(function) => {
+                self.code.begin(call::direct());
+                self.code.word(u64::from(base) << 16);
+                self.code.word(&raw const *function as u64);
+            }
+            None => {
+                self.code.begin(call::import());
+                self.code.word(u64::from(base) << 16);
+                self.code.word(u64::from(index));
+            }
+        }
+        self.results(ty.results());
+    }
+
+    pub(super) fn call_indirect(&mut self, type_index: u32, table: u32) {
+        let entry = &self.module.types[type_index as usize];
+        let (ty, canonical) = (entry.ty.clone(), entry.canonical);
+        let index = self.stack.pop(Class::Int);
+        let (accumulator, b) = match index.place {
+            Place::Acc { .. } => (true, 0),
+            _ => (false, self.in_slot(index)),
+        };
+        let base = self.arguments(ty.params().len());
+        self.code.begin(call::indirect(accumulator));
+        self.code.word(u64::from(base) << 16 | u64::from(b) << 32);
+        self.code.word(u64::from(table) | u64::from(canonical) << 32);
+        self.results(ty.results());
+    }
+
+    pub(super) fn range(&mut self, op: RangeOp, a: u32, b: u32) {
+        let base = self.arguments(op.operands());
+        self.code.begin(range::range());
+        self.code.word(u64::from(base) << 16);
+        self.code.word(op.function() as usize as u64);
+        self.code.word(u64::from(a) | u64::from(b) << 32);
+        self.stack.forget();
+        if op.has_result() {
+            self.stack.push(&mut self.code, Value::Slot);
+        }
+    }
+
+    // Memory.
+
+    /// Encodes an address: where it is, and the operand word's bits.
+    fn address(&mut self, address: Operand, memarg: &MemArg) -> (memory::Place, u64) {
+        // Validated: offsets of a 32-bit memory fit.
+        let offset = memarg.offset;
+        match address.place {
+            Place::Acc { .. } => (memory::Place::Acc, offset << 32),
+            Place::Const(base) if base + offset <= u64::from(u32::MAX) => (memory::Place::Absolute, (base + offset) << 32),
+            _ => (memory::Place::Slot, u64::from(self.in_slot(address)) << 16 | offset << 32),
+        }
+    }
+
+    pub(super) fn load(&mut self, op: LoadOp, class: Class, memarg: &MemArg) {
+        let address = self.stack.pop(Class::Int);
+        let (place, word) = self.address(address, memarg);
+        self.result(class, op.handlers(place), word, None);
+    }
+
+    pub(super) fn store(&mut self, op: StoreOp, class: Class, memarg: &MemArg) {
+        let value = self.stack.pop(class);
+        let address = self.stack.pop(Class::Int);
+        let (mut from, mut slot, wide) = match value.place {
+            Place::Acc { .. } => {
+                let from = match class {
+                    Class::Int => ValuePlace::Int,
+                    Class::F32 => ValuePlace::F32,
+                    Class::F64 => ValuePlace::F64,
+                };
+                (from, 0, None)
+            }
+            Place::Const(bits) => (ValuePlace::Imm, 0, Some(bits)),
+            Place::Slot(slot) => (ValuePlace::Slot, slot, None),
+        };
+        let (place, word) = self.address(address, memarg);
+        if place == memory::Place::Acc && from == ValuePlace::Int {
+            (from, slot) = (ValuePlace::Slot, self.in_slot(value));
+        }
+        let handler = op.handler(place, from).expect("address and value are not both in the accumulator");
+        self.code.begin(handler);
+        self.code.word(word | u64::from(slot));
+        if let Some(bits) = wide {
+            self.code.word(bits);
+        }
+    }
+
+    // Variables and the rest.
+
+    fn global(&self, index: u32) -> (Class, bool, u64) {
+        let class = class_of(self.module.globals[index as usize].content);
+        match index.checked_sub(self.module.imported_globals) {
+            Some(defined) => (class, true, u64::from(defined) << 32),
+            None => (class, false, u64::from(index) << 32),
+        }
+    }
+
+    pub(super) fn global_get(&mut self, index: u32) {
+        let (class, defined, word) = self.global(index);
+        self.result(class, data::global_get(class, defined), word, None);
+    }
+
+    pub(super) fn global_set(&mut self, index: u32) {
+        let (class, defined, word) = self.global(index);
+        let value = self.stack.pop(class);
+        let (handler, a) = match value.place {
+            Place::Acc { .. } => (data::global_set(class, defined), 0),
+            _ => (data::global_set_slot(defined), self.in_slot(value)),
+        };
+        self.code.begin(handler);
+        self.code.word(word | u64::from(a) << 16);
+    }
+
+    pub(super) fn select(&mut self, class: Class) {
+        let condition = self.stack.pop(Class::Int);
+        let b = self.stack.pop(class);
+        let a = self.stack.pop(class);
+        let (accumulator, c) = match condition.place {
+            Place::Acc { .. } => (true, 0),
+            _ => (false, self.in_slot(condition)),
+        };
+        let a = u64::from(self.in_slot(a)) << 16;
+        let b = u64::from(self.in_slot(b)) << 32;
+        self.result(class, data::select(class, accumulator), a | b | u64::from(c) << 48, None);
+    }
+
+    pub(super) fn constant(&mut self, bits: u64) {
+        self.stack.push(&mut self.code, Value::Const(bits));
+    }
+}
+
+/// The form with its operands swapped.
+fn swapped(form: Form) -> Form {
+    match form {
+        Form::SlotAcc => Form::AccSlot,
+        Form::AccSlot => Form::SlotAcc,
+        Form::SlotImm => Form::ImmSlot,
+        Form::AccImm => Form::ImmAcc,
+        Form::ImmSlot => Form::SlotImm,
+        Form::ImmAcc => Form::AccImm,
+        Form::SlotSlot => Form::SlotSlot,
+    }
+}
+
+/// A comparison in a form there is.
+fn test(op: CompareOp, operands: Operands) -> Test {
+    match operands.form {
+        Form::AccSlot | Form::ImmSlot | Form::ImmAcc => {
+            Test { op: op.swapped(), operands: Operands { form: swapped(operands.form), ..operands } }
+        }
+        Form::SlotSlot | Form::SlotAcc | Form::SlotImm | Form::AccImm => Test { op, operands },
+    }
+}
