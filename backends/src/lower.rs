@@ -115,9 +115,9 @@ impl<'a, G> LowerCx<'a, G> {
     ///
     /// # Panics
     ///
-    /// When called twice: a lowering makes one function.
+    /// When called twice, or after [`provide`](Self::provide): a lowering makes one function.
     pub fn start(&mut self, signature: Signature) -> Builder<'a> {
-        let (func, context) = self.parts.take().expect("`start` is called once");
+        let (func, context) = self.parts.take().expect("a lowering makes one function");
         func.signature = signature;
         Builder {
             inner: FunctionBuilder::new(func, context),
@@ -125,6 +125,17 @@ impl<'a, G> LowerCx<'a, G> {
             floor: stack::floor(),
             finished: self.finished,
         }
+    }
+
+    /// Hands in a function that was made elsewhere: parsed from text, or by another builder.
+    ///
+    /// # Panics
+    ///
+    /// After [`start`](Self::start) or another `provide`.
+    pub fn provide(&mut self, function: Function) {
+        let (func, _) = self.parts.take().expect("a lowering makes one function");
+        *func = function;
+        self.finished.set(true);
     }
 
     /// Imports a host symbol that was registered with the backend, for `b.ins().call`.
