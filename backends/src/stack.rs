@@ -52,6 +52,7 @@ mod tests {
         assert!(floor() != 0 && floor() < position());
         let spawned = std::thread::Builder::new().stack_size(1 << 20).spawn(|| position() - floor()).unwrap();
         let room = spawned.join().unwrap();
-        assert!((512 << 10..1 << 20).contains(&room), "{room}");
+        // At least: the system may hand out the larger stack of a thread that ended.
+        assert!(room >= 512 << 10, "{room}");
     }
 }

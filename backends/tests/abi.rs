@@ -3,7 +3,7 @@
 mod spike;
 
 use cranelift_codegen::ir::Function;
-use spike::{SpikeCode, SpikeCompiler, spike_tests};
+use spike::{SpikeCode, SpikeCompiler};
 use tierup_backends::{CraneliftBackend, LowerCx, OptLevel};
 use tierup_broker::{Bailout, Tier};
 
@@ -23,31 +23,12 @@ impl SpikeCompiler for Cranelift {
     }
 }
 
-macro_rules! every_case {
-    ($compiler:expr) => {
-        super::spike_tests! { $compiler =>
-            nested_calls_alternate_between_tiers,
-            a_trap_leaves_three_native_frames,
-            a_trap_crosses_an_interpreted_frame,
-            a_loop_enters_and_exits_an_osr_variant,
-            endless_native_recursion_traps,
-            endless_mixed_recursion_traps,
-            a_guard_fault_is_a_trap,
-            a_guard_fault_traps_on_any_thread,
-            three_results_travel_in_the_wide_buffer,
-            many_arguments_cross_in_both_directions,
-            expansions_agree,
-            polls_and_countdowns,
-        }
-    };
-}
-
 mod speed {
     use super::{Cranelift, OptLevel, spike};
-    every_case!(Cranelift(OptLevel::Speed));
+    spike::every_case!(Cranelift(OptLevel::Speed));
 }
 
 mod none {
     use super::{Cranelift, OptLevel, spike};
-    every_case!(Cranelift(OptLevel::None));
+    spike::every_case!(Cranelift(OptLevel::None));
 }

@@ -23,8 +23,24 @@ pub(crate) struct SpikeCode {
     pub(crate) keep: Box<dyn Any>,
 }
 
-/// Declares one `#[test]` per case for a compiler.
-macro_rules! spike_tests {
+/// Declares a `#[test]` for every case, through a compiler.
+macro_rules! every_case {
+    ($compiler:expr) => {
+        spike::every_case! { $compiler =>
+            nested_calls_alternate_between_tiers,
+            a_trap_leaves_three_native_frames,
+            a_trap_crosses_an_interpreted_frame,
+            a_loop_enters_and_exits_an_osr_variant,
+            endless_native_recursion_traps,
+            endless_mixed_recursion_traps,
+            a_guard_fault_is_a_trap,
+            a_guard_fault_traps_on_any_thread,
+            three_results_travel_in_the_wide_buffer,
+            many_arguments_cross_in_both_directions,
+            expansions_agree,
+            polls_and_countdowns,
+        }
+    };
     ($compiler:expr => $($case:ident),* $(,)?) => {
         $(#[test]
         fn $case() {
@@ -32,7 +48,7 @@ macro_rules! spike_tests {
         })*
     };
 }
-pub(crate) use spike_tests;
+pub(crate) use every_case;
 
 fn trapped(world: &World, result: Result<Vec<u64>, TrapCode>, code: TrapCode) {
     assert_eq!(result, Err(code));

@@ -1,0 +1,62 @@
+//! Addresses: an `iadd` tree becomes one `gep` off its likeliest base. Without that LLVM sees integers, knows nothing about
+//! aliasing, and does not vectorize.
+
+use cranelift_codegen::ir::{Opcode, Value, ValueDef};
+use inkwell::{AddressSpace, values::PointerValue};
+
+use super::Translator;
+use crate::refusal::Refusal;
+
+/// Leaves of a tree looked at before settling for a plain pointer.
+const MAX_LEAVES: usize = 16;
+
+impl<'ctx> Translator<'ctx, '_> {
+    /// The pointer `address + offset`.
+    pub(super) fn pointer(&self, address: Value, offset: i32) -> Result<PointerValue<'ctx>, Refusal> {
+        let leaves = self.leaves(address);
+        let base = (0..leaves.len()).max_by_key(|&at| self.likelihood(leaves[at])).expect("a tree has a leaf");
+        let i64_type = self.context.i64_type();
+        let pointer = self.context.ptr_type(AddressSpace::default());
+        let base_pointer = self.builder.build_int_to_ptr(self.int(leaves[base]), pointer, "")?;
+        let mut rest = i64_type.const_int(i64::from(offset).cast_unsigned(), true);
+        for (at, &leaf) in leaves.iter().enumerate() {
+            if at != base {
+                rest = self.builder.build_int_add(rest, self.int(leaf), "")?;
+            }
+        }
+        if rest.is_const() && rest.get_zero_extended_constant() == Some(0) {
+            return Ok(base_pointer);
+        }
+        // SAFETY: without `inbounds` a gep is wrapping address arithmetic, whatever the operands.
+        Ok(unsafe { self.builder.build_gep(self.context.i8_type(), base_pointer, &[rest], "") }?)
+    }
+
+    /// The summands of an address, left to right.
+    fn leaves(&self, address: Value) -> Vec<Value> {
+        let (mut leaves, mut open) = (Vec::new(), vec![self.func.dfg.resolve_aliases(address)]);
+        while let Some(value) = open.pop() {
+            match self.func.dfg.value_def(value) {
+                ValueDef::Result(inst, _)
+                    if self.func.dfg.insts[inst].opcode() == Opcode::Iadd && leaves.len() + open.len() < MAX_LEAVES =>
+                {
+                    let args = self.func.dfg.inst_args(inst);
+                    open.extend([args[1], args[0]].map(|arg| self.func.dfg.resolve_aliases(arg)));
+                }
+                _ => leaves.push(value),
+            }
+        }
+        leaves
+    }
+
+    /// How likely a summand is the object's address: a parameter, then what was loaded or returned, then what flows around.
+    fn likelihood(&self, value: Value) -> u8 {
+        match self.func.dfg.value_def(value) {
+            ValueDef::Param(block, _) if self.func.layout.entry_block() == Some(block) => 3,
+            ValueDef::Result(inst, _) => match self.func.dfg.insts[inst].opcode() {
+                Opcode::Load | Opcode::AtomicLoad | Opcode::Call | Opcode::CallIndirect => 2,
+                _ => 0,
+            },
+            _ => 1,
+        }
+    }
+}
