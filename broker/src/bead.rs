@@ -2,12 +2,7 @@
 
 use std::{fmt, marker::PhantomData, ptr::NonNull};
 
-use crate::{
-    registry::Hot,
-    shared::Shared,
-    sync::{Arc, Ordering},
-    version::CodeCell,
-};
+use crate::{registry::Hot, shared::Shared, sync::Arc, version::CodeCell};
 
 /// What a bead is registered with besides its guest handle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,7 +62,7 @@ impl<G: Send + Sync + 'static> Bead<G> {
 
     /// The bead's identity.
     pub fn id(&self) -> BeadId {
-        self.as_ref().id()
+        self.shared.bead_id(self.id)
     }
 }
 
@@ -99,10 +94,9 @@ impl<G> Clone for BeadRef<'_, G> {
 impl<G> Copy for BeadRef<'_, G> {}
 
 impl<G> BeadRef<'_, G> {
-    /// The bead's identity.
-    pub fn id(&self) -> BeadId {
-        // Ordering: Relaxed. Written before the bead was handed out, and not again while it lives.
-        BeadId { id: self.id as u32, generation: self.hot.generation.load(Ordering::Relaxed) }
+    /// The dense half of the bead's identity: its place in every countdown table.
+    pub fn index(&self) -> u32 {
+        self.id as u32
     }
 
     /// As [`Bead::code_cell`].
@@ -113,6 +107,6 @@ impl<G> BeadRef<'_, G> {
 
 impl<G> fmt::Debug for BeadRef<'_, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BeadRef({})", self.id())
+        write!(f, "BeadRef(#{})", self.id)
     }
 }

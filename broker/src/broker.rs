@@ -213,7 +213,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
                 Body::New(guest) => Some(Arc::clone(guest)),
             };
             let next = shared.fresh_version(guest);
-            let counting = shared.arm(id, Tier::INTERPRETER);
+            let counting = shared.start_over(id);
             if shared.publish(hot, word, &next, counting) {
                 let code_bytes = running.body.as_ref().map_or(0, |body| body.code_bytes);
                 break Some(Replaced { from: running.tier(), code_bytes });
@@ -391,6 +391,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Drops every request that waits.
     pub(crate) fn drop_waiting(&self) {
         self.drain_inbox();
+        self.drop_queued();
+    }
+
+    /// Drops every request that is queued. Once stopped, whoever queues calls this after: the queue's lock orders the two.
+    pub(crate) fn drop_queued(&self) {
         for ask in self.queue.take_all() {
             let pin = self.reclaimer.pin();
             let hot: &Hot = self.registry.hot(ask.id);

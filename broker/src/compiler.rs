@@ -48,6 +48,7 @@ unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
 pub struct CompileRequest<'a, G> {
     pub(crate) guest: &'a G,
     pub(crate) bead: BeadId,
+    pub(crate) count_stamp: u32,
     pub(crate) size: u32,
     pub(crate) tier: Tier,
     pub(crate) kind: UnitKind,
@@ -61,9 +62,15 @@ impl<G> CompileRequest<'_, G> {
         self.guest
     }
 
-    /// The bead the code is for. Code that counts for its callers embeds both halves.
+    /// The bead the code is for. Code that counts embeds its index into the countdown table.
     pub fn bead(&self) -> BeadId {
         self.bead
+    }
+
+    /// What a [`CountSlot`](crate::CountSlot) of the bead holds in `generation` while this code is current: code that counts
+    /// embeds it.
+    pub fn count_stamp(&self) -> u32 {
+        self.count_stamp
     }
 
     /// Size of the guest body in bytes, as registered.

@@ -57,6 +57,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
         for id in self.queue.inbox.drain(&self.registry) {
             self.unlink(id);
         }
+        // Whoever shut down may have found the queue still empty: what we queued since is ours to drop.
+        if self.is_stopped() {
+            self.drop_queued();
+        }
     }
 
     /// Takes one bead out of the inbox: its wanted tiers become queued requests, its news are told.
@@ -240,6 +244,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let request = CompileRequest {
             guest,
             bead: self.bead_id(id),
+            // Ordering: Relaxed. When it changes, so does the lineage, and the code is not installed.
+            count_stamp: self.registry.hot(id).stamp.load(Ordering::Relaxed),
             // Ordering: Relaxed. Written at registration.
             size: cold.size.load(Ordering::Relaxed),
             tier,

@@ -28,8 +28,9 @@ pub(crate) struct Hot {
     pub(crate) state: State,
     /// Work units until the policy is asked, shared by all threads, which draw slices of it.
     pub(crate) budget: AtomicI32,
-    /// How many beads have had this slot: stamps the threads' countdowns. 0 before the first.
-    pub(crate) generation: AtomicU32,
+    /// Stamps the threads' countdowns: changes with the bead and with its body, so that counting starts over. 0 before the
+    /// first bead.
+    pub(crate) stamp: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -46,6 +47,8 @@ pub(crate) struct Cold<G> {
     pub(crate) requested: AtomicU64,
     /// Work drawn from the budget so far.
     pub(crate) work: AtomicU64,
+    /// How many beads have had this slot.
+    pub(crate) generation: AtomicU32,
     /// Size of the guest body in bytes.
     pub(crate) size: AtomicU32,
     /// Next slot of the inbox while LINKED, of the free list while vacant: id + 1, 0 ends the list.
@@ -58,6 +61,7 @@ impl<G> Default for Cold<G> {
             guest: UnsafeCell::new(MaybeUninit::uninit()),
             requested: AtomicU64::new(0),
             work: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
             size: AtomicU32::new(0),
             link: AtomicU32::new(0),
         }
@@ -245,3 +249,7 @@ fn locate(id: u32) -> (usize, usize) {
     let index = position.ilog2() - FIRST_CHUNK.ilog2();
     (index as usize, (position - (u64::from(FIRST_CHUNK) << index)) as usize)
 }
+
+#[cfg(all(test, not(loom)))]
+#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use threads")]
+mod tests;

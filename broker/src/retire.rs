@@ -13,10 +13,10 @@
 //!
 //! ThreadSanitizer does not understand the fences: run it on the rest, loom on this.
 
-use std::{fmt, ptr};
+use std::{collections::BTreeMap, fmt, ptr};
 
 use crate::{
-    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, weakened},
     version::CodeVersion,
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Reclaimer<G> {
     participants: AtomicPtr<Participant>,
     limbo: AtomicPtr<Node<G>>,
     waiting: AtomicUsize,
+    /// What collectors took from `limbo` and could not free yet, by stamp. Only ever tried, never waited for.
+    aging: Mutex<BTreeMap<u64, Retired<G>>>,
 }
 
 impl<G> Reclaimer<G> {
@@ -64,6 +66,7 @@ impl<G> Reclaimer<G> {
             participants: AtomicPtr::new(ptr::null_mut()),
             limbo: AtomicPtr::new(ptr::null_mut()),
             waiting: AtomicUsize::new(0),
+            aging: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -114,8 +117,9 @@ impl<G> Reclaimer<G> {
         // Ordering: SeqCst fence between "I am online" and the first load of a code word. Pairs with: the fence in `collect`,
         // between the unlinking and the look at `seen`. Weaker fails: the collector reads OFFLINE while this thread reads the
         // word from before the unlinking. Test: loom retire_vs_call, and its negative control.
-        #[cfg(not(tierup_weaken = "online"))]
-        fence(Ordering::SeqCst);
+        if !weakened("online") {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// The participant holds nothing any more.
@@ -171,48 +175,43 @@ impl<G> Reclaimer<G> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Everything whose grace period is over.
+    /// Everything whose grace period is over; nothing when another thread is collecting right now.
     pub(crate) fn collect(&self) -> Vec<Retired<G>> {
-        // Ordering: AcqRel. Pairs with: `push`. Takes the whole list, so there is no ABA.
-        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::AcqRel);
-        if cursor.is_null() {
-            return Vec::new();
-        }
+        let Ok(mut aging) = self.aging.try_lock() else { return Vec::new() };
+        aging.extend(self.take_fresh());
         // Ordering: SeqCst fence between the unlinkings (before the pushes we took) and the look at the participants.
         // Pairs with: the fence in `go_online`.
         fence(Ordering::SeqCst);
         let horizon = self.horizon();
-        let mut free = Vec::new();
-        while !cursor.is_null() {
-            // SAFETY: taken from the list by the swap, so ours.
-            let next = unsafe { (*cursor).next };
-            // SAFETY: as above.
-            if unsafe { (*cursor).stamp } <= horizon {
-                // SAFETY: as above; made by `Box::into_raw` in `retire`.
-                let node = unsafe { Box::from_raw(cursor) };
-                // Ordering: Relaxed. As in `retire`.
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
-                free.push(node.item);
-            } else {
-                self.push(cursor);
-            }
-            cursor = next;
-        }
+        let kept = match horizon.checked_add(1) {
+            Some(first_kept) => aging.split_off(&first_kept),
+            None => BTreeMap::new(),
+        };
+        let free: Vec<_> = std::mem::replace(&mut *aging, kept).into_values().collect();
+        // Ordering: Relaxed. As in `retire`.
+        self.waiting.fetch_sub(free.len(), Ordering::Relaxed);
         free
+    }
+
+    /// What was pushed since the last look, with its stamps.
+    fn take_fresh(&self) -> Vec<(u64, Retired<G>)> {
+        // Ordering: AcqRel. Pairs with: `push`. Takes the whole list, so there is no ABA.
+        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut fresh = Vec::new();
+        while !cursor.is_null() {
+            // SAFETY: in the list we took, so made by `Box::into_raw` in `retire` and ours now.
+            let node = unsafe { Box::from_raw(cursor) };
+            cursor = node.next;
+            fresh.push((node.stamp, node.item));
+        }
+        fresh
     }
 
     /// Everything, whether or not its grace period is over: for the owner's teardown.
     pub(crate) fn take_all(&mut self) -> Vec<Retired<G>> {
-        // Ordering: Relaxed. `&mut self`.
-        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::Relaxed);
-        let mut items = Vec::new();
-        while !cursor.is_null() {
-            // SAFETY: in the list, so made by `Box::into_raw` in `retire` and not freed.
-            let node = unsafe { Box::from_raw(cursor) };
-            cursor = node.next;
-            items.push(node.item);
-        }
-        items
+        let fresh = self.take_fresh();
+        let aged = std::mem::take(&mut *lock(&self.aging));
+        aged.into_values().chain(fresh.into_iter().map(|(_, item)| item)).collect()
     }
 
     /// The epoch every online participant has seen.

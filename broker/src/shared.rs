@@ -11,7 +11,7 @@ use crate::{
     retire::{Pin, Reclaimer, Retired},
     state::{Snapshot, Withdrawn},
     stats::{CodeLedger, TierCounters},
-    sync::{Arc, AtomicBool, AtomicU64, Ordering},
+    sync::{Arc, AtomicBool, AtomicU64, Ordering, weakened},
     tuning::LIMBO_EAGER,
     version::{CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
 };
@@ -118,8 +118,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         cold.size.store(spec.size, Ordering::Relaxed);
         cold.work.store(0, Ordering::Relaxed);
         cold.link.store(0, Ordering::Relaxed);
-        hot.generation.fetch_add(1, Ordering::Relaxed);
-        self.arm(id, Tier::INTERPRETER);
+        cold.generation.fetch_add(1, Ordering::Relaxed);
+        self.start_over(id);
         let counting = if self.tiers.is_empty() { Counting::Final } else { Counting::Counted };
         hot.code.store(self.cold_start.word(counting), Ordering::Relaxed);
         hot.state.activate();
@@ -146,7 +146,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     pub(crate) fn bead_id(&self, id: u32) -> BeadId {
         // Ordering: Relaxed. The caller holds the slot, so the generation does not change.
-        BeadId { id, generation: self.registry.hot(id).generation.load(Ordering::Relaxed) }
+        BeadId { id, generation: self.registry.cold(id).generation.load(Ordering::Relaxed) }
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -202,10 +202,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: AcqRel. Pairs with: Acquire in `on_invoke` and `current`. Carries: the version, the unit, and what
         // the compiler did to make the code executable. Weaker fails: a caller reads a face, or runs code, it cannot
         // see yet. Test: loom install_vs_call, and its negative control.
-        #[cfg(not(tierup_weaken = "publish"))]
-        let success = Ordering::AcqRel;
-        #[cfg(tierup_weaken = "publish")]
-        let success = Ordering::Relaxed;
+        let success = if weakened("publish") { Ordering::Relaxed } else { Ordering::AcqRel };
         if hot.code.compare_exchange(expected, next.word(counting), success, Ordering::Relaxed).is_err() {
             return false;
         }
@@ -267,6 +264,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
+    /// As [`Self::arm`] for an uncompiled body; what threads have drawn for the old one is void.
+    pub(crate) fn start_over(&self, id: u32) -> Counting {
+        let counting = self.arm(id, Tier::INTERPRETER);
+        // Ordering: Relaxed. A thread that sees the old stamp spends what it drew: speed only.
+        self.registry.hot(id).stamp.fetch_add(1, Ordering::Relaxed);
+        counting
+    }
+
     pub(crate) fn set_budget(&self, hot: &Hot, work: u32) {
         // Ordering: Relaxed. A count; publishes nothing.
         hot.budget.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
@@ -316,7 +321,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         drop(contained(|| cold.guest.with_mut(|cell| unsafe { (*cell).assume_init_drop() })));
         hot.state.vacate();
         // Ordering: Relaxed. The slot is ours; the free list publishes it.
-        if hot.generation.load(Ordering::Relaxed) != u32::MAX {
+        if cold.generation.load(Ordering::Relaxed) != u32::MAX {
             self.registry.give_back(id);
         }
     }

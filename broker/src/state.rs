@@ -379,3 +379,6 @@ impl State {
         })
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

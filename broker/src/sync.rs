@@ -69,6 +69,20 @@ pub(crate) fn park_timeout(limit: std::time::Duration) {
     }
 }
 
+/// Whether the negative control `name` runs: `TIERUP_WEAKEN` names an ordering the models must notice the lack of. Only a
+/// loom build looks.
+#[cfg(loom)]
+pub(crate) fn weakened(name: &str) -> bool {
+    std::env::var_os("TIERUP_WEAKEN").is_some_and(|chosen| chosen == name)
+}
+
+/// Nothing is weakened outside loom.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) const fn weakened(_name: &str) -> bool {
+    false
+}
+
 /// A cell reached through closures, so that loom can check every access.
 #[cfg(not(loom))]
 #[derive(Debug)]

@@ -59,11 +59,6 @@ impl TierSet {
         TierSet(1 << tier.slot())
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -61,6 +61,7 @@ pub(crate) const LIMBO_POLL: Duration = Duration::from_millis(20);
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Workers abandoned past their deadline before a tier is turned off, unless configured otherwise.
+#[cfg(feature = "threads")]
 pub(crate) const MAX_ABANDONED: u32 = 3;
 
 /// Most workers a broker may have; parked ones are bits of one word, and replacements need some of them.

@@ -34,6 +34,11 @@ pub struct CodeUnit {
     lease: Lease,
 }
 
+// SAFETY: `entry` is an address, not a reference: nothing here reads through it. The rest is Send + Sync.
+unsafe impl Send for CodeUnit {}
+// SAFETY: as above.
+unsafe impl Sync for CodeUnit {}
+
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
         CodeUnit { entry, code_bytes, ticket, lease: Lease(Some(lease)) }

@@ -87,8 +87,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
 
     fn rouse(&self) {
         // Ordering: SeqCst fence between the push and the look at `parked`. Pairs with: the fence in `park`. Weaker fails: the
-        // worker sees an empty inbox, we see no parked worker, and the request waits for the next one. Test: loom request_vs_park.
-        #[cfg(not(tierup_weaken = "wake"))]
+        // worker sees an empty inbox, we see no parked worker, and the request waits for the next one.
         fence(Ordering::SeqCst);
         // Ordering: Relaxed, ordered by the fence. Whoever clears the bit does the waking.
         let taken =

@@ -1,1 +1,199 @@
-//! Under construction.
+//! A compiler of plain Rust functions: its units are `extern "C"` functions of this very program, and it does whatever a test
+//! tells it to. With it loom, Miri, policy and abuse tests run the whole broker without generated code.
+//!
+//! Guest handles are [`Guest`]s: what one compile of a function shall do is part of the function.
+
+mod lease;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub use lease::{Lease, Leases};
+use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+
+/// What a compile of a function does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Behaviour {
+    /// Returns the function's code.
+    #[default]
+    Compiles,
+    /// Returns the function's code after a while.
+    Slowly(Duration),
+    /// Gives up for good.
+    Terminal,
+    /// Gives up this often, then compiles.
+    Retryable(u32),
+    /// Panics.
+    Panics,
+    /// Panics with a payload that is not a string.
+    PanicsOddly,
+    /// Returns a null entry.
+    Null,
+    /// Returns the unit that an earlier request was given, or a unit it had kept.
+    Foreign,
+    /// Returns only when the request is cancelled.
+    HangsUntilCancelled,
+    /// Returns only when the test lets it: see [`FakeCompiler::release_hung`].
+    Hangs,
+    /// Returns code whose lease panics when it is dropped.
+    LeasePanics,
+}
+
+/// A guest function: a number to return, and how it compiles.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    /// What the function returns; also tells functions apart.
+    pub value: u64,
+    /// What compiling it does.
+    pub behaviour: Behaviour,
+}
+
+impl Guest {
+    /// A function that returns `value` and compiles without trouble.
+    pub fn new(value: u64) -> Self {
+        Guest { value, behaviour: Behaviour::Compiles }
+    }
+
+    /// A function whose compiles behave so.
+    pub fn behaving(value: u64, behaviour: Behaviour) -> Self {
+        Guest { value, behaviour }
+    }
+}
+
+/// The bodies: `extern "C"` functions that return their own number.
+mod bodies {
+    macro_rules! bodies {
+        ($($name:ident = $value:literal),*) => {
+            $(extern "C" fn $name() -> u64 { $value })*
+            pub(super) const ALL: &[extern "C" fn() -> u64] = &[$($name),*];
+        };
+    }
+    bodies!(zero = 0, one = 1, two = 2, three = 3, four = 4, five = 5, six = 6, seven = 7);
+}
+
+/// How many different bodies there are: a guest's value is taken modulo this.
+pub const BODIES: u64 = bodies::ALL.len() as u64;
+
+/// Calls a fake unit's entry.
+///
+/// # Safety
+///
+/// `entry` came from a [`FakeCompiler`]'s unit.
+pub unsafe fn call(entry: *const u8) -> u64 {
+    // SAFETY: a fake unit's entry is one of the bodies (caller).
+    let body: extern "C" fn() -> u64 = unsafe { std::mem::transmute(entry) };
+    body()
+}
+
+/// A compiler that does what its guests say. Clones share everything.
+#[derive(Debug, Clone, Default)]
+pub struct FakeCompiler {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    leases: Leases,
+    compiles: AtomicUsize,
+    refusals: AtomicU32,
+    released: AtomicUsize,
+    /// A unit some other request was stamped with, for [`Behaviour::Foreign`].
+    kept: std::sync::Mutex<Option<CodeUnit>>,
+}
+
+impl FakeCompiler {
+    /// A compiler with its own lease count.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The leases of its units.
+    pub fn leases(&self) -> &Leases {
+        &self.inner.leases
+    }
+
+    /// Compiles begun so far.
+    pub fn compiles(&self) -> usize {
+        self.inner.compiles.load(Ordering::SeqCst)
+    }
+
+    /// Lets every compile that [hangs](Behaviour::Hangs) return, now and later.
+    pub fn release_hung(&self) {
+        self.inner.released.store(1, Ordering::SeqCst);
+    }
+
+    fn unit(&self, request: &CompileRequest<'_, Guest>) -> CodeUnit {
+        let body = bodies::ALL[(request.guest().value % BODIES) as usize];
+        request.unit(body as *const u8, 64, Box::new(self.inner.leases.grant()))
+    }
+}
+
+// SAFETY: entries are functions of this program, callable for ever, from any thread.
+unsafe impl Compiler<Guest> for FakeCompiler {
+    fn name(&self) -> &str {
+        "fake"
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
+        self.inner.compiles.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(request.tier(), Tier::INTERPRETER, "nobody compiles for the interpreter");
+        match request.guest().behaviour {
+            Behaviour::Compiles => Ok(self.unit(request)),
+            Behaviour::Slowly(delay) => {
+                std::thread::sleep(delay);
+                Ok(self.unit(request))
+            }
+            Behaviour::Terminal => Err(Bailout::terminal(BailoutReason::Unsupported { what: "this function".to_owned() })),
+            Behaviour::Retryable(times) => {
+                if self.inner.refusals.fetch_add(1, Ordering::SeqCst) < times {
+                    Err(Bailout::retryable(BailoutReason::OutOfCodeMemory))
+                } else {
+                    Ok(self.unit(request))
+                }
+            }
+            Behaviour::Panics => panic!("the fake compiler was told to panic"),
+            Behaviour::PanicsOddly => std::panic::panic_any(7_u8),
+            Behaviour::Null => Ok(request.unit(std::ptr::null(), 0, Box::new(self.inner.leases.grant()))),
+            Behaviour::Foreign => {
+                let mut kept = self.inner.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let own = self.unit(request);
+                match kept.replace(own) {
+                    Some(foreign) => Ok(foreign),
+                    // Nothing to pass off yet: the next request gets this one's.
+                    None => Err(Bailout::retryable(BailoutReason::Other("nothing foreign yet".to_owned()))),
+                }
+            }
+            Behaviour::HangsUntilCancelled => {
+                while !request.is_cancelled() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(Bailout::terminal(BailoutReason::Cancelled))
+            }
+            Behaviour::Hangs => {
+                while self.inner.released.load(Ordering::SeqCst) == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(self.unit(request))
+            }
+            Behaviour::LeasePanics => {
+                let body = bodies::ALL[(request.guest().value % BODIES) as usize];
+                Ok(request.unit(body as *const u8, 64, Box::new(PanicOnDrop(self.inner.leases.grant()))))
+            }
+        }
+    }
+}
+
+/// A lease that panics when it is dropped, after the lease it holds is counted.
+struct PanicOnDrop(Lease);
+
+impl Drop for PanicOnDrop {
+    fn drop(&mut self) {
+        let _ = &self.0;
+        panic!("this lease was told to panic");
+    }
+}

@@ -128,3 +128,6 @@ pub trait HotnessPolicy: Send + Sync {
     /// The budget is spent: what now?
     fn decide(&self, sample: &Sample) -> Decision;
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ pub const WIDE_SLOTS: usize = 1024;
 pub struct CountSlot {
     /// Work units left; a charge that makes it negative must take the slow path.
     pub countdown: i32,
-    /// The bead generation the countdown belongs to; any other value means "not drawn yet".
+    /// The bead's count stamp when this was drawn (see `CompileRequest::count_stamp`); any other value means "not drawn yet".
     pub generation: u32,
 }
 

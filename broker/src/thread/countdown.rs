@@ -52,7 +52,7 @@ impl Countdown {
             let slot = unsafe { *self.slots.add(id as usize).as_ptr() };
             let hot = registry.hot(id);
             // Ordering: Relaxed. If the slot changes hands right now, the next bead gets a little more budget: speed only.
-            if slot.countdown > 0 && slot.generation == hot.generation.load(Ordering::Relaxed) {
+            if slot.countdown > 0 && slot.generation == hot.stamp.load(Ordering::Relaxed) {
                 // Ordering: Relaxed. A count; publishes nothing.
                 let _ = hot
                     .budget

@@ -86,8 +86,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         // SAFETY: ids are below `max_beads`, the table's length; only this handle touches the table from Rust, and it is not
         // Sync. The reference ends with this function.
         let slot = unsafe { &mut *self.slots.add(bead.id as usize) };
-        // Ordering: Relaxed. Written before the bead was handed out, and not again while it lives.
-        if slot.generation != bead.hot.generation.load(Ordering::Relaxed) {
+        // Ordering: Relaxed. A thread that misses a new stamp spends what it drew before: speed only.
+        if slot.generation != bead.hot.stamp.load(Ordering::Relaxed) {
             return false;
         }
         slot.countdown = slot.countdown.wrapping_sub_unsigned(work);
@@ -99,7 +99,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     #[inline(never)]
     fn spent(&self, bead: BeadRef<'_, G>, work: u32) -> Option<NativeCode<'_>> {
         let id = bead.id as u32;
-        let generation = bead.id().generation;
+        // Ordering: Relaxed. As in `charge`.
+        let generation = bead.hot.stamp.load(Ordering::Relaxed);
         // SAFETY: as in `charge`.
         let slot = unsafe { &mut *self.slots.add(bead.id as usize) };
         let deficit = if slot.generation == generation {

@@ -1,0 +1,82 @@
+//! What the broker tests share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
+
+use std::sync::{Arc, Mutex};
+
+use tierup_broker::{
+    Bead, BeadSpec, Broker, BrokerBuilder, Decision, Event, HotnessPolicy, InterpThread, Mode, NeverReason, Sample, Threshold,
+    Tier, Transition,
+};
+use tierup_fake::{FakeCompiler, Guest, call};
+
+pub const TIER1: Tier = Tier::new(1);
+pub const TIER2: Tier = Tier::new(2);
+
+/// A broker on one fake compiler.
+pub fn broker(mode: Mode, calls: u32) -> (Broker<Guest>, FakeCompiler) {
+    let compiler = FakeCompiler::new();
+    let broker = builder(mode, calls, &compiler).build().expect("the configuration is valid");
+    (broker, compiler)
+}
+
+pub fn builder(mode: Mode, calls: u32, compiler: &FakeCompiler) -> BrokerBuilder<Guest> {
+    Broker::builder().mode(mode).policy(Threshold { calls }).compiler(compiler.clone()).max_beads(1 << 20)
+}
+
+pub fn bead(broker: &Broker<Guest>, guest: Guest) -> Bead<Guest> {
+    broker.register(guest, BeadSpec { size: 10 }).expect("there is room")
+}
+
+/// One call of a function, interpreted as `interpreted` unless there is native code.
+pub fn invoke(thread: &InterpThread<Guest>, bead: &Bead<Guest>) -> Option<u64> {
+    // SAFETY: every unit of these tests is a fake one.
+    thread.on_invoke(bead.as_ref()).map(|code| unsafe { call(code.address().as_ptr()) })
+}
+
+/// Calls until native code runs, and says how many calls were interpreted.
+pub fn calls_until_native(thread: &InterpThread<Guest>, bead: &Bead<Guest>, most: usize) -> Option<usize> {
+    (0..most).find(|_| invoke(thread, bead).is_some())
+}
+
+/// Collects events.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<Event>>>);
+
+impl Log {
+    pub fn callback(&self) -> Arc<dyn Fn(&Event) + Send + Sync> {
+        let log = self.clone();
+        Arc::new(move |event| log.0.lock().unwrap().push(event.clone()))
+    }
+
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.take().into_iter().map(|event| event.what).collect()
+    }
+}
+
+/// Never promotes.
+#[derive(Debug)]
+pub struct Refuses;
+
+impl HotnessPolicy for Refuses {
+    fn first_budget(&self, _: Tier, _: u32) -> u32 {
+        0
+    }
+
+    fn decide(&self, _: &Sample) -> Decision {
+        Decision::Never { reason: NeverReason::Excluded }
+    }
+}
+
+/// Waits until `done`, at most ten seconds.
+#[track_caller]
+pub fn wait_for(what: &str, done: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < std::time::Duration::from_secs(10), "waited too long for {what}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
