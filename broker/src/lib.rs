@@ -45,7 +45,7 @@ pub use event::{Event, InvalidateReason, LossReason, Transition};
 pub use policy::{Decision, HotnessPolicy, NeverReason, Reason, Sample, Threshold, Tiered, WaitReason};
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
-    InterpThread, NativeCode, OsrEntry,
+    Charge, InterpThread, NativeCode, OsrEntry,
     cells::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;

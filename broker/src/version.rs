@@ -38,6 +38,7 @@ impl Face {
     }
 
     /// The machine code to call: never null in a bead's version.
+    #[inline]
     pub const fn entry(&self) -> *const u8 {
         self.entry
     }

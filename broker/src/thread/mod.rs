@@ -37,6 +37,16 @@ pub struct InterpThread<G: Send + Sync + 'static> {
 // `shared`, is claimed by this handle alone, and is all atomics. Nothing is tied to the OS thread.
 unsafe impl<G: Send + Sync> Send for InterpThread<G> {}
 
+/// What became of charging a countdown.
+#[derive(Debug)]
+#[must_use = "a spent countdown has to be drawn again"]
+pub enum Charge<T> {
+    /// There was enough, and this is the answer.
+    Paid(T),
+    /// The countdown is spent: the slow half has to be called.
+    Spent,
+}
+
 impl<G: Send + Sync + 'static> InterpThread<G> {
     pub(crate) fn new(shared: Arc<Shared<G>>) -> Result<Self, RegisterError> {
         let countdown = Countdown::new(shared.max_beads)?;
@@ -54,17 +64,36 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// `bead` must belong to this thread's broker; debug builds check.
     #[inline]
     pub fn on_invoke(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
+        debug_assert!(self.shared.owns(bead), "a bead of another broker");
+        match self.try_invoke(bead) {
+            Charge::Paid(code) => code,
+            Charge::Spent => self.invoke_spent(bead),
+        }
+    }
+
+    /// The quick half of [`on_invoke`](Self::on_invoke), which calls nothing. After [`Charge::Spent`] the caller owes a
+    /// call of [`invoke_spent`](Self::invoke_spent).
+    ///
+    /// For interpreters whose instructions are functions that jump to each other: one that calls out on any path has to
+    /// save its registers on all of them, so the slow half belongs in a function of its own.
+    #[inline(always)]
+    pub fn try_invoke(&self, bead: BeadRef<'_, G>) -> Charge<Option<NativeCode<'_>>> {
         // Ordering: Acquire. Pairs with: Release in `CodeWord::publish`. Carries: the version and its code. Weaker fails: a
         // caller jumps into code whose bytes it does not see. Test: loom install_vs_call, and its negative control.
         let word = bead.hot.code.load(Ordering::Acquire);
-        debug_assert!(self.shared.owns(bead), "a bead of another broker");
         if word.addr() & (COUNTED | NO_BODY) == 0 {
-            return NativeCode::of_word(word);
+            return Charge::Paid(NativeCode::of_word(word));
         }
         if !self.charge(bead, CALL_WORK) {
-            return self.spent(bead, CALL_WORK);
+            return Charge::Spent;
         }
-        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+        Charge::Paid(if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) })
+    }
+
+    /// The slow half of [`on_invoke`](Self::on_invoke).
+    #[cold]
+    pub fn invoke_spent(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
+        self.spent(bead, CALL_WORK)
     }
 
     /// A loop of the running function, interpreted, went round once, doing `work` units; `site` numbers its header.
@@ -72,11 +101,23 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// Returns an OSR entry when one exists. There are none yet: the work is counted, and the answer is always `None`.
     #[inline]
     pub fn on_back_edge(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
-        let _ = site;
-        let work = work.min(MAX_CHARGE);
-        if !self.charge(bead, work) {
-            self.spent(bead, work);
+        match self.try_back_edge(bead, work) {
+            Charge::Paid(()) => None,
+            Charge::Spent => self.back_edge_spent(bead, site, work),
         }
+    }
+
+    /// The quick half of [`on_back_edge`](Self::on_back_edge), as [`try_invoke`](Self::try_invoke) is of `on_invoke`.
+    #[inline(always)]
+    pub fn try_back_edge(&self, bead: BeadRef<'_, G>, work: u32) -> Charge<()> {
+        if self.charge(bead, work.min(MAX_CHARGE)) { Charge::Paid(()) } else { Charge::Spent }
+    }
+
+    /// The slow half of [`on_back_edge`](Self::on_back_edge).
+    #[cold]
+    pub fn back_edge_spent(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
+        let _ = site;
+        self.spent(bead, work.min(MAX_CHARGE));
         None
     }
 
