@@ -162,15 +162,15 @@ pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
     }
 }
 
-/// Counts a back-edge of `function`: `work` operators of loop `site`.
+/// The slow half of a back-edge of `function`: `work` operators of loop `site`, for which the countdown did not reach.
 ///
 /// # Safety
 ///
 /// The context's thread is running, the function's module is alive.
-#[inline(always)]
-pub(super) unsafe fn back_edge(cx: *mut Cx, function: *const Function, site: u32, work: u32) {
+#[inline(never)]
+pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32) {
     // SAFETY: by the caller.
-    let entry = unsafe { (*(*cx).thread).on_back_edge((*function).bead.as_ref(), site, work) };
+    let entry = unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) };
     // On-stack replacement is offered by nobody yet; the loop goes on interpreted.
     let _ = entry;
 }

@@ -9,6 +9,8 @@ mod cx;
 pub(crate) mod op;
 mod operand;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::ptr;
 

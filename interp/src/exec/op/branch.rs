@@ -6,6 +6,8 @@
 
 use std::marker::PhantomData;
 
+use tierup::Charge;
+
 use super::binary::words;
 use crate::exec::cx;
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
@@ -71,10 +73,27 @@ impl Edge for Back {
     unsafe fn take(state: State, at: usize) -> Status {
         // SAFETY: by the caller; the word after the branch word is the function whose code this is, which outlives it.
         unsafe {
-            let info = (state.word(at) >> 32) as u32;
+            let work = (state.word(at) >> 48) as u32;
             let function = &*(state.word(at + 1) as *const Function);
-            cx::back_edge(state.cx, function, info & 0xffff, info >> 16);
-            State { ip: target(state, at), ..state }.dispatch()
+            match (*(*state.cx).thread).try_back_edge(function.bead.as_ref(), work) {
+                Charge::Paid(()) => State { ip: target(state, at), ..state }.dispatch(),
+                Charge::Spent => State { ip: state.ip.add(at), ..state }.jump(handler::<Spent>()),
+            }
+        }
+    }
+}
+
+/// A back-edge whose countdown is spent; `ip` is its branch word.
+struct Spent;
+
+impl Op for Spent {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: as `Back::take`.
+        unsafe {
+            let info = (state.word(0) >> 32) as u32;
+            cx::back_edge_spent(state.cx, state.word(1) as *const Function, info & 0xffff, info >> 16);
+            State { ip: target(state, 0), ..state }.dispatch()
         }
     }
 }

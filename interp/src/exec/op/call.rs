@@ -9,6 +9,8 @@
 
 use std::marker::PhantomData;
 
+use tierup::{Charge, NativeCode};
+
 use crate::exec::cx::{self, Cx};
 use crate::exec::operand::{Acc, B, Source};
 use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler};
@@ -42,11 +44,38 @@ unsafe fn enter(state: State, function: *const Function, base: *mut u64, ip: *co
 unsafe fn call(state: State, function: *const Function) -> Status {
     // SAFETY: by the caller, as `enter`; the thread outlives the run.
     unsafe {
-        if let Some(code) = (*(*state.cx).thread).on_invoke((*function).bead.as_ref()) {
-            (*state.cx).callee = (*(*state.cx).vmctx).funcs.add((*function).index as usize);
-            return State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>());
+        match (*(*state.cx).thread).try_invoke((*function).bead.as_ref()) {
+            Charge::Paid(None) => enter(state, function, state.a(), state.ip.add(CALL_WORDS)),
+            Charge::Paid(Some(code)) => native(state, function, code),
+            Charge::Spent => State { int: function as u64, ..state }.jump(handler::<Spent>()),
         }
-        enter(state, function, state.a(), state.ip.add(CALL_WORDS))
+    }
+}
+
+/// Calls native code of a function of the same instance.
+#[inline(always)]
+unsafe fn native(state: State, function: *const Function, code: NativeCode<'_>) -> Status {
+    // SAFETY: by the caller; the vmctx has a reference for every function.
+    unsafe {
+        (*state.cx).callee = (*(*state.cx).vmctx).funcs.add((*function).index as usize);
+        State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>())
+    }
+}
+
+/// A call of the function in the accumulator, of the same instance, whose countdown is spent.
+struct Spent;
+
+impl Op for Spent {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller.
+        unsafe {
+            let function = state.int as *const Function;
+            match (*(*state.cx).thread).invoke_spent((*function).bead.as_ref()) {
+                None => enter(state, function, state.a(), state.ip.add(CALL_WORDS)),
+                Some(code) => native(state, function, code),
+            }
+        }
     }
 }
 
