@@ -18,8 +18,7 @@ pub(crate) unsafe fn native_frames(store: *const StoreInner, segment: Segment, m
     let engine = unsafe { &(*store).engine };
     // SAFETY: by the caller.
     for return_address in unsafe { segment.frames() } {
-        // The instruction that was running is the one before.
-        if let Some((function, offset)) = engine.native_location(return_address - 1) {
+        if let Some((function, offset)) = engine.native_location(return_address) {
             found(function, offset);
         }
     }

@@ -1,11 +1,16 @@
 //! How an engine is set up.
 
+use std::fmt;
+use std::sync::Arc;
+
+use tierup::{Event, HotnessPolicy, Mode};
+
 /// Which tiers an engine uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TierMode {
     /// The interpreter only; nothing is ever compiled.
     Interp,
-    /// Everything is compiled before its first call.
+    /// Everything is compiled before its first call, on the calling thread.
     Baseline,
     /// The interpreter first, native code for what turns out hot.
     #[default]
@@ -13,10 +18,21 @@ pub enum TierMode {
 }
 
 /// An engine's configuration. The defaults suit a command that runs one program.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Which tiers to use.
     pub tier: TierMode,
+    /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
+    /// [`Broker::run_pending`](tierup::Broker::run_pending).
+    pub mode: Option<Mode>,
+    /// What is hot in [`TierMode::Auto`]; by default [`Tiered`](tierup::Tiered)'s default.
+    pub policy: Option<Arc<dyn HotnessPolicy>>,
+    /// Compile workers of the background mode; by default the broker decides.
+    pub workers: Option<usize>,
+    /// Told of every transition of every function, by whoever compiles.
+    pub on_event: Option<Arc<dyn Fn(&Event) + Send + Sync>>,
+    /// Whether profilers are told of native code through the system's perf map.
+    pub perf_map: bool,
     /// Bytes of machine stack that guest calls may use, counted from the outermost call. The calling thread must have
     /// them, and 128 KiB more for host functions.
     pub max_native_stack: usize,
@@ -32,10 +48,29 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tier: TierMode::default(),
+            mode: None,
+            policy: None,
+            workers: None,
+            on_event: None,
+            perf_map: false,
             max_native_stack: 1 << 20,
             value_stack: 8 << 20,
             max_memory_pages: crate::memory::MAX_PAGES,
             max_table_elements: 10_000_000,
         }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("tier", &self.tier)
+            .field("mode", &self.mode)
+            .field("workers", &self.workers)
+            .field("max_native_stack", &self.max_native_stack)
+            .field("value_stack", &self.value_stack)
+            .field("max_memory_pages", &self.max_memory_pages)
+            .field("max_table_elements", &self.max_table_elements)
+            .finish_non_exhaustive()
     }
 }

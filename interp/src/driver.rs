@@ -14,7 +14,7 @@ use tierup::abi::{Regs, ThreadCells, enter};
 
 use crate::backtrace;
 use crate::error::Error;
-use crate::pending as exec;
+use crate::exec;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::types::FuncType;

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::Config;
+use tierup::abi;
+use tierup::{Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, Face, InterpThread, Mode, OptLevel, Threshold, Tiered};
+
+use crate::config::{Config, TierMode};
 use crate::error::Error;
-use crate::module::FuncHandle;
-use crate::pending::{Bead, InterpThread};
+use crate::lower::WasmLower;
+use crate::module::{FuncHandle, Function};
 use crate::types::FuncType;
 use crate::vmctx::CodeCell;
 
@@ -17,6 +20,12 @@ pub struct Engine(Arc<EngineInner>);
 
 struct EngineInner {
     config: Config,
+    broker: Broker<FuncHandle>,
+    /// Where native code is, if there is any; knows which function an address belongs to.
+    code: Option<Arc<CodeMemory>>,
+    /// The code word of every host function; points at `_host_face`.
+    host_code: CodeCell,
+    _host_face: Box<Face>,
     /// Function types in the order of their numbers. Locked when a module is loaded or a host function imported, never
     /// while a guest runs.
     types: Mutex<HashMap<FuncType, u32>>,
@@ -29,12 +38,49 @@ impl Engine {
     ///
     /// [`Error::Engine`] when the configuration or the machine does not allow it.
     pub fn new(config: Config) -> Result<Self, Error> {
-        Ok(Self(Arc::new(EngineInner { config, types: Mutex::default() })))
+        let refused = |error: &dyn std::error::Error| Error::Engine(error.to_string());
+        let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub()).describe(FuncHandle::describe);
+        let mut code = None;
+        if config.tier != TierMode::Interp {
+            let backend = CraneliftBackend::builder().opt_level(OptLevel::Speed).perf_map(config.perf_map);
+            let backend = WasmLower::helpers(backend).build(WasmLower::default()).map_err(|e| refused(&e))?;
+            code = Some(Arc::clone(backend.code_memory()));
+            builder = builder.compiler(backend);
+        }
+        builder = match config.tier {
+            // Without a compiler nobody asks the policy.
+            TierMode::Interp | TierMode::Baseline => builder.mode(Mode::Sync).policy(Threshold { calls: 0 }),
+            TierMode::Auto => {
+                let builder = match config.mode {
+                    Some(mode) => builder.mode(mode),
+                    None => builder,
+                };
+                match &config.policy {
+                    Some(policy) => builder.policy(Arc::clone(policy)),
+                    None => builder.policy(Tiered::default()),
+                }
+            }
+        };
+        if let Some(workers) = config.workers {
+            builder = builder.workers(workers);
+        }
+        if let Some(on_event) = &config.on_event {
+            builder = builder.on_event(Arc::clone(on_event));
+        }
+        let broker = builder.build().map_err(|e| refused(&e))?;
+        let host_face = Box::new(Face::new(abi::bridge_stub()));
+        let host_code = CodeCell::new((&raw const *host_face).cast_mut());
+        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types: Mutex::default() })))
     }
 
     /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Its broker: statistics, forced promotion, pumping.
+    pub fn broker(&self) -> &Broker<FuncHandle> {
+        &self.0.broker
     }
 
     /// Whether both are one engine.
@@ -55,23 +101,25 @@ impl Engine {
     }
 
     /// Registers a function of `size` body bytes with the broker.
-    pub(crate) fn register(&self, _handle: FuncHandle, _size: u32) -> Result<Bead<FuncHandle>, Error> {
-        Ok(Bead::new())
+    pub(crate) fn register(&self, handle: FuncHandle, size: u32) -> Result<Bead<FuncHandle>, Error> {
+        self.0.broker.register(handle, BeadSpec { size }).map_err(|e| Error::Engine(e.to_string()))
     }
 
     /// Registers a guest thread with the broker.
     pub(crate) fn register_thread(&self) -> Result<InterpThread<FuncHandle>, Error> {
-        Ok(InterpThread::new())
-    }
-
-    /// The function whose native code is at `pc`, and the offset in its module's bytes `pc` comes from.
-    pub(crate) fn native_location(&self, _pc: usize) -> Option<(*const crate::module::Function, u32)> {
-        None
+        self.0.broker.register_thread().map_err(|e| Error::Engine(e.to_string()))
     }
 
     /// The code word of every host function: its entry is the bridge.
     pub(crate) fn host_code(&self) -> *const CodeCell {
-        std::ptr::null()
+        &raw const self.0.host_code
+    }
+
+    /// The function whose native code the instruction before `return_pc` belongs to, and the offset in its module's
+    /// bytes that instruction comes from.
+    pub(crate) fn native_location(&self, return_pc: usize) -> Option<(*const Function, u32)> {
+        let position = self.0.code.as_ref()?.map().find_return(return_pc)?;
+        Some((position.tag as *const Function, position.guest_offset?))
     }
 }
 

@@ -20,11 +20,11 @@ use crate::instance::InstanceInner;
 use crate::memory::MemoryInner;
 use crate::module::FuncHandle;
 use crate::owned::Owned;
-use crate::pending::InterpThread;
 use crate::stack::ValueStack;
 use crate::table::TableInner;
 use crate::trap::{Raised, RaisedFrame};
 use crate::types::{GlobalType, MemoryType, TableType};
+use tierup::InterpThread;
 
 /// A logical guest thread and the embedder's data that goes with it.
 pub struct Store<T> {
@@ -223,6 +223,7 @@ impl<T: fmt::Debug + 'static> fmt::Debug for Store<T> {
     }
 }
 
+#[allow(private_interfaces, reason = "sealed: nobody outside this crate can name or call it")]
 pub(crate) mod sealed {
     use super::{Caller, Store, StoreInner};
 

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicPtr;
 
 use tierup::ThreadCells;
 
-use crate::pending::Face;
+use tierup::Face;
 
 use crate::host::HostFunc;
 use crate::instance::InstanceInner;

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use crate::pending::Bead;
+use tierup::Bead;
 use wasmparser::{FuncValidator, FunctionBody, ValidatorResources};
 
 use super::{ModuleInner, TypeEntry};
 use crate::error::Error;
+use crate::prepare::PreparedCell;
 use crate::types::FuncType;
 
 /// What the broker hands to a compiler: enough to find the body, nothing that keeps the module alive.
@@ -27,6 +28,11 @@ impl FuncHandle {
     /// The function's name, while its module is loaded and if it has one.
     pub fn name(&self) -> Option<String> {
         self.module.upgrade()?.function_name(self.index).map(str::to_owned)
+    }
+
+    /// What events call the function: its name, or its number.
+    pub(crate) fn describe(&self) -> String {
+        self.name().unwrap_or_else(|| format!("function {}", self.index))
     }
 
     /// The module, unless it was dropped.
@@ -52,11 +58,13 @@ pub(crate) struct Function {
     pub(crate) body: Range<usize>,
     /// Its tiering record.
     pub(crate) bead: Bead<FuncHandle>,
+    /// What the interpreter made of the body, once it was called.
+    pub(crate) prepared: PreparedCell,
 }
 
 impl Function {
     pub(super) fn new(index: u32, entry: &TypeEntry, body: Range<usize>, bead: Bead<FuncHandle>) -> Self {
-        Self { index, ty: entry.ty.clone(), canonical: entry.canonical, body, bead }
+        Self { index, ty: entry.ty.clone(), canonical: entry.canonical, body, bead, prepared: PreparedCell::default() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The configurations the tests run in.
 
 use std::fmt;
+use std::sync::Arc;
 
+use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
 use tierup_interp::{Config, Engine, TierMode};
 
 /// How functions get to run.
@@ -34,7 +36,16 @@ impl Configuration {
         match self {
             Self::Interp => config.tier = TierMode::Interp,
             Self::Baseline => config.tier = TierMode::Baseline,
-            Self::Mixed { .. } | Self::Background => config.tier = TierMode::Auto,
+            Self::Mixed { seed } => {
+                config.tier = TierMode::Auto;
+                config.mode = Some(Mode::Sync);
+                config.policy = Some(Arc::new(Scattered { seed }));
+            }
+            Self::Background => {
+                config.tier = TierMode::Auto;
+                config.mode = Some(Mode::Background);
+                config.policy = Some(Arc::new(Scattered { seed: 0 }));
+            }
         }
         Engine::new(config)
     }
@@ -48,5 +59,28 @@ impl fmt::Display for Configuration {
             Self::Mixed { seed } => write!(f, "mixed (TIERUP_SEED={seed})"),
             Self::Background => f.write_str("background"),
         }
+    }
+}
+
+/// A policy that gives each size of function a number of calls of its own, from none to a few dozen.
+struct Scattered {
+    seed: u64,
+}
+
+impl HotnessPolicy for Scattered {
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        let mut mixed = self.seed ^ (u64::from(size) << 8) ^ u64::from(tier.index());
+        for _ in 0..3 {
+            mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+        match mixed >> 62 {
+            0 => 0,
+            1 => CALL_WORK,
+            _ => CALL_WORK * ((mixed >> 32) as u32 % 32),
+        }
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        Decision::Promote { tier: sample.next, reason: Reason::Budget }
     }
 }
