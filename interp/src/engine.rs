@@ -5,7 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
-use tierup::{Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, Face, InterpThread, Mode, OptLevel, Threshold, Tiered};
+use tierup::{
+    Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, Decision, Face, HotnessPolicy, InterpThread, Mode, OptLevel, Sample,
+    Threshold, Tier, Tiered,
+};
 
 use crate::config::{Config, TierMode};
 use crate::error::Error;
@@ -56,7 +59,7 @@ impl Engine {
                     None => builder,
                 };
                 match &config.policy {
-                    Some(policy) => builder.policy(Arc::clone(policy)),
+                    Some(policy) => builder.policy(SharedPolicy(Arc::clone(policy))),
                     None => builder.policy(Tiered::default()),
                 }
             }
@@ -120,6 +123,19 @@ impl Engine {
     pub(crate) fn native_location(&self, return_pc: usize) -> Option<(*const Function, u32)> {
         let position = self.0.code.as_ref()?.map().find_return(return_pc)?;
         Some((position.tag as *const Function, position.guest_offset?))
+    }
+}
+
+/// A configuration's policy, which other engines may use too.
+struct SharedPolicy(Arc<dyn HotnessPolicy>);
+
+impl HotnessPolicy for SharedPolicy {
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        self.0.first_budget(tier, size)
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        self.0.decide(sample)
     }
 }
 
