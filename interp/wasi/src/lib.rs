@@ -24,6 +24,8 @@ mod random;
 mod readdir;
 mod rights;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
 pub use ctx::{Access, ConfigError, WasiCtx, WasiCtxBuilder};
 pub use errno::Errno;

@@ -54,7 +54,8 @@ pub(crate) fn path_open(
     if truncate {
         parent.rights.check(Rights::PATH_FILESTAT_SET_SIZE)?;
     }
-    if rights.intersects(Rights::FD_WRITE) {
+    // A directory cannot be written, whatever its opener asks for.
+    if oflags & OFLAGS_DIRECTORY == 0 && rights.intersects(Rights::FD_WRITE) {
         handed_down.check(Rights::FD_WRITE)?;
     }
     let fdflags = u16::try_from(fdflags).ok().filter(|flags| flags & !FDFLAGS_ALL == 0).ok_or(Errno::Inval)?;
