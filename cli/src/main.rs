@@ -1,2 +1,29 @@
-//! Under construction.
-fn main() {}
+//! The `tierup` command: runs WebAssembly programs that tier, and says what would compile.
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod log;
+mod options;
+mod report;
+mod run;
+mod values;
+
+use std::process;
+
+use clap::Parser;
+
+use options::{Command, Options};
+
+fn main() {
+    let code = match Options::parse().command {
+        Command::Run(options) => run::run(options),
+        Command::Check(options) => check::check(&options),
+    };
+    let code = code.unwrap_or_else(|error| {
+        eprintln!("tierup: {error}");
+        error.exit_code()
+    });
+    // Ends workers with the process: nobody waits for a compile that nobody needs.
+    process::exit(code)
+}

@@ -1,0 +1,52 @@
+//! Why the command could not do what it was asked.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Exit code for a program that trapped, as for one that a signal aborted.
+pub(crate) const TRAPPED: i32 = 134;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Module { path: PathBuf, source: tierup_interp::Error },
+    #[error("{0}")]
+    Engine(tierup_interp::Error),
+    #[error("{0}")]
+    Grant(#[from] tierup_wasi::ConfigError),
+    #[error("{} has no function {name:?} to call; {}", path.display(), Exports(functions))]
+    NoFunction { path: PathBuf, name: String, functions: Vec<String> },
+    #[error("--invoke {name}: {message}")]
+    Arguments { name: String, message: String },
+    #[error("--log {filter}: {message}")]
+    Log { filter: String, message: String },
+    #[error("the program trapped: {0}")]
+    Trap(Box<tierup_interp::Trap>),
+}
+
+impl CliError {
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self {
+            Self::Trap(_) => TRAPPED,
+            Self::Arguments { .. } | Self::Log { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// The names of exported functions, in words.
+struct Exports<'a>(&'a [String]);
+
+impl std::fmt::Display for Exports<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Names shown.
+        const MOST: usize = 12;
+        match self.0 {
+            [] => f.write_str("it exports none"),
+            names if names.len() <= MOST => write!(f, "it exports {}", names.join(", ")),
+            names => write!(f, "it exports {} and {} more", names[..MOST].join(", "), names.len() - MOST),
+        }
+    }
+}

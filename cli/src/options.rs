@@ -1,0 +1,187 @@
+//! What the command line can say.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tierup::{HotnessPolicy, Threshold, Tiered};
+use tierup_interp::TierMode;
+
+/// Runs WebAssembly programs: interpreted at first, compiled while they run.
+#[derive(Debug, Parser)]
+#[command(name = "tierup", version)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program.
+    ///
+    /// Nothing of the host is visible to it but its arguments and the standard streams, unless granted with --dir and --env.
+    ///
+    /// The exit code is the program's own; 134 if it trapped; 1 if it could not be loaded or the host failed; 2 for wrong
+    /// usage.
+    Run(RunOptions),
+    /// Compile every function for every tier without running anything, and say what would not compile and why.
+    ///
+    /// The exit code is 0 if everything compiles, otherwise 1.
+    Check(CheckOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Which tiers to use.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) tier: TierChoice,
+
+    /// When functions are promoted (--tier auto): development, default, production, or threshold=CALLS.
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
+    pub(crate) policy: PolicyChoice,
+
+    /// Compile worker threads (--tier auto).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) threads: Option<u16>,
+
+    /// Let the program see a directory of the host, for reading and writing.
+    #[arg(long = "dir", value_name = "HOST::GUEST", value_parser = parse_dir)]
+    pub(crate) dirs: Vec<DirGrant>,
+
+    /// Set a variable of the program's environment.
+    #[arg(long = "env", value_name = "K=V", value_parser = parse_variable)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// Call this exported function, with ARGS as its arguments, and print its results, one per line.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) invoke: Option<String>,
+
+    /// Afterwards, tell on standard error what tiered, when, why, and what it cost.
+    #[arg(long)]
+    pub(crate) stats: bool,
+
+    /// Log to standard error, e.g. `tierup=debug` for every transition.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// The program: a WebAssembly module.
+    pub(crate) module: PathBuf,
+
+    /// The program's arguments.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// The WebAssembly module.
+    pub(crate) module: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum TierChoice {
+    /// Interpret everything.
+    Interp,
+    /// Compile every function before its first call.
+    Baseline,
+    /// Interpret first, compile what turns out hot.
+    #[default]
+    Auto,
+}
+
+impl From<TierChoice> for TierMode {
+    fn from(choice: TierChoice) -> Self {
+        match choice {
+            TierChoice::Interp => Self::Interp,
+            TierChoice::Baseline => Self::Baseline,
+            TierChoice::Auto => Self::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PolicyChoice {
+    Development,
+    Default,
+    Production,
+    Threshold(u32),
+}
+
+impl PolicyChoice {
+    pub(crate) fn policy(self) -> Arc<dyn HotnessPolicy> {
+        match self {
+            Self::Development => Arc::new(Tiered::development()),
+            Self::Default => Arc::new(Tiered::default()),
+            Self::Production => Arc::new(Tiered::production()),
+            Self::Threshold(calls) => Arc::new(Threshold { calls }),
+        }
+    }
+}
+
+fn parse_policy(text: &str) -> Result<PolicyChoice, String> {
+    Ok(match text {
+        "development" => PolicyChoice::Development,
+        "default" => PolicyChoice::Default,
+        "production" => PolicyChoice::Production,
+        _ => match text.strip_prefix("threshold=").map(str::parse) {
+            Some(Ok(calls)) => PolicyChoice::Threshold(calls),
+            Some(Err(_)) => return Err("the threshold is a number of calls".to_owned()),
+            None => return Err("one of development, default, production, threshold=CALLS".to_owned()),
+        },
+    })
+}
+
+/// A directory of the host and the guest's name for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirGrant {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+}
+
+fn parse_dir(text: &str) -> Result<DirGrant, String> {
+    match text.split_once("::") {
+        Some((host, guest)) if !host.is_empty() && !guest.is_empty() => {
+            Ok(DirGrant { host: host.into(), guest: guest.to_owned() })
+        }
+        _ => Err("HOST::GUEST, for example .::/".to_owned()),
+    }
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!(parse_policy("threshold=7"), Ok(PolicyChoice::Threshold(7)));
+        assert_eq!(parse_policy("production"), Ok(PolicyChoice::Production));
+        assert!(parse_policy("threshold=-1").is_err());
+        assert!(parse_policy("quick").is_err());
+        assert_eq!(parse_dir("a::/b"), Ok(DirGrant { host: "a".into(), guest: "/b".to_owned() }));
+        assert!(parse_dir("a").is_err() && parse_dir("::b").is_err());
+        assert_eq!(parse_variable("K=a=b"), Ok(("K".to_owned(), "a=b".to_owned())));
+        assert!(parse_variable("K").is_err() && parse_variable("=v").is_err());
+    }
+
+    #[test]
+    fn arguments_after_the_module_are_the_programs() {
+        let options = Options::try_parse_from(["tierup", "run", "--stats", "m.wasm", "--dir", "-x", "--", "y"]).unwrap();
+        let Command::Run(run) = options.command else { panic!("a run") };
+        assert!(run.stats && run.dirs.is_empty());
+        assert_eq!(run.args, ["--dir", "-x", "--", "y"]);
+    }
+}

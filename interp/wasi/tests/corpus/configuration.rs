@@ -1,0 +1,82 @@
+//! The ways to run a program.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tierup::{Decision, HotnessPolicy, Reason, Sample, Tier};
+use tierup_interp::{Config, TierMode};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Configuration {
+    Interp,
+    Baseline,
+    /// Workers compile what the default policy finds hot.
+    Background,
+    /// Workers compile after budgets that look random, some of them zero.
+    Mixed {
+        seed: u64,
+    },
+}
+
+impl Configuration {
+    /// Random thresholds; `TIERUP_SEED` repeats a run.
+    pub(crate) fn mixed() -> Self {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+        let seed = std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
+        Self::Mixed { seed }
+    }
+
+    pub(crate) fn config(self) -> Config {
+        let mut config = Config::default();
+        match self {
+            Self::Interp => config.tier = TierMode::Interp,
+            Self::Baseline => config.tier = TierMode::Baseline,
+            Self::Background => config.tier = TierMode::Auto,
+            Self::Mixed { seed } => {
+                config.tier = TierMode::Auto;
+                config.policy = Some(Arc::new(Random { seed }));
+            }
+        }
+        config
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interp => f.write_str("interpreter"),
+            Self::Baseline => f.write_str("baseline"),
+            Self::Background => f.write_str("background"),
+            Self::Mixed { seed } => write!(f, "mixed, TIERUP_SEED={seed}"),
+        }
+    }
+}
+
+/// Budgets that depend on nothing but the seed and the body's size: as random as a pure policy can be.
+struct Random {
+    seed: u64,
+}
+
+impl HotnessPolicy for Random {
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        let mut mixed = self.seed ^ u64::from(size) << 8 ^ u64::from(tier.index());
+        for _ in 0..2 {
+            mixed = (mixed ^ mixed >> 31).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+        match mixed >> 60 {
+            0..3 => 0,
+            3..8 => (mixed % 1_000) as u32,
+            8..14 => (mixed % 100_000) as u32,
+            _ => (mixed % 10_000_000) as u32,
+        }
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        if sample.pending {
+            Decision::Wait { budget: 1_000_000, reason: tierup::WaitReason::Pending }
+        } else {
+            Decision::Promote { tier: sample.next, reason: Reason::Budget }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Real programs compiled to WASI, output and exit code byte for byte, in every tier configuration.
+//!
+//! The programs are in `$TIERUP_TESTDATA/corpus`. `cargo test` runs each short; `TIERUP_MATRIX=full` runs each long as well.
+
+mod configuration;
+mod program;
+
+use std::thread;
+
+use configuration::Configuration;
+use program::{Length, Program};
+
+fn check(configuration: Configuration) {
+    for program in program::all() {
+        for &length in Length::chosen() {
+            let outcome = program.run(configuration, length);
+            assert!(outcome.is_ok(), "{} {length:?}, {configuration}: {}", program.name, outcome.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn interpreted() {
+    check(Configuration::Interp);
+}
+
+#[test]
+fn compiled_before_the_first_call() {
+    check(Configuration::Baseline);
+}
+
+#[test]
+fn tiered_in_the_background() {
+    check(Configuration::Background);
+}
+
+#[test]
+fn mixed_with_random_thresholds() {
+    let configuration = Configuration::mixed();
+    println!("{configuration}");
+    check(configuration);
+}
+
+/// Two instances of one module, in two stores, on two threads, at once: they share code while it tiers.
+#[test]
+fn two_instances_on_two_threads() {
+    for program in program::all() {
+        let loaded = program.load(Configuration::Background).unwrap();
+        thread::scope(|scope| {
+            let runs = [(); 2].map(|()| scope.spawn(|| program.run_loaded(&loaded, Length::Short)));
+            for run in runs {
+                let outcome = run.join().unwrap();
+                assert!(outcome.is_ok(), "{}: {}", program.name, outcome.unwrap_err());
+            }
+        });
+    }
+}
