@@ -8,7 +8,7 @@ mod program;
 use std::thread;
 
 use configuration::Configuration;
-use program::{Length, Program};
+use program::Length;
 
 fn check(configuration: Configuration) {
     for program in program::all() {
