@@ -61,8 +61,8 @@ fn check_tier(module: &Module, tier: Tier, checker: &Checker) -> u32 {
             Err(bailout) => {
                 progress.clear();
                 refused += 1;
-                let name = module.function_name(index).unwrap_or("?");
-                println!("  {tier}: function {index} ({name}): {bailout}");
+                let name = module.function_name(index).map_or_else(String::new, |name| format!(" ({name})"));
+                println!("  {tier}: function {index}{name}: {bailout}");
             }
         }
     }

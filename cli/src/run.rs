@@ -87,8 +87,7 @@ fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) ->
     }
     let func = find(options, &instance, store, name)?;
     let ty = func.ty(store).map_err(failed)?;
-    let args = values::parse_all(&ty, &options.args)
-        .map_err(|message| CliError::Arguments { name: name.clone(), message })?;
+    let args = values::parse_all(&ty, &options.args).map_err(|message| CliError::Arguments { name: name.clone(), message })?;
     let results = func.call(store, &args).map_err(failed)?;
     let mut out = io::stdout().lock();
     for value in &results {
@@ -98,12 +97,7 @@ fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) ->
     Ok(())
 }
 
-fn find(
-    options: &RunOptions,
-    instance: &Instance,
-    store: &Store<WasiCtx>,
-    name: &str,
-) -> Result<Func, CliError> {
+fn find(options: &RunOptions, instance: &Instance, store: &Store<WasiCtx>, name: &str) -> Result<Func, CliError> {
     instance.func(store, name).map_err(|_| CliError::NoFunction {
         path: options.module.clone(),
         name: name.to_owned(),

@@ -29,7 +29,8 @@ pub(crate) struct Report {
 }
 
 struct Function {
-    name: String,
+    /// From the name section, if it has one.
+    name: Option<String>,
     index: u32,
     tier: Tier,
     work: u64,
@@ -46,7 +47,7 @@ impl Report {
         let mut functions = Vec::new();
         broker.walk(|bead| {
             functions.push(Function {
-                name: bead.guest.name().unwrap_or_else(|| "?".to_owned()),
+                name: bead.guest.name(),
                 index: bead.guest.index(),
                 tier: bead.stats.tier,
                 work: bead.stats.work,
@@ -119,7 +120,10 @@ impl Report {
                 function.tier.to_string(),
                 units::bytes(function.size.into()),
                 if function.code_bytes == 0 { String::new() } else { units::bytes(function.code_bytes as u64) },
-                format!("{} (function {})", function.name, function.index),
+                match &function.name {
+                    Some(name) => format!("{name} (function {})", function.index),
+                    None => format!("function {}", function.index),
+                },
             ]);
         }
         table
@@ -178,12 +182,7 @@ impl Report {
             Table::new(&[("at", Align::Right), ("function", Align::Left), ("tier", Align::Left), ("why", Align::Left)]);
         let failures: Vec<_> = self.events.iter().filter(|event| is_failure(&event.what)).collect();
         for event in failures.iter().take(BAILOUT_ROWS) {
-            table.row(vec![
-                units::duration(event.time),
-                event.name.clone(),
-                event.to.to_string(),
-                event.what.to_string(),
-            ]);
+            table.row(vec![units::duration(event.time), event.name.clone(), event.to.to_string(), event.what.to_string()]);
         }
         if failures.len() > BAILOUT_ROWS {
             table.gap(format!("… {} more", failures.len() - BAILOUT_ROWS));

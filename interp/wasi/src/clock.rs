@@ -48,13 +48,7 @@ impl Clock {
     }
 }
 
-pub(crate) fn clock_time_get(
-    ctx: &mut WasiCtx,
-    guest: &mut Guest<'_>,
-    id: u32,
-    _precision: u64,
-    time: u32,
-) -> Result<(), Errno> {
+pub(crate) fn clock_time_get(ctx: &mut WasiCtx, guest: &mut Guest<'_>, id: u32, _precision: u64, time: u32) -> Result<(), Errno> {
     guest.write_u64(time, Clock::from_id(id)?.now(ctx)?)
 }
 

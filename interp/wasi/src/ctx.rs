@@ -189,12 +189,7 @@ impl WasiCtxBuilder {
                 flags: 0,
             });
         }
-        WasiCtx {
-            fds: Fds::new(descriptors),
-            args: self.args,
-            env: self.env,
-            started: std::time::Instant::now(),
-        }
+        WasiCtx { fds: Fds::new(descriptors), args: self.args, env: self.env, started: std::time::Instant::now() }
     }
 }
 

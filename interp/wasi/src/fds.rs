@@ -23,8 +23,7 @@ pub(crate) const FDFLAGS_RSYNC: u16 = 1 << 3;
 /// Descriptor flag: data and metadata reach the disk before a write returns.
 pub(crate) const FDFLAGS_SYNC: u16 = 1 << 4;
 /// All of them.
-pub(crate) const FDFLAGS_ALL: u16 =
-    FDFLAGS_APPEND | FDFLAGS_DSYNC | FDFLAGS_NONBLOCK | FDFLAGS_RSYNC | FDFLAGS_SYNC;
+pub(crate) const FDFLAGS_ALL: u16 = FDFLAGS_APPEND | FDFLAGS_DSYNC | FDFLAGS_NONBLOCK | FDFLAGS_RSYNC | FDFLAGS_SYNC;
 
 /// What a descriptor names.
 #[derive(Debug)]

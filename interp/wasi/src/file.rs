@@ -226,14 +226,7 @@ pub(crate) fn fd_datasync(ctx: &mut WasiCtx, _: &mut Guest<'_>, fd: u32) -> Resu
     Ok(ctx.fds.file(fd, Rights::FD_DATASYNC)?.sync_data()?)
 }
 
-pub(crate) fn fd_advise(
-    ctx: &mut WasiCtx,
-    _: &mut Guest<'_>,
-    fd: u32,
-    offset: u64,
-    len: u64,
-    advice: u32,
-) -> Result<(), Errno> {
+pub(crate) fn fd_advise(ctx: &mut WasiCtx, _: &mut Guest<'_>, fd: u32, offset: u64, len: u64, advice: u32) -> Result<(), Errno> {
     let advice = match advice {
         0 => Advice::Normal,
         1 => Advice::Sequential,
@@ -247,13 +240,7 @@ pub(crate) fn fd_advise(
     Ok(rustix::fs::fadvise(&*file, offset, std::num::NonZeroU64::new(len), advice)?)
 }
 
-pub(crate) fn fd_allocate(
-    ctx: &mut WasiCtx,
-    _: &mut Guest<'_>,
-    fd: u32,
-    offset: u64,
-    len: u64,
-) -> Result<(), Errno> {
+pub(crate) fn fd_allocate(ctx: &mut WasiCtx, _: &mut Guest<'_>, fd: u32, offset: u64, len: u64) -> Result<(), Errno> {
     let file = ctx.fds.file(fd, Rights::FD_ALLOCATE)?;
     Ok(rustix::fs::fallocate(&*file, FallocateFlags::empty(), offset, len)?)
 }

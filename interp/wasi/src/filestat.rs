@@ -82,8 +82,7 @@ pub(crate) fn path_filestat_get(
 ) -> Result<(), Errno> {
     let dir = ctx.fds.dir(fd, Rights::PATH_FILESTAT_GET)?;
     let path = guest.str(path, path_len)?;
-    let metadata =
-        if lookup & LOOKUP_SYMLINK_FOLLOW != 0 { dir.metadata(path)? } else { dir.symlink_metadata(path)? };
+    let metadata = if lookup & LOOKUP_SYMLINK_FOLLOW != 0 { dir.metadata(path)? } else { dir.symlink_metadata(path)? };
     guest.write(at, &record(&metadata))
 }
 

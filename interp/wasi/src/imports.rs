@@ -73,9 +73,7 @@ pub fn add_to_linker<T: 'static>(
     }
 
     // A guest that exits does not come back: the outermost call returns `Error::Exit`.
-    linker.func_wrap(MODULE, "proc_exit", |_: Caller<'_, T>, code: i32| -> Result<(), HostError> {
-        Err(HostError::exit(code))
-    });
+    linker.func_wrap(MODULE, "proc_exit", |_: Caller<'_, T>, code: i32| -> Result<(), HostError> { Err(HostError::exit(code)) });
 
     macro_rules! sockets {
         ($($name:ident($($arg:ident: $ty:ty),*);)*) => {$(

@@ -7,9 +7,7 @@ use rustix::fs::OFlags;
 
 use crate::ctx::WasiCtx;
 use crate::errno::Errno;
-use crate::fds::{
-    Descriptor, Directory, FDFLAGS_ALL, FDFLAGS_DSYNC, FDFLAGS_RSYNC, FDFLAGS_SYNC, Kind,
-};
+use crate::fds::{Descriptor, Directory, FDFLAGS_ALL, FDFLAGS_DSYNC, FDFLAGS_RSYNC, FDFLAGS_SYNC, Kind};
 use crate::file::host_flags;
 use crate::guest::Guest;
 use crate::rights::Rights;
@@ -93,23 +91,14 @@ pub(crate) fn path_open(
     let file = dir.open_with(guest.str(path, path_len)?, &options)?;
     let descriptor = if file.metadata()?.is_dir() {
         Descriptor {
-            kind: Kind::Dir(Directory {
-                dir: Arc::new(Dir::from_std_file(file.into_std())),
-                preopen: None,
-                listing: Vec::new(),
-            }),
+            kind: Kind::Dir(Directory { dir: Arc::new(Dir::from_std_file(file.into_std())), preopen: None, listing: Vec::new() }),
             rights: rights & handed_down & Rights::DIRECTORY,
             inheriting: Rights(inheriting) & handed_down,
             flags: fdflags,
         }
     } else {
         set_flags(&file, fdflags)?;
-        Descriptor {
-            kind: Kind::File(file),
-            rights: rights & handed_down & Rights::FILE,
-            inheriting: Rights(0),
-            flags: fdflags,
-        }
+        Descriptor { kind: Kind::File(file), rights: rights & handed_down & Rights::FILE, inheriting: Rights(0), flags: fdflags }
     };
     // Checked before the descriptor exists, so that a bad pointer does not leak one.
     guest.write_u32(opened, 0)?;
@@ -145,13 +134,7 @@ pub(crate) fn path_remove_directory(
     Ok(ctx.fds.dir(fd, Rights::PATH_REMOVE_DIRECTORY)?.remove_dir(guest.str(path, path_len)?)?)
 }
 
-pub(crate) fn path_unlink_file(
-    ctx: &mut WasiCtx,
-    guest: &mut Guest<'_>,
-    fd: u32,
-    path: u32,
-    path_len: u32,
-) -> Result<(), Errno> {
+pub(crate) fn path_unlink_file(ctx: &mut WasiCtx, guest: &mut Guest<'_>, fd: u32, path: u32, path_len: u32) -> Result<(), Errno> {
     Ok(ctx.fds.dir(fd, Rights::PATH_UNLINK_FILE)?.remove_file(guest.str(path, path_len)?)?)
 }
 

@@ -24,13 +24,7 @@ pub(crate) fn fd_prestat_get(ctx: &mut WasiCtx, guest: &mut Guest<'_>, fd: u32, 
     guest.write_u32(at.checked_add(4).ok_or(Errno::Fault)?, len)
 }
 
-pub(crate) fn fd_prestat_dir_name(
-    ctx: &mut WasiCtx,
-    guest: &mut Guest<'_>,
-    fd: u32,
-    at: u32,
-    len: u32,
-) -> Result<(), Errno> {
+pub(crate) fn fd_prestat_dir_name(ctx: &mut WasiCtx, guest: &mut Guest<'_>, fd: u32, at: u32, len: u32) -> Result<(), Errno> {
     let name = preopen(ctx, fd)?;
     if name.len() > len as usize {
         return Err(Errno::NameTooLong);
