@@ -251,5 +251,4 @@ fn locate(id: u32) -> (usize, usize) {
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use threads")]
 mod tests;

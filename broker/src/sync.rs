@@ -4,8 +4,6 @@
 //! `Arc` is always the standard one. Nothing in the broker relies on loom to see a reference count: what is freed too early
 //! is caught by the fake compiler's leases, whose flags loom does see.
 
-#![allow(clippy::disallowed_types, reason = "this is the shim")]
-
 pub(crate) use std::sync::{Arc, PoisonError};
 #[cfg(feature = "threads")]
 pub(crate) use std::sync::{OnceLock, Weak};

@@ -78,8 +78,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// save its registers on all of them, so the slow half belongs in a function of its own.
     #[inline(always)]
     pub fn try_invoke(&self, bead: BeadRef<'_, G>) -> Charge<Option<NativeCode<'_>>> {
-        // Ordering: Acquire. Pairs with: Release in `CodeWord::publish`. Carries: the version and its code. Weaker fails: a
-        // caller jumps into code whose bytes it does not see. Test: loom install_vs_call, and its negative control.
+        // Ordering: Acquire. Pairs with: Release in `Shared::publish`. Carries: the version and its code. Weaker fails: a
+        // caller jumps into code whose bytes it does not see. Test: loom install_vs_call.
         let word = bead.hot.code.load(Ordering::Acquire);
         if word.addr() & (COUNTED | NO_BODY) == 0 {
             return Charge::Paid(NativeCode::of_word(word));

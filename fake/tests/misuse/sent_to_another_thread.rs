@@ -5,7 +5,9 @@ use tierup_fake::Guest;
 fn misuse(thread: &InterpThread<Guest>, bead: BeadRef<'_, Guest>) {
     let code = thread.on_invoke(bead).unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(move || code.address());
+        scope.spawn(move || {
+            code.address();
+        });
     });
 }
 
