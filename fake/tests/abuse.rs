@@ -7,13 +7,13 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use common::*;
 use tierup_broker::{
-    Bailout, BailoutKind, Bead, BeadSpec, Broker, CALL_WORK, CodeUnit, CompileRequest, Compiler, InvalidateReason, LossReason,
-    Mode, Threshold, Tiered, Transition,
+    Bailout, BailoutKind, Bead, Broker, CALL_WORK, CodeUnit, CompileRequest, Compiler, InvalidateReason, LossReason, Mode,
+    Threshold, Tiered, Transition,
 };
 use tierup_fake::{Behaviour, FakeCompiler, Guest};
 
@@ -434,7 +434,7 @@ fn a13c_shutdown_does_not_wait_for_the_queue() {
         invoke(&thread, bead);
     }
     wait_for("the first compile", || compiler.compiles() > 0);
-    let start = Instant::now();
+    let start = std::time::Instant::now();
     broker.shutdown();
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     wait_for("the requests to be dropped", || broker.stats().pending == 0);
@@ -553,7 +553,7 @@ fn many_threads_many_beads_and_every_operation_at_once() {
                 1 => drop(broker.invalidate(bead.as_ref(), InvalidateReason::Requested)),
                 2 => drop(broker.update_guest(bead.as_ref(), Guest::new(round))),
                 3 => drop(broker.compile_now(bead.as_ref(), TIER1)),
-                4 => drop(broker.register(Guest::new(round), BeadSpec { size: 1 })),
+                4 => drop(broker.register(Guest::new(round), Default::default())),
                 _ => broker.walk(|info| assert!(info.guest.value < 3_000)),
             }
         }
