@@ -92,7 +92,6 @@ operators! {
     I64Extend32S: u64 => i64, |v| Ok(i64::from(v as i32));
     I32WrapI64: u64 => u32, |v| Ok(v as u32);
     I64ExtendI32S: i32 => i64, |v| Ok(i64::from(v));
-    I64ExtendI32U: u32 => u64, |v| Ok(u64::from(v));
 
     F32Abs: f32 => f32, |v| Ok(v.abs());
     F32Neg: f32 => f32, |v| Ok(-v);
