@@ -94,7 +94,7 @@ impl Linker {
         let bytes = symbol_size(object, &name)?;
         // SAFETY: the JIT is alive, and so its main dylib; the tracker is released in `Linked::drop`.
         let tracker = unsafe { LLVMOrcJITDylibCreateResourceTracker(LLVMOrcLLJITGetMainJITDylib(self.jit)) };
-        let mut linked = Linked { linker: Arc::clone(self), tracker, entry: 0, code_bytes: bytes, _range: None };
+        let mut linked = Linked { _linker: Arc::clone(self), tracker, entry: 0, code_bytes: bytes, _range: None };
         let buffer = memory_buffer(object);
         // SAFETY: the call takes the buffer, also when it fails.
         check(unsafe { LLVMOrcLLJITAddObjectFileWithRT(self.jit, tracker, buffer) })?;
@@ -123,7 +123,7 @@ impl fmt::Debug for Linker {
 
 /// Linked code. Dropping it frees the code.
 pub struct Linked {
-    linker: Arc<Linker>,
+    _linker: Arc<Linker>,
     tracker: LLVMOrcResourceTrackerRef,
     entry: usize,
     code_bytes: usize,
@@ -151,12 +151,11 @@ impl Drop for Linked {
     fn drop(&mut self) {
         // The handler must forget the range before the memory is gone.
         self._range = None;
-        // SAFETY: the tracker is ours and the session alive through `linker`. Nobody runs the code: its owner gives it up.
+        // SAFETY: the tracker is ours and the session alive through `_linker`. Nobody runs the code: its owner gives it up.
         let removed = check(unsafe { LLVMOrcResourceTrackerRemove(self.tracker) });
         debug_assert!(removed.is_ok(), "{removed:?}");
         // SAFETY: released once.
         unsafe { LLVMOrcReleaseResourceTracker(self.tracker) };
-        let _ = &self.linker;
     }
 }
 

@@ -116,6 +116,7 @@ pub(crate) struct World {
     vmctx: Vmctx,
     cells: *mut ThreadCells,
     code_cells: [CodeCell; COUNT],
+    #[expect(clippy::vec_box, reason = "code cells point at the faces")]
     faces: Vec<Box<Face>>,
     native: [Option<*const u8>; COUNT],
     interpreted: [Option<Interpreted>; COUNT],
