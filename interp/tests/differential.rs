@@ -8,7 +8,7 @@ mod config;
 
 use std::env;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use arbitrary::Unstructured;
@@ -42,7 +42,7 @@ fn random_modules_agree_in_every_configuration() {
     let seed = number("TIERUP_SEED").unwrap_or_else(clock);
     let cases = number("TIERUP_CASES").unwrap_or(200) as usize;
     println!("TIERUP_SEED={seed} TIERUP_CASES={cases}");
-    let (next, ran) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (next, ran, compiled) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             let worker = || loop {
@@ -51,7 +51,10 @@ fn random_modules_agree_in_every_configuration() {
                 if case >= cases {
                     return;
                 }
-                if agree(seed, case) {
+                let (anything, installed) = agree(seed, case);
+                // Ordering: Relaxed. A count, read after the threads are joined.
+                compiled.fetch_add(installed, Ordering::Relaxed);
+                if anything {
                     // Ordering: Relaxed. A count, read after the threads are joined.
                     ran.fetch_add(1, Ordering::Relaxed);
                 }
@@ -60,17 +63,23 @@ fn random_modules_agree_in_every_configuration() {
         }
     });
     let ran = ran.into_inner();
-    println!("{ran} of {cases} modules had something to run");
+    let compiled = compiled.into_inner();
+    println!("{ran} of {cases} modules ran, or trapped while they were instantiated; {compiled} functions were compiled");
+    assert!(compiled as usize * 4 > cases, "next to nothing is compiled: the configurations are set up wrongly");
     assert!(ran * 2 >= cases, "most modules have nothing to run: the generator is set up wrongly");
 }
 
-/// Runs case `case` in every configuration and compares; whether there was anything to run.
-fn agree(seed: u64, case: usize) -> bool {
+/// Runs case `case` in every configuration and compares; whether there was anything to run, and how many functions were
+/// compiled.
+fn agree(seed: u64, case: usize) -> (bool, u64) {
     let module = generate(seed, case);
     let seed = seed ^ case as u64;
-    let reference = run(&module, Configuration::Interp, seed);
+    let (reference, none) = run(&module, Configuration::Interp, seed);
+    assert_eq!(none, 0, "the interpreter compiles nothing");
+    let mut compiled = 0;
     for configuration in [Configuration::Baseline, Configuration::Mixed { seed }, Configuration::Background] {
-        let other = run(&module, configuration, seed);
+        let (other, installed) = run(&module, configuration, seed);
+        compiled += installed;
         if reference != other {
             let at = reference.lines().zip(other.lines()).position(|(a, b)| a != b).unwrap_or_default();
             panic!(
@@ -80,7 +89,7 @@ fn agree(seed: u64, case: usize) -> bool {
             );
         }
     }
-    reference.lines().count() > ROUNDS
+    (reference.lines().count() > ROUNDS, compiled)
 }
 
 fn generate(seed: u64, case: usize) -> Vec<u8> {
@@ -118,8 +127,8 @@ fn generate(seed: u64, case: usize) -> Vec<u8> {
     module.to_bytes()
 }
 
-/// Everything one can see of a run, one line each.
-fn run(bytes: &[u8], configuration: Configuration, seed: u64) -> String {
+/// Everything one can see of a run, one line each, and how many functions were compiled.
+fn run(bytes: &[u8], configuration: Configuration, seed: u64) -> (String, u64) {
     let engine = configuration.engine().expect("the machine has this configuration");
     let module = Module::new(&engine, bytes).unwrap_or_else(|e| panic!("the generator's module is refused: {e}"));
     let mut random = Random(seed | 1);
@@ -128,7 +137,7 @@ fn run(bytes: &[u8], configuration: Configuration, seed: u64) -> String {
         writeln!(seen, "round {round}").expect("strings take everything");
         run_instance(&engine, &module, &mut random, &mut seen);
     }
-    seen
+    (seen, engine.broker().stats().tiers.iter().map(|tier| tier.installed).sum())
 }
 
 /// Calls every exported function of a fresh instance, then looks at everything else it exports.

@@ -105,14 +105,18 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
         println!("{failure}");
     }
     println!(
-        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed",
+        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} functions compiled, {} bailouts",
         total.assertions,
         total.assertions - total.failures.len(),
         excused.len(),
-        failures.len()
+        failures.len(),
+        total.installed,
+        total.bailouts,
     );
     assert!(failures.is_empty(), "{} assertions of {version} failed in {configuration}", failures.len());
+    assert_eq!(total.bailouts, 0, "every function of the suite can be compiled");
     if only.is_none() {
+        assert_eq!(total.installed > 0, !matches!(configuration, Configuration::Interp), "the configuration is what it says");
         assert_eq!(total.assertions, expected, "assertions made");
         let listed = NOT_APPLICABLE.iter().filter(|(v, ..)| *v == version).count();
         assert_eq!(excused.len(), listed, "a listed exception holds after all: remove it");

@@ -16,12 +16,18 @@ use crate::{spectest, value};
 pub(crate) struct Outcome {
     pub(crate) assertions: usize,
     pub(crate) failures: Vec<Failure>,
+    /// Functions that got native code.
+    pub(crate) installed: u64,
+    /// Compiles that were given up.
+    pub(crate) bailouts: u64,
 }
 
 impl Outcome {
     pub(crate) fn add(&mut self, other: Outcome) {
         self.assertions += other.assertions;
         self.failures.extend(other.failures);
+        self.installed += other.installed;
+        self.bailouts += other.bailouts;
     }
 }
 
@@ -72,6 +78,10 @@ pub(crate) fn file(file: &TestFile<'_>, configuration: Configuration) -> Outcome
         if let Err(what) = script.run(directive) {
             outcome.failures.push(Failure { file: file.name().to_owned(), line: line + 1, what });
         }
+    }
+    for tier in script.store.engine().broker().stats().tiers {
+        outcome.installed += tier.installed;
+        outcome.bailouts += tier.bailouts.iter().map(|(_, count)| count).sum::<u64>();
     }
     outcome
 }
