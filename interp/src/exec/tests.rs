@@ -30,21 +30,13 @@ struct Operands {
 
 fn operands(ty: &str) -> Operands {
     match ty {
-        "i32" => Operands {
-            local: "(local.get $i32)",
-            acc: "(i32.or (local.get $i32) (i32.const 1))",
-            constant: "(i32.const 3)",
-        },
-        "i64" => Operands {
-            local: "(local.get $i64)",
-            acc: "(i64.or (local.get $i64) (i64.const 1))",
-            constant: "(i64.const 3)",
-        },
-        "f32" => Operands {
-            local: "(local.get $f32)",
-            acc: "(f32.neg (local.get $f32))",
-            constant: "(f32.const 1.5)",
-        },
+        "i32" => {
+            Operands { local: "(local.get $i32)", acc: "(i32.or (local.get $i32) (i32.const 1))", constant: "(i32.const 3)" }
+        }
+        "i64" => {
+            Operands { local: "(local.get $i64)", acc: "(i64.or (local.get $i64) (i64.const 1))", constant: "(i64.const 3)" }
+        }
+        "f32" => Operands { local: "(local.get $f32)", acc: "(f32.neg (local.get $f32))", constant: "(f32.const 1.5)" },
         _ => Operands { local: "(local.get $f64)", acc: "(f64.neg (local.get $f64))", constant: "(f64.const 1.5)" },
     }
 }
@@ -62,15 +54,8 @@ fn body() -> String {
     for ty in ["i32", "i64", "f32", "f64"] {
         let Operands { local, acc, constant } = operands(ty);
         let integer = ty.starts_with('i');
-        let pairs = [
-            (local, local),
-            (local, acc),
-            (acc, local),
-            (local, constant),
-            (acc, constant),
-            (constant, local),
-            (constant, acc),
-        ];
+        let pairs =
+            [(local, local), (local, acc), (acc, local), (local, constant), (acc, constant), (constant, local), (constant, acc)];
         for (l, r) in pairs {
             for op in if integer { INTEGER } else { FLOAT }.split(' ') {
                 line(format_args!("(drop ({ty}.{op} {l} {r}))"));
@@ -117,14 +102,36 @@ fn body() -> String {
         line(format_args!("(drop (call $const_{ty}))(drop (call $acc_{ty} {acc}))"));
     }
     for conversion in [
-        "i32.wrap_i64 i64", "i64.extend_i32_s i32", "i64.extend_i32_u i32", "i64.extend32_s i64",
-        "i32.trunc_f32_s f32", "i32.trunc_f32_u f32", "i32.trunc_f64_s f64", "i32.trunc_f64_u f64",
-        "i64.trunc_f32_s f32", "i64.trunc_f32_u f32", "i64.trunc_f64_s f64", "i64.trunc_f64_u f64",
-        "i32.trunc_sat_f32_s f32", "i32.trunc_sat_f64_u f64", "i64.trunc_sat_f32_u f32", "i64.trunc_sat_f64_s f64",
-        "f32.convert_i32_s i32", "f32.convert_i32_u i32", "f32.convert_i64_s i64", "f32.convert_i64_u i64",
-        "f64.convert_i32_s i32", "f64.convert_i32_u i32", "f64.convert_i64_s i64", "f64.convert_i64_u i64",
-        "f32.demote_f64 f64", "f64.promote_f32 f32", "i32.reinterpret_f32 f32", "i64.reinterpret_f64 f64",
-        "f32.reinterpret_i32 i32", "f64.reinterpret_i64 i64",
+        "i32.wrap_i64 i64",
+        "i64.extend_i32_s i32",
+        "i64.extend_i32_u i32",
+        "i64.extend32_s i64",
+        "i32.trunc_f32_s f32",
+        "i32.trunc_f32_u f32",
+        "i32.trunc_f64_s f64",
+        "i32.trunc_f64_u f64",
+        "i64.trunc_f32_s f32",
+        "i64.trunc_f32_u f32",
+        "i64.trunc_f64_s f64",
+        "i64.trunc_f64_u f64",
+        "i32.trunc_sat_f32_s f32",
+        "i32.trunc_sat_f64_u f64",
+        "i64.trunc_sat_f32_u f32",
+        "i64.trunc_sat_f64_s f64",
+        "f32.convert_i32_s i32",
+        "f32.convert_i32_u i32",
+        "f32.convert_i64_s i64",
+        "f32.convert_i64_u i64",
+        "f64.convert_i32_s i32",
+        "f64.convert_i32_u i32",
+        "f64.convert_i64_s i64",
+        "f64.convert_i64_u i64",
+        "f32.demote_f64 f64",
+        "f64.promote_f32 f32",
+        "i32.reinterpret_f32 f32",
+        "i64.reinterpret_f64 f64",
+        "f32.reinterpret_i32 i32",
+        "f64.reinterpret_i64 i64",
     ] {
         let (op, ty) = conversion.split_once(' ').expect("an operator and a type");
         line(format_args!("(drop ({op} (local.get ${ty})))"));
