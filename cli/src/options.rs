@@ -1,6 +1,6 @@
 //! What the command line can say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,12 +64,22 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
-    /// The program: a WebAssembly module.
-    pub(crate) module: PathBuf,
+    /// The program, a WebAssembly module, and its arguments: whatever follows the module, options included, is the
+    /// program's.
+    #[arg(value_names = ["MODULE", "ARGS"], num_args = 1.., required = true, trailing_var_arg = true)]
+    program: Vec<String>,
+}
 
-    /// The program's arguments.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<String>,
+impl RunOptions {
+    /// Where the module is.
+    pub(crate) fn module(&self) -> &Path {
+        self.program.first().map_or(Path::new(""), Path::new)
+    }
+
+    /// The program's arguments, its name left out.
+    pub(crate) fn args(&self) -> &[String] {
+        self.program.get(1..).unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +192,10 @@ mod tests {
         let options = Options::try_parse_from(["tierup", "run", "--stats", "m.wasm", "--dir", "-x", "--", "y"]).unwrap();
         let Command::Run(run) = options.command else { panic!("a run") };
         assert!(run.stats && run.dirs.is_empty());
-        assert_eq!(run.args, ["--dir", "-x", "--", "y"]);
+        assert_eq!(run.module(), Path::new("m.wasm"));
+        assert_eq!(run.args(), ["--dir", "-x", "--", "y"]);
+        // An option before the module that does not exist is a mistake, not a module.
+        assert!(Options::try_parse_from(["tierup", "run", "--stat", "m.wasm"]).is_err());
+        assert!(Options::try_parse_from(["tierup", "run", "--stats"]).is_err());
     }
 }

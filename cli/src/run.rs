@@ -23,8 +23,8 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
         log::install(filter)?;
     }
     let started = Instant::now();
-    let path = &options.module;
-    let bytes = fs::read(path).map_err(|source| CliError::Read { path: path.clone(), source })?;
+    let path = options.module().to_owned();
+    let bytes = fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
     let timeline = options.stats.then(Timeline::default);
     let engine = Engine::new(config(&options, timeline.as_ref())).map_err(CliError::Engine)?;
     let module = Module::new(&engine, bytes).map_err(|source| CliError::Module { path: path.clone(), source })?;
@@ -55,9 +55,9 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
 }
 
 fn grants(options: &RunOptions) -> Result<WasiCtx, CliError> {
-    let mut builder = WasiCtxBuilder::new().inherit_stdio()?.arg(program_name(&options.module))?;
+    let mut builder = WasiCtxBuilder::new().inherit_stdio()?.arg(program_name(options.module()))?;
     if options.invoke.is_none() {
-        builder = builder.args(&options.args)?;
+        builder = builder.args(options.args())?;
     }
     for (key, value) in &options.env {
         builder = builder.env(key, value)?;
@@ -74,7 +74,7 @@ fn program_name(module: &Path) -> String {
 
 /// Links, instantiates and calls. Whatever the guest does, exits included, is in [`CliError::Module`].
 fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) -> Result<(), CliError> {
-    let failed = |source| CliError::Module { path: options.module.clone(), source };
+    let failed = |source| CliError::Module { path: options.module().to_owned(), source };
     let mut linker = Linker::new();
     tierup_wasi::add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx);
     let instance = linker.instantiate(store, module).map_err(failed)?;
@@ -87,7 +87,7 @@ fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) ->
     }
     let func = find(options, &instance, store, name)?;
     let ty = func.ty(store).map_err(failed)?;
-    let args = values::parse_all(&ty, &options.args).map_err(|message| CliError::Arguments { name: name.clone(), message })?;
+    let args = values::parse_all(&ty, options.args()).map_err(|message| CliError::Arguments { name: name.clone(), message })?;
     let results = func.call(store, &args).map_err(failed)?;
     let mut out = io::stdout().lock();
     for value in &results {
@@ -99,7 +99,7 @@ fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) ->
 
 fn find(options: &RunOptions, instance: &Instance, store: &Store<WasiCtx>, name: &str) -> Result<Func, CliError> {
     instance.func(store, name).map_err(|_| CliError::NoFunction {
-        path: options.module.clone(),
+        path: options.module().to_owned(),
         name: name.to_owned(),
         functions: instance
             .exports(store)
