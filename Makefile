@@ -32,8 +32,17 @@ loom:
 verify:
 	scripts/verify
 
+# One experiment with its options: `make peers PEERS="cold --sizes 1ms"`; all four without.
 peers:
-	$(CARGO) run --release -p tierup-peers -- $(PEERS)
+	$(CARGO) build --release -p tierup-cli -p tierup-peers
+ifneq ($(PEERS),)
+	target/release/peers $(PEERS)
+else
+	target/release/peers cold
+	target/release/peers steady
+	target/release/peers corpus
+	target/release/peers sqlite-select1
+endif
 
 demo: llvm-install
 	MODULE="$(MODULE)" ARGS="$(ARGS)" scripts/demo
