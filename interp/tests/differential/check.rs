@@ -1,0 +1,218 @@
+//! The check itself: one module, every configuration, against the interpreter.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Tier};
+use tierup_interp::{Config, Engine, TierMode, TrapCode};
+
+use crate::compare::{Difference, compare};
+use crate::generate::Nans;
+use crate::observe::{Observation, Outcome, observe};
+use crate::random::mix;
+
+/// Which tiers run what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tiering {
+    /// Everything interpreted: the reference.
+    Interp,
+    /// Every function compiled before its first call.
+    Baseline,
+    /// Each function by chance: never, at its first call, or after some work, compiled on the calling thread.
+    Mixed(u64),
+    /// The same, compiled in the background.
+    Background(u64),
+}
+
+/// What a check of one or more modules covered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summary {
+    pub(crate) modules: u64,
+    /// Seeds that made no module.
+    pub(crate) no_module: u64,
+    /// Modules the engine refused, in every configuration alike.
+    pub(crate) refused: u64,
+    pub(crate) returns: u64,
+    pub(crate) traps: u64,
+    pub(crate) host_calls: u64,
+    pub(crate) overflows: u64,
+    pub(crate) native: Native,
+}
+
+/// What was compiled, over all configurations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Native {
+    pub(crate) installed: u64,
+    /// Compiles given up, by reason.
+    pub(crate) bailouts: BTreeMap<String, u64>,
+}
+
+/// A module ran differently.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    tiering: Tiering,
+    difference: Difference,
+}
+
+/// Runs the module in every configuration and compares what they show.
+pub(crate) fn check(wasm: &[u8], seed: u64, nans: Nans) -> Result<Summary, Failure> {
+    let (want, _) = run(Tiering::Interp, wasm, seed);
+    let mut summary = Summary::of(&want);
+    for tiering in [Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)] {
+        let differs = |difference| Failure { tiering, difference };
+        let (got, native) = run(tiering, wasm, seed);
+        summary.native.add(&native);
+        match (&want, &got) {
+            (Ok(want), Ok(got)) => compare(want, got, nans).map_err(differs)?,
+            (Err(want), Err(got)) if want == got => {}
+            (want, got) => {
+                let words = |run: &Result<_, String>| run.as_ref().err().map_or("ran", |error| error).to_owned();
+                return Err(differs(format!("engine: {}, not {}", words(got), words(want))));
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// Runs `work` on a thread with stack enough for deep guests.
+pub(crate) fn with_stack<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK + (4 << 20)).spawn_scoped(scope, work);
+        match thread.expect("a thread can be made").join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Machine stack for guests.
+const STACK: usize = 32 << 20;
+
+/// What the module shows, and what was compiled meanwhile.
+fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>, Native) {
+    let engine = match Engine::new(tiering.config()) {
+        Ok(engine) => engine,
+        Err(error) => return (Err(error.to_string()), Native::default()),
+    };
+    let observed = observe(&engine, wasm, seed).map_err(|error| error.to_string());
+    let mut native = Native::default();
+    for tier in engine.broker().stats().tiers {
+        native.installed += tier.installed;
+        for (kind, count) in tier.bailouts {
+            *native.bailouts.entry(format!("{kind:?}")).or_default() += count;
+        }
+    }
+    (observed, native)
+}
+
+impl Tiering {
+    fn config(self) -> Config {
+        let config = Config {
+            max_native_stack: STACK,
+            value_stack: STACK,
+            max_memory_pages: 16,
+            max_table_elements: 1000,
+            ..Config::default()
+        };
+        let mixed = |seed, mode| Config {
+            tier: TierMode::Auto,
+            policy: Some(Arc::new(Chance(seed))),
+            mode: Some(mode),
+            workers: Some(1),
+            ..config.clone()
+        };
+        match self {
+            Self::Interp => Config { tier: TierMode::Interp, ..config },
+            Self::Baseline => Config { tier: TierMode::Baseline, ..config },
+            Self::Mixed(seed) => mixed(seed, Mode::Sync),
+            Self::Background(seed) => mixed(seed, Mode::Background),
+        }
+    }
+}
+
+/// A policy that decides by chance, so that tiers meet in every combination.
+struct Chance(u64);
+
+impl HotnessPolicy for Chance {
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        let chance = mix(self.0 ^ u64::from(size) << 8 ^ u64::from(tier.index()));
+        match chance % 4 {
+            0 => 0,
+            1 => (chance >> 8) as u32 % 64,
+            2 => (chance >> 8) as u32 % 4096,
+            _ => u32::MAX,
+        }
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        if self.first_budget(sample.next, sample.size) == u32::MAX {
+            Decision::Never { reason: NeverReason::Excluded }
+        } else {
+            Decision::Promote { tier: sample.next, reason: Reason::Budget }
+        }
+    }
+}
+
+impl Summary {
+    fn of(run: &Result<Observation, String>) -> Self {
+        let mut summary = Self { modules: 1, ..Self::default() };
+        let Ok(observation) = run else {
+            summary.refused = 1;
+            return summary;
+        };
+        for step in &observation.steps {
+            summary.host_calls += step.host_calls.len() as u64;
+            match step.outcome {
+                Outcome::Returned(_) => summary.returns += 1,
+                Outcome::Trapped(TrapCode::StackOverflow) => summary.overflows += 1,
+                Outcome::Trapped(_) | Outcome::HostFailed(_) | Outcome::Refused(_) => summary.traps += 1,
+            }
+        }
+        summary
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.modules += other.modules;
+        self.no_module += other.no_module;
+        self.refused += other.refused;
+        self.returns += other.returns;
+        self.traps += other.traps;
+        self.host_calls += other.host_calls;
+        self.overflows += other.overflows;
+        self.native.add(&other.native);
+    }
+}
+
+impl Native {
+    fn add(&mut self, other: &Self) {
+        self.installed += other.installed;
+        for (kind, count) in &other.bailouts {
+            *self.bailouts.entry(kind.clone()).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} functions compiled, given up: {:?}",
+            self.modules,
+            self.no_module,
+            self.refused,
+            self.returns,
+            self.traps,
+            self.overflows,
+            self.host_calls,
+            self.native.installed,
+            self.native.bailouts
+        )
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} differs from the interpreter: {}", self.tiering, self.difference)
+    }
+}

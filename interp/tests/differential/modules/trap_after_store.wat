@@ -1,0 +1,21 @@
+;; A trap three calls deep, after stores and global writes at each level: what was written before it stays.
+(module
+  (type $f (func (param i32) (result i32)))
+  (global (export "tierup fuel") (mut i32) (i32.const 0))
+  (global $g (export "g") (mut i64) (i64.const 0))
+  (memory (export "m") 1 2)
+  (table (export "t") 4 funcref)
+  (elem (i32.const 0) $three $two)
+  (func $three (export "three") (type $f)
+    (i32.store offset=65528 (i32.const 4) (local.get 0))
+    (global.set $g (i64.add (global.get $g) (i64.const 100)))
+    (i32.div_s (i32.const 1000) (i32.and (local.get 0) (i32.const 3))))
+  (func $two (export "two") (type $f)
+    (i32.store8 (i32.const 9) (local.get 0))
+    (global.set $g (i64.add (global.get $g) (i64.const 10)))
+    ;; Elements 2 and 3 are null.
+    (call_indirect (type $f) (local.get 0) (i32.and (local.get 0) (i32.const 2))))
+  (func (export "one") (type $f)
+    (i64.store (i32.and (local.get 0) (i32.const 0x1fff8)) (i64.const -1))
+    (global.set $g (i64.add (global.get $g) (i64.const 1)))
+    (i32.add (call $two (local.get 0)) (call_indirect (type $f) (local.get 0) (i32.const 1)))))

@@ -1,0 +1,20 @@
+;; Three results through direct, indirect and host-free recursive calls: wide results go through a buffer of the thread,
+;; which a call in between must not disturb.
+(module
+  (type $wide (func (param i32 f64) (result i64 f32 i32)))
+  (global (export "tierup fuel") (mut i32) (i32.const 0))
+  (table (export "t") 2 funcref)
+  (elem (i32.const 0) $leaf $deep)
+  (func $leaf (export "leaf") (type $wide)
+    (i64.extend_i32_s (local.get 0)) (f32.demote_f64 (local.get 1)) (i32.const -7))
+  (func $deep (export "deep") (type $wide) (local $sum i64)
+    (if (i32.eqz (i32.and (local.get 0) (i32.const 15)))
+      (then (return (call $leaf (local.get 0) (local.get 1)))))
+    (call $deep (i32.sub (i32.and (local.get 0) (i32.const 15)) (i32.const 1)) (f64.neg (local.get 1)))
+    (drop) (drop)
+    (local.set $sum)
+    (call_indirect (type $wide) (local.get 0) (local.get 1) (i32.const 0))
+    (drop) (drop)
+    (i64.add (local.get $sum))
+    (f32.const 1.5)
+    (i32.const 3)))
