@@ -34,7 +34,8 @@ verify:
 
 # One experiment with its options: `make peers PEERS="cold --sizes 1ms"`; all four without.
 peers:
-	$(CARGO) build --release -p tierup-cli -p tierup-peers
+	$(CARGO) build --release $(CRATES)
+	$(CARGO) build --release -p tierup-peers
 ifneq ($(PEERS),)
 	target/release/peers $(PEERS)
 else

@@ -128,7 +128,9 @@ const ROWS: &[Row] = &[
             let beadie = Beadie::new();
             let bead = beadie.register(std::ptr::null_mut(), None);
             bead.eager_install(body as *mut ());
-            (0..=calls).for_each(|_| drop(black_box(beadie_on_invoke(&beadie, black_box(&bead)))));
+            (0..=calls).for_each(|_| {
+                black_box(beadie_on_invoke(&beadie, black_box(&bead)));
+            });
         },
     },
     Row {
@@ -137,7 +139,9 @@ const ROWS: &[Row] = &[
         calls: |calls| {
             let beadie = Beadie::with_policy(beadie::ThresholdPolicy::new(u32::MAX));
             let bead = beadie.register(std::ptr::null_mut(), None);
-            (0..=calls).for_each(|_| drop(black_box(beadie_on_invoke(&beadie, black_box(&bead)))));
+            (0..=calls).for_each(|_| {
+                black_box(beadie_on_invoke(&beadie, black_box(&bead)));
+            });
         },
     },
 ];

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use tierup::{Event, HotnessPolicy, Mode};
 
+/// Who is told of transitions.
+pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+
 /// Which tiers an engine uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TierMode {
@@ -30,7 +33,7 @@ pub struct Config {
     /// Compile workers of the background mode; by default the broker decides.
     pub workers: Option<usize>,
     /// Told of every transition of every function, by whoever compiles.
-    pub on_event: Option<Arc<dyn Fn(&Event) + Send + Sync>>,
+    pub on_event: Option<OnEvent>,
     /// Whether profilers are told of native code through the system's perf map.
     pub perf_map: bool,
     /// Bytes of machine stack that guest calls may use, counted from the outermost call. The calling thread must have

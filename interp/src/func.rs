@@ -165,15 +165,6 @@ pub enum Extern {
 }
 
 impl Extern {
-    pub(crate) fn token(&self) -> &StoreToken {
-        match self {
-            Self::Func(func) => &func.token,
-            Self::Memory(memory) => &memory.token,
-            Self::Table(table) => &table.token,
-            Self::Global(global) => &global.token,
-        }
-    }
-
     /// Its type.
     ///
     /// # Errors

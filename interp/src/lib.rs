@@ -27,7 +27,7 @@ mod trap;
 mod types;
 mod vmctx;
 
-pub use config::{Config, TierMode};
+pub use config::{Config, OnEvent, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};

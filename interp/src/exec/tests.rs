@@ -202,3 +202,15 @@ fn handlers_leave_nothing_on_the_stack() {
     };
     thread::Builder::new().stack_size(STACK).spawn(run).expect("a thread").join().expect("it ran");
 }
+
+/// A loop header's operands lie in their canonical slots, and the frame map says how many there are.
+#[test]
+fn each_loop_is_a_site() {
+    let bytes = encode("(module (func (i32.const 1) (i32.const 2) (loop (loop)) (drop) (drop) (loop)))");
+    let engine = Engine::new(Config { tier: TierMode::Interp, ..Config::default() }).expect("an engine");
+    let module = Module::new(&engine, bytes).expect("a valid module");
+    let prepared = crate::prepare::ensure(&module.0, &module.0.functions[0]).expect("a valid body");
+    let heights: Vec<u32> = prepared.sites().iter().map(|site| site.height).collect();
+    assert_eq!(heights, [2, 2, 0]);
+    assert!(prepared.sites().is_sorted_by_key(|site| site.offset));
+}

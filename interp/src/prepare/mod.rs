@@ -64,7 +64,8 @@ struct Origin {
 }
 
 impl Prepared {
-    /// Loop headers, by site number.
+    /// Loop headers, by site number: the frame map that entering a running loop needs.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests; OSR entries will read it"))]
     pub(crate) fn sites(&self) -> &[LoopSite] {
         &self.sites
     }
@@ -72,11 +73,6 @@ impl Prepared {
     /// Whether `ip` points into this code.
     pub(crate) fn contains(&self, ip: *const u64) -> bool {
         self.code.as_ptr_range().contains(&ip)
-    }
-
-    /// Bytes of code.
-    pub(crate) fn code_bytes(&self) -> usize {
-        size_of_val(&*self.code)
     }
 
     /// The offset, in the module's bytes, of the operator the instruction at `ip` came from; `function` is the one this

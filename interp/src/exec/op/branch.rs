@@ -4,6 +4,8 @@
 //! high half of a back-edge the loop's site (16 bits) and the loop body's work (16 bits). A back-edge has the function
 //! in one more word, for its bead.
 
+#![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a negated float comparison holds for NaN, which is the point")]
+
 use std::marker::PhantomData;
 
 use tierup::Charge;
