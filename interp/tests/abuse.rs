@@ -1,5 +1,6 @@
 //! What guests, modules and embedders do wrong, one named test each: a typed error, nothing lost, no hang, no crash.
 
+#[allow(dead_code, reason = "shared with the specification tests, which use all of it")]
 #[path = "spec/config.rs"]
 mod config;
 
@@ -248,8 +249,7 @@ fn memory_grows_to_its_limit_and_no_further() {
         assert_eq!(call(&mut store, &grows, "size", &[]).unwrap(), [Val::I32(65_536)]);
         call(&mut store, &grows, "touch", &[Val::I32(-1)]).expect("the last byte of 4 GiB is there");
     }
-    let mut config = Config::default();
-    config.max_memory_pages = 3;
+    let config = Config { max_memory_pages: 3, ..Config::default() };
     let mut store = Store::new(&Engine::new(config).unwrap(), ()).unwrap();
     let grows = instance(&mut store, TEXT);
     assert_eq!(call(&mut store, &grows, "grow", &[Val::I32(2)]).unwrap(), [Val::I32(1)]);
