@@ -8,6 +8,8 @@ mod backend;
 pub mod clif;
 mod code;
 mod lower;
+#[cfg(feature = "llvm")]
+pub mod object;
 mod stack;
 mod symbols;
 pub mod trap;

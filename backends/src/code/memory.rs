@@ -67,7 +67,7 @@ impl CodeMemory {
     }
 
     /// Takes pages for at least `bytes`, writable and not executable.
-    pub(super) fn take(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
         let count = u32::try_from(bytes.div_ceil(self.page).max(1)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let span = self.lock().take(count).ok_or(io::ErrorKind::OutOfMemory)?;
         let pages = CodePages { memory: Arc::clone(self), span };
@@ -96,13 +96,28 @@ pub(crate) struct CodePages {
 }
 
 impl CodePages {
-    pub(super) fn start(&self) -> *mut u8 {
+    pub(crate) fn start(&self) -> *mut u8 {
         // SAFETY: the span lies in the reservation.
         unsafe { self.memory.base.add(self.span.first as usize * self.memory.page) }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.span.count as usize * self.memory.page
+    }
+
+    /// Copies `image` to the start of pages fresh from `take`, and makes them readable and executable and no longer writable.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than the pages.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn seal_with(&mut self, image: &[u8]) -> io::Result<()> {
+        assert!(image.len() <= self.bytes(), "an image larger than its pages");
+        // SAFETY: the pages are ours, as long as asserted, and nobody else knows of them yet. Pages that were sealed before
+        // would fault here, not be changed.
+        unsafe { self.start().copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+        // x86-64 keeps instruction fetch coherent with stores; elsewhere there are no stubs and so no backend.
+        self.protect(libc::PROT_READ | libc::PROT_EXEC)
     }
 
     pub(super) fn protect(&self, protection: libc::c_int) -> io::Result<()> {
