@@ -131,9 +131,8 @@ impl Vm {
 
     /// The outermost call: nothing native is on the stack before and after.
     fn run(&mut self, function: usize, argument: i64) -> Result<i64, TrapCode> {
-        let here = (&raw const self).addr();
-        // SAFETY: the cells are this thread's. The main thread has 8 MiB of stack, or 2 MiB; half a megabyte is there.
-        unsafe { (*self.cells).stack_limit = here - (512 << 10) };
+        // SAFETY: the cells are this thread's.
+        unsafe { (*self.cells).stack_limit = abi::stack_limit(512 << 10, abi::RED_ZONE) };
         let result = self.call(function, argument);
         self.thread.quiescent();
         result

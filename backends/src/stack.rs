@@ -1,23 +1,35 @@
-//! How much machine stack a compile may use: the current thread's bounds, asked for once per thread.
+//! How much machine stack there is: the current thread's bounds, asked for once per thread.
+//!
+//! Where they are not known (the system does not say, or the code runs on a stack that is not the thread's own, such as a
+//! coroutine's) nothing here limits anything: the stack must then be as large as the documentation asks.
 
-use std::{cell::Cell, hint::black_box, mem, ptr};
+use std::{cell::Cell, hint::black_box, ops::Range, ptr};
+
+use crate::abi::RED_ZONE;
 
 /// Stack a lowering must leave to Cranelift's own functions.
 const RESERVE: usize = 256 << 10;
+/// Stack a compile must find before it begins: the reserve, and as much for the lowering.
+const COMPILE: usize = 2 * RESERVE;
+
+/// What a driver writes to [`ThreadCells::stack_limit`](crate::abi::ThreadCells) at its outermost entry: `budget` bytes
+/// below the stack pointer, or less where this thread's stack has less: `reserve` bytes (at least [`RED_ZONE`]) always
+/// stay free below the limit, for the host code that guests call.
+///
+/// The limit may lie above the stack pointer; guest code entered then traps at its first check.
+pub fn limit(budget: usize, reserve: usize) -> usize {
+    let wanted = position().saturating_sub(budget);
+    end().map_or(wanted, |end| wanted.max(end + reserve.max(RED_ZONE)))
+}
+
+/// Whether a compile may begin here.
+pub(crate) fn has_room_to_compile() -> bool {
+    end().is_none_or(|end| position() - end >= COMPILE)
+}
 
 /// Below this address a lowering has used up its stack.
 pub(crate) fn floor() -> usize {
-    thread_local! {
-        // A constant of the thread, so not shared state; on the main thread the system reads a file to answer.
-        static FLOOR: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    FLOOR.with(|floor| {
-        floor.get().unwrap_or_else(|| {
-            let found = bounds().map_or(0, |(low, bytes)| low + RESERVE.min(bytes / 4));
-            floor.set(Some(found));
-            found
-        })
-    })
+    end().map_or(0, |end| end + RESERVE)
 }
 
 /// Roughly the stack pointer.
@@ -27,32 +39,74 @@ pub(crate) fn position() -> usize {
     ptr::from_ref(black_box(&here)) as usize
 }
 
-/// Lowest address and size of this thread's stack.
-fn bounds() -> Option<(usize, usize)> {
+/// Lowest address of the stack we are on, if that is known.
+fn end() -> Option<usize> {
+    thread_local! {
+        // A constant of the thread, so not shared state; on the main thread the system reads a file to answer.
+        static BOUNDS: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+    }
+    let (low, high) = BOUNDS.with(|bounds| {
+        bounds.get().unwrap_or_else(|| {
+            let found = thread_bounds().map_or((0, 0), |range| (range.start, range.end));
+            bounds.set(Some(found));
+            found
+        })
+    });
+    (low..high).contains(&position()).then_some(low)
+}
+
+/// This thread's own stack, without its guard area.
+#[cfg(target_os = "linux")]
+fn thread_bounds() -> Option<Range<usize>> {
     // SAFETY: an all-zero attribute object is a valid out-parameter.
-    let mut attributes: libc::pthread_attr_t = unsafe { mem::zeroed() };
+    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
     // SAFETY: the calling thread exists.
     if unsafe { libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) } != 0 {
         return None;
     }
-    let (mut low, mut bytes) = (ptr::null_mut(), 0);
+    let (mut low, mut bytes, mut guard) = (ptr::null_mut(), 0, 0);
     // SAFETY: initialised by the call above.
-    let status = unsafe { libc::pthread_attr_getstack(&attributes, &mut low, &mut bytes) };
+    let stack = unsafe { libc::pthread_attr_getstack(&attributes, &mut low, &mut bytes) };
+    // SAFETY: as above.
+    let guarded = unsafe { libc::pthread_attr_getguardsize(&attributes, &mut guard) };
     // SAFETY: initialised above, destroyed once.
     unsafe { libc::pthread_attr_destroy(&mut attributes) };
-    (status == 0).then_some((low as usize, bytes))
+    // Some C libraries count the guard area as stack; taking it off where they do not costs a page.
+    (stack == 0 && guarded == 0).then(|| low as usize + guard..low as usize + bytes)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn thread_bounds() -> Option<Range<usize>> {
+    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{floor, position};
+    use super::*;
+
+    /// Runs `f` on a thread of so much stack. (The system may hand out the larger stack of a thread that ended, but none
+    /// that is more than four times as large.)
+    fn on<R: Send + 'static>(bytes: usize, f: impl FnOnce() -> R + Send + 'static) -> R {
+        std::thread::Builder::new().stack_size(bytes).spawn(f).unwrap().join().unwrap()
+    }
 
     #[test]
-    fn the_floor_lies_below_us_on_every_thread() {
-        assert!(floor() != 0 && floor() < position());
-        let spawned = std::thread::Builder::new().stack_size(1 << 20).spawn(|| position() - floor()).unwrap();
-        let room = spawned.join().unwrap();
-        // At least: the system may hand out the larger stack of a thread that ended.
+    fn the_floor_lies_below_us_on_threads_that_may_compile() {
+        assert!(floor() != 0 && floor() < position() && has_room_to_compile());
+        let room = on(1 << 20, || position() - floor());
         assert!(room >= 512 << 10, "{room}");
+        assert!(!on(64 << 10, has_room_to_compile));
+    }
+
+    #[test]
+    fn the_limit_is_the_budget_or_what_the_thread_has() {
+        assert!(position().abs_diff(limit(60 << 10, 0)).abs_diff(60 << 10) < 4096);
+        for reserve in [0, 128 << 10] {
+            let (limit, end, here) = on(256 << 10, move || (limit(1 << 30, reserve), end().unwrap(), position()));
+            assert_eq!(limit - end, reserve.max(RED_ZONE));
+            assert!(limit < here);
+        }
+        let (limit, here) = on(64 << 10, || (limit(1 << 20, 512 << 10), position()));
+        assert!(limit > here, "there is no room at all");
     }
 }

@@ -67,8 +67,8 @@ pub enum BailoutReason {
         /// The panic's message, or a placeholder when it carried none.
         message: String,
     },
-    /// The lowering used up the worker's stack.
-    #[error("the lowering exhausted the compile stack")]
+    /// The lowering used up the stack, or a caller that compiles on its own thread had too little.
+    #[error("not enough stack to compile")]
     StackExhausted,
     /// The native frame is larger than the stack check covers.
     #[error("native frame of {bytes} bytes, {limit} allowed")]

@@ -13,7 +13,8 @@ pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 pub enum TierMode {
     /// The interpreter only; nothing is ever compiled.
     Interp,
-    /// Everything is compiled before its first call, on the calling thread.
+    /// Everything is compiled before its first call, on the calling thread. What is called with less than 512 KiB of stack
+    /// left is interpreted, and stays so if that happens again and again.
     Baseline,
     /// The interpreter first, native code for what turns out hot.
     #[default]
@@ -36,8 +37,10 @@ pub struct Config {
     pub on_event: Option<OnEvent>,
     /// Whether profilers are told of native code through the system's perf map.
     pub perf_map: bool,
-    /// Bytes of machine stack that guest calls may use, counted from the outermost call. The calling thread must have
-    /// them, and 128 KiB more for host functions.
+    /// Bytes of machine stack that guest calls may use, counted from the outermost call. Where the calling thread has
+    /// less, guests get less: 128 KiB are left for host functions, and a call with less than that traps at once with
+    /// [`TrapCode::StackOverflow`](crate::TrapCode). (On a stack whose bounds are not known, such as a coroutine's, both
+    /// must be there.)
     pub max_native_stack: usize,
     /// Bytes of each store's value stack, where interpreter frames live.
     pub value_stack: usize,

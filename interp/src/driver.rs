@@ -10,7 +10,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
 
-use tierup::abi::{Regs, ThreadCells, enter};
+use tierup::abi::{self, Regs, ThreadCells, enter};
 
 use crate::backtrace;
 use crate::error::Error;
@@ -22,6 +22,9 @@ use crate::vmctx::{FuncRef, KIND_HOST};
 
 /// Arguments on the machine stack that need no allocation.
 const STACK_ARGS: usize = 16;
+
+/// Machine stack that stays free beneath guests, for host functions.
+const HOST_STACK: usize = 128 << 10;
 
 /// The type of a function.
 ///
@@ -59,7 +62,9 @@ pub(crate) unsafe fn call(store: *mut StoreInner, func: *const FuncRef, slots: &
     let entered = unsafe { Entered::new(store) };
     // SAFETY: by the caller, the store is alive.
     let (fp, end) = unsafe { ((*store).stack_top, (*store).stack_end) };
-    let result = if fp.wrapping_add(slots.len()) > end {
+    // SAFETY: as above; its cells are its thread's, and `entered` has set the limit.
+    let room = unsafe { check_machine_stack((*store).cells) };
+    let result = if room.is_err() || fp.wrapping_add(slots.len()) > end {
         Err(TrapCode::StackOverflow.into())
     } else {
         // SAFETY: just checked to fit, and free: every driver moves `stack_top` past the slots it owns.
@@ -93,8 +98,8 @@ impl Entered {
         // SAFETY: by the caller.
         unsafe {
             if (*store).depth == 0 {
-                let allowed = (*store).engine.config().max_native_stack;
-                (*(*store).cells).stack_limit = stack_pointer().saturating_sub(allowed);
+                let budget = (*store).engine.config().max_native_stack;
+                (*(*store).cells).stack_limit = abi::stack_limit(budget, HOST_STACK);
             }
             (*store).depth += 1;
         }

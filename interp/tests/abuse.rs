@@ -230,6 +230,88 @@ fn infinite_recursion_is_a_stack_overflow_in_every_tier_and_mixed() {
     }
 }
 
+/// Counts how deep it gets before the stack ends, directly, through the host, and not at all.
+const DEEP: &str = r#"(module
+    (import "host" "back" (func $back))
+    (global $depth (export "depth") (mut i32) (i32.const 0))
+    (func $down (global.set $depth (i32.add (global.get $depth) (i32.const 1))))
+    (func $direct (export "direct") (call $down) (call $direct) (call $down))
+    (func (export "host") (call $down) (call $back))
+    (func (export "shallow") (result i32) (i32.const 5)))"#;
+
+/// An instance of [`DEEP`] in a store of its own.
+struct Deep(Store<()>, Instance);
+
+impl Deep {
+    fn new(configuration: Configuration) -> Self {
+        let mut store = Store::new(&configuration.engine().unwrap(), ()).unwrap();
+        let mut linker = Linker::new();
+        linker.func_wrap("host", "back", |mut caller: Caller<'_, ()>| -> Result<(), HostError> {
+            let Some(Extern::Func(again)) = caller.export("host") else { unreachable!("the module exports it") };
+            again.call(&mut caller, &[])?;
+            Ok(())
+        });
+        let module = Module::new(store.engine(), wasm(DEEP)).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        Self(store, instance)
+    }
+
+    /// How deep the function called `name` got when it ran out of stack.
+    fn fall(&mut self, name: &str) -> i32 {
+        let Self(store, instance) = self;
+        let counter = instance.global(store, "depth").unwrap();
+        counter.set(store, &Val::I32(0)).unwrap();
+        match call(store, instance, name, &[]) {
+            Err(Error::Trap(trap)) => assert_eq!(trap.code(), TrapCode::StackOverflow, "{name}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        let Val::I32(depth) = counter.get(store).unwrap() else { unreachable!("of that type") };
+        depth
+    }
+}
+
+/// Runs `f` on a thread with so much stack. (The system never hands out the stack of a thread that ended if it is more
+/// than four times as large, so the other tests' are out of the question.)
+fn on_a_thread_of<R: Send>(bytes: usize, f: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| thread::Builder::new().stack_size(bytes).spawn_scoped(scope, f).unwrap().join().unwrap())
+}
+
+#[test]
+fn a_thread_without_stack_is_refused_and_a_small_one_suffices() {
+    for configuration in configurations() {
+        // Cold: in configurations that compile on the calling thread, there is no room for that either.
+        let mut deep = Deep::new(configuration);
+        let refused = on_a_thread_of(96 << 10, || ["shallow", "direct", "host"].map(|name| deep.fall(name)));
+        assert_eq!(refused, [0; 3], "{configuration}");
+        let depths = on_a_thread_of(256 << 10, || ["direct", "host"].map(|name| deep.fall(name)));
+        assert!(depths.iter().all(|&depth| depth > 0), "{configuration}: {depths:?}");
+        assert_eq!(call(&mut deep.0, &deep.1, "shallow", &[]).unwrap(), [Val::I32(5)], "{configuration}");
+    }
+}
+
+#[test]
+fn deep_recursion_keeps_to_the_stack_of_its_thread_in_every_tier() {
+    for configuration in configurations() {
+        let mut deep = Deep::new(configuration);
+        let mut roomy = [0; 2];
+        for _ in 0..40 {
+            roomy = ["direct", "host"].map(|name| deep.fall(name));
+            deep.0.engine().broker().drain();
+        }
+        let native = deep.0.engine().broker().stats().tiers.iter().map(|tier| tier.installed).sum::<u64>();
+        // The function that recurses is compiled, and so is what it calls.
+        assert_eq!(native >= 3, !matches!(configuration, Configuration::Interp), "{configuration}: {native}");
+        let [direct, host] = on_a_thread_of(256 << 10, || ["direct", "host"].map(|name| deep.fall(name)));
+        assert!(host > 0 && host < roomy[1] / 2, "{configuration}: {host} host calls, {} with room", roomy[1]);
+        // Interpreted frames are not on the machine stack.
+        if native > 0 {
+            assert!(direct > 0 && direct < roomy[0] / 2, "{configuration}: {direct} native calls, {} with room", roomy[0]);
+        } else {
+            assert_eq!(direct, roomy[0]);
+        }
+    }
+}
+
 #[test]
 fn memory_grows_to_its_limit_and_no_further() {
     const TEXT: &str = r#"(module

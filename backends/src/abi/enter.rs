@@ -17,7 +17,8 @@ use super::{Regs, ThreadCells, TrapCode, stubs};
 ///   first word is `cells`.
 /// - `code` is the entry of a live unit (or [`bridge_stub`]) that takes arguments as `regs` has them, and stays alive until
 ///   this returns.
-/// - `cells.stack_limit` is above the end of this thread's stack by at least [`RED_ZONE`](super::RED_ZONE).
+/// - `cells.stack_limit` is above the end of this thread's stack by at least [`RED_ZONE`](super::RED_ZONE), as
+///   [`stack_limit`](super::stack_limit) sees to.
 /// - No frame with a destructor lies between this call and a trap beneath it: helpers that may trap hold nothing to drop.
 #[inline]
 pub unsafe fn enter(cells: *mut ThreadCells, code: *const u8, regs: *mut Regs) -> Result<(), TrapCode> {

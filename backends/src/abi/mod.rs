@@ -25,6 +25,8 @@ pub use stubs::SUPPORTED;
 pub(crate) use stubs::fault_stub;
 pub use trap_code::TrapCode;
 
+pub use crate::stack::limit as stack_limit;
+
 pub use tierup_broker::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS};
 
 /// Bytes below `ThreadCells::stack_limit` that whoever sets the limit keeps mapped and free: for the one frame that may

@@ -24,6 +24,7 @@ use stats::Phase;
 use crate::{
     CodeMemory, MemoryStyle,
     lower::{self, Label, Lower, LowerCx, Target},
+    stack,
 };
 use codegen::Codegen;
 use std::sync::Arc;
@@ -116,6 +117,10 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     }
 
     fn lower_into(&self, scratch: &mut Scratch, guest: &G, tier: Tier) -> Result<Label, Bailout> {
+        // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
+        if !stack::has_room_to_compile() {
+            return Err(Bailout::retryable(BailoutReason::StackExhausted));
+        }
         let target =
             Target { symbols: self.codegen.symbols(), memory_style: self.memory_style, config: self.codegen.frontend_config() };
         let finished = Cell::new(false);
