@@ -1,13 +1,21 @@
-//! The second compiler: verified CLIF → LLVM IR → object bytes → linked code.
+//! The second compiler: verified CLIF → LLVM IR → object bytes.
 //!
 //! It takes the CLIF the Cranelift backend takes and keeps the same ABI (`backends/ABI.md`); the ABI's test runs through both.
-//! It knows the instructions that test needs and refuses the others by name, so that a function it does not know costs one
-//! promotion. Needs LLVM 19's shared library; nothing else in the workspace depends on this crate.
+//! What it does not know it refuses by name ([`Refusal`]), so that such a function costs one promotion. Needs LLVM 19's shared
+//! library; nothing else in the workspace depends on this crate.
+//!
+//! [`ObjectCompiler`] makes objects; [`Linker`] links them through LLVM's own JIT linker.
 
-mod compiler;
+mod diagnostics;
+mod emit;
 mod link;
+mod options;
 mod refusal;
 mod translate;
+mod unit;
 
-pub use compiler::{LlvmCompiler, LlvmError, OptLevel};
+pub use emit::{Object, ObjectCompiler, Timing};
 pub use link::{Linked, Linker};
+pub use options::{Cpu, LlvmError, Options, Pipeline};
+pub use refusal::Refusal;
+pub use unit::{Unit, external_symbol, function_symbol};

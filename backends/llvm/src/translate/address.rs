@@ -1,7 +1,7 @@
 //! Addresses: an `iadd` tree becomes one `gep` off its likeliest base. Without that LLVM sees integers, knows nothing about
 //! aliasing, and does not vectorize.
 
-use cranelift_codegen::ir::{Opcode, Value, ValueDef};
+use cranelift_codegen::ir::{InstructionData, Opcode, Value, ValueDef};
 use inkwell::{AddressSpace, values::PointerValue};
 
 use super::Translator;
@@ -16,9 +16,8 @@ impl<'ctx> Translator<'ctx, '_> {
         let leaves = self.leaves(address);
         let base = (0..leaves.len()).max_by_key(|&at| self.likelihood(leaves[at])).expect("a tree has a leaf");
         let i64_type = self.context.i64_type();
-        let pointer = self.context.ptr_type(AddressSpace::default());
-        let base_pointer = self.builder.build_int_to_ptr(self.int(leaves[base]), pointer, "")?;
-        let mut rest = i64_type.const_int(i64::from(offset).cast_unsigned(), true);
+        let (base_pointer, within) = self.base(leaves[base])?;
+        let mut rest = i64_type.const_int(i64::from(offset).wrapping_add(within).cast_unsigned(), true);
         for (at, &leaf) in leaves.iter().enumerate() {
             if at != base {
                 rest = self.builder.build_int_add(rest, self.int(leaf), "")?;
@@ -29,6 +28,17 @@ impl<'ctx> Translator<'ctx, '_> {
         }
         // SAFETY: without `inbounds` a gep is wrapping address arithmetic, whatever the operands.
         Ok(unsafe { self.builder.build_gep(self.context.i8_type(), base_pointer, &[rest], "") }?)
+    }
+
+    /// The base as a pointer and an offset from it. A stack slot is one already.
+    fn base(&self, value: Value) -> Result<(PointerValue<'ctx>, i64), Refusal> {
+        if let ValueDef::Result(inst, _) = self.func.dfg.value_def(value)
+            && let InstructionData::StackAddr { stack_slot, offset, .. } = self.func.dfg.insts[inst]
+        {
+            return Ok((self.slot(stack_slot), i64::from(i32::from(offset))));
+        }
+        let pointer = self.context.ptr_type(AddressSpace::default());
+        Ok((self.builder.build_int_to_ptr(self.int(value), pointer, "")?, 0))
     }
 
     /// The summands of an address, left to right.
@@ -48,12 +58,14 @@ impl<'ctx> Translator<'ctx, '_> {
         leaves
     }
 
-    /// How likely a summand is the object's address: a parameter, then what was loaded or returned, then what flows around.
+    /// How likely a summand is the object's address: a slot, a parameter, then what was loaded or returned, then what flows
+    /// around.
     fn likelihood(&self, value: Value) -> u8 {
         match self.func.dfg.value_def(value) {
             ValueDef::Param(block, _) if self.func.layout.entry_block() == Some(block) => 3,
             ValueDef::Result(inst, _) => match self.func.dfg.insts[inst].opcode() {
-                Opcode::Load | Opcode::AtomicLoad | Opcode::Call | Opcode::CallIndirect => 2,
+                Opcode::StackAddr => 4,
+                Opcode::Load | Opcode::AtomicLoad | Opcode::Call | Opcode::CallIndirect | Opcode::SymbolValue => 2,
                 _ => 0,
             },
             _ => 1,

@@ -1,42 +1,46 @@
-//! Control flow: jumps, branches, returns, traps. A branch edge that carries arguments gets a block of its own, so that two
+//! Control flow: jumps, branches, tables, returns. A branch edge that carries arguments gets a block of its own, so that two
 //! edges from one branch to one block can carry different ones.
 
 use cranelift_codegen::ir::{BlockArg, BlockCall, Inst, InstructionData, Opcode};
-use inkwell::{basic_block::BasicBlock, values::BasicValue};
+use inkwell::basic_block::BasicBlock;
 
-use super::{Handled, Translator, add_enum_attribute};
+use super::{Handled, Translator};
 use crate::refusal::Refusal;
 
 pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
     match t.func.dfg.insts[inst] {
         InstructionData::Jump { destination, .. } => jump(t, inst, destination)?,
         InstructionData::Brif { arg, blocks, .. } => {
-            let here = t.builder.get_insert_block().expect("the builder is in a block");
+            let here = t.here();
             let cond = t.truth(arg)?;
             let then = edge(t, inst, here, blocks[0])?;
             let otherwise = edge(t, inst, here, blocks[1])?;
             t.builder.position_at_end(here);
-            t.builder.build_conditional_branch(cond, then, otherwise)?;
+            let branch = t.builder.build_conditional_branch(cond, then, otherwise)?;
+            let is_cold = |call: BlockCall| t.func.layout.is_cold(call.block(&t.func.dfg.value_lists));
+            t.weigh(branch, is_cold(blocks[0]), is_cold(blocks[1]))?;
         }
-        InstructionData::MultiAry { opcode: Opcode::Return, .. } => {
-            let value = t.func.dfg.inst_args(inst).first().map(|&value| t.value(value));
-            t.builder.build_return(value.as_ref().map(|value| value as &dyn BasicValue<'_>))?;
+        InstructionData::BranchTable { arg, table, .. } => {
+            let here = t.here();
+            let table = &t.func.dfg.jump_tables[table];
+            let default = edge(t, inst, here, table.default_block())?;
+            let ty = t.int(arg).get_type();
+            let mut cases = Vec::with_capacity(table.as_slice().len());
+            for (index, &destination) in (0..).zip(table.as_slice()) {
+                cases.push((ty.const_int(index, false), edge(t, inst, here, destination)?));
+            }
+            t.builder.position_at_end(here);
+            t.builder.build_switch(t.int(arg), default, &cases)?;
         }
-        InstructionData::Trap { .. } => {
-            // What follows the call of the noreturn trap stub. Reached otherwise, it stops the program.
-            let trap = t.intrinsic("llvm.trap", &[])?;
-            add_enum_attribute(t.context, trap, "noreturn");
-            t.builder.build_direct_call(trap, &[], "")?;
-            t.builder.build_unreachable()?;
-        }
+        InstructionData::MultiAry { opcode: Opcode::Return, .. } => t.outgoing(t.func.dfg.inst_args(inst))?,
+        InstructionData::NullAry { opcode: Opcode::Nop | Opcode::SequencePoint } => {}
         _ => return Ok(false),
     }
     Ok(true)
 }
 
 fn jump(t: &mut Translator<'_, '_>, inst: Inst, destination: BlockCall) -> Result<(), Refusal> {
-    let here = t.builder.get_insert_block().expect("the builder is in a block");
-    let target = bind(t, inst, here, destination)?;
+    let target = bind(t, inst, t.here(), destination)?;
     t.builder.build_unconditional_branch(target)?;
     Ok(())
 }

@@ -1,15 +1,23 @@
-//! Floats: constants, arithmetic, conversions, bit casts. No fast-math flags.
+//! Floats: constants, arithmetic, comparisons, rounding, signs. No fast-math flags.
 //!
-//! Known gap: LLVM folds operations to an operand without quieting a signalling NaN; a lowering that stores NaN bits needs
-//! quieting before this family grows.
+//! Known gap: LLVM folds operations to an operand without quieting a signalling NaN.
 
-use cranelift_codegen::ir::{Inst, InstructionData, Opcode};
+use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Value, condcodes::FloatCC, types};
+use inkwell::{
+    FloatPredicate,
+    types::FloatType,
+    values::{BasicValueEnum, FloatValue},
+};
 
-use super::{Handled, Translator, basic_type};
+use super::{Handled, Translator};
+use crate::refusal::Refusal;
 
 pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
-    let data = t.func.dfg.insts[inst];
-    let value = match data {
+    let value: BasicValueEnum<'_> = match t.func.dfg.insts[inst] {
+        InstructionData::UnaryIeee16 { opcode: Opcode::F16const, imm } => {
+            let bits = t.context.i16_type().const_int(u64::from(imm.bits()), false);
+            t.builder.build_bit_cast(bits, t.context.f16_type(), "")?
+        }
         InstructionData::UnaryIeee32 { opcode: Opcode::F32const, imm } => {
             let bits = t.context.i32_type().const_int(u64::from(imm.bits()), false);
             t.builder.build_bit_cast(bits, t.context.f32_type(), "")?
@@ -18,34 +26,133 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
             let bits = t.context.i64_type().const_int(imm.bits(), false);
             t.builder.build_bit_cast(bits, t.context.f64_type(), "")?
         }
-        InstructionData::Binary { opcode, args } if t.clif_type(inst).is_float() => {
-            let (lhs, rhs) = (t.float(args[0]), t.float(args[1]));
-            match opcode {
-                Opcode::Fadd => t.builder.build_float_add(lhs, rhs, "")?,
-                Opcode::Fsub => t.builder.build_float_sub(lhs, rhs, "")?,
-                Opcode::Fmul => t.builder.build_float_mul(lhs, rhs, "")?,
-                Opcode::Fdiv => t.builder.build_float_div(lhs, rhs, "")?,
-                _ => return Ok(false),
-            }
-            .into()
+        InstructionData::UnaryConst { opcode: Opcode::F128const, constant_handle } => {
+            let bytes = t.func.dfg.constants.get(constant_handle).as_slice();
+            let Ok(bytes) = <[u8; 16]>::try_from(bytes) else { return Ok(false) };
+            let (low, high) = bytes.split_at(8);
+            let words = [low, high].map(|half| u64::from_le_bytes(half.try_into().expect("half of 16 bytes")));
+            let bits = t.int_type(types::I128).const_int_arbitrary_precision(&words);
+            t.builder.build_bit_cast(bits, t.context.f128_type(), "")?
         }
-        InstructionData::LoadNoOffset { opcode: Opcode::Bitcast, arg, .. } => {
-            let to = basic_type(t.context, t.clif_type(inst))?;
-            t.builder.build_bit_cast(t.value(arg), to, "")?
+        InstructionData::FloatCompare { opcode: Opcode::Fcmp, args, cond } => {
+            if operand(t, args[0]).is_none() {
+                return Ok(false);
+            }
+            let bit = t.builder.build_float_compare(predicate(cond), t.float(args[0]), t.float(args[1]), "")?;
+            t.builder.build_int_z_extend(bit, t.context.i8_type(), "")?.into()
+        }
+        InstructionData::Binary { opcode, args } => {
+            let Some(ty) = operand(t, args[0]) else { return Ok(false) };
+            let (lhs, rhs) = (t.float(args[0]), t.float(args[1]));
+            let Some(value) = binary(t, opcode, ty, lhs, rhs)? else { return Ok(false) };
+            value
         }
         InstructionData::Unary { opcode, arg } => {
-            let to = basic_type(t.context, t.clif_type(inst))?;
-            match opcode {
-                Opcode::Fneg => t.builder.build_float_neg(t.float(arg), "")?.into(),
-                Opcode::Fpromote => t.builder.build_float_ext(t.float(arg), to.into_float_type(), "")?.into(),
-                Opcode::Fdemote => t.builder.build_float_trunc(t.float(arg), to.into_float_type(), "")?.into(),
-                Opcode::FcvtFromUint => t.builder.build_unsigned_int_to_float(t.int(arg), to.into_float_type(), "")?.into(),
-                Opcode::FcvtFromSint => t.builder.build_signed_int_to_float(t.int(arg), to.into_float_type(), "")?.into(),
-                _ => return Ok(false),
-            }
+            let Some(ty) = operand(t, arg) else { return Ok(false) };
+            let Some(value) = unary(t, opcode, ty, t.float(arg))? else { return Ok(false) };
+            value
+        }
+        InstructionData::Ternary { opcode: Opcode::Fma, args } => {
+            let Some(ty) = operand(t, args[0]) else { return Ok(false) };
+            t.intrinsic("llvm.fma", &[ty.into()], &args.map(|arg| t.float(arg).into()))?
         }
         _ => return Ok(false),
     };
     t.define(inst, value);
     Ok(true)
+}
+
+fn operand<'ctx>(t: &Translator<'ctx, '_>, value: Value) -> Option<FloatType<'ctx>> {
+    t.float_type(t.func.dfg.value_type(value))
+}
+
+fn binary<'ctx>(
+    t: &Translator<'ctx, '_>,
+    opcode: Opcode,
+    ty: FloatType<'ctx>,
+    lhs: FloatValue<'ctx>,
+    rhs: FloatValue<'ctx>,
+) -> Result<Option<BasicValueEnum<'ctx>>, Refusal> {
+    let bits = |name| t.bitwise(name, lhs.into(), rhs.into());
+    Ok(Some(match opcode {
+        Opcode::Fadd => t.builder.build_float_add(lhs, rhs, "")?.into(),
+        Opcode::Fsub => t.builder.build_float_sub(lhs, rhs, "")?.into(),
+        Opcode::Fmul => t.builder.build_float_mul(lhs, rhs, "")?.into(),
+        Opcode::Fdiv => t.builder.build_float_div(lhs, rhs, "")?.into(),
+        // NaN if either is, and -0 is less than +0: CLIF's meaning, not C's.
+        Opcode::Fmin => t.intrinsic("llvm.minimum", &[ty.into()], &[lhs.into(), rhs.into()])?,
+        Opcode::Fmax => t.intrinsic("llvm.maximum", &[ty.into()], &[lhs.into(), rhs.into()])?,
+        Opcode::Fcopysign => t.intrinsic("llvm.copysign", &[ty.into()], &[lhs.into(), rhs.into()])?,
+        Opcode::Band | Opcode::Bor | Opcode::Bxor => bits(opcode)?,
+        _ => return Ok(None),
+    }))
+}
+
+fn unary<'ctx>(
+    t: &Translator<'ctx, '_>,
+    opcode: Opcode,
+    ty: FloatType<'ctx>,
+    value: FloatValue<'ctx>,
+) -> Result<Option<BasicValueEnum<'ctx>>, Refusal> {
+    let name = match opcode {
+        Opcode::Fneg => return Ok(Some(t.builder.build_float_neg(value, "")?.into())),
+        Opcode::Bnot => {
+            let bits = t.float_bits(value)?;
+            let inverted = t.builder.build_not(bits, "")?;
+            return Ok(Some(t.builder.build_bit_cast(inverted, ty, "")?));
+        }
+        Opcode::Fabs => "llvm.fabs",
+        Opcode::Sqrt => "llvm.sqrt",
+        Opcode::Ceil => "llvm.ceil",
+        Opcode::Floor => "llvm.floor",
+        Opcode::Trunc => "llvm.trunc",
+        // Ties go to even.
+        Opcode::Nearest => "llvm.roundeven",
+        _ => return Ok(None),
+    };
+    Ok(Some(t.intrinsic(name, &[ty.into()], &[value.into()])?))
+}
+
+impl<'ctx> Translator<'ctx, '_> {
+    /// The bits of a float.
+    fn float_bits(&self, value: FloatValue<'ctx>) -> Result<inkwell::values::IntValue<'ctx>, Refusal> {
+        let width = if value.get_type() == self.context.f32_type() { types::I32 } else { types::I64 };
+        Ok(self.builder.build_bit_cast(value, self.int_type(width), "")?.into_int_value())
+    }
+
+    /// A logical operation on the bits of two floats.
+    fn bitwise(
+        &self,
+        opcode: Opcode,
+        lhs: BasicValueEnum<'ctx>,
+        rhs: BasicValueEnum<'ctx>,
+    ) -> Result<BasicValueEnum<'ctx>, Refusal> {
+        let ty = lhs.get_type();
+        let (lhs, rhs) = (self.float_bits(lhs.into_float_value())?, self.float_bits(rhs.into_float_value())?);
+        let value = match opcode {
+            Opcode::Band => self.builder.build_and(lhs, rhs, "")?,
+            Opcode::Bor => self.builder.build_or(lhs, rhs, "")?,
+            _ => self.builder.build_xor(lhs, rhs, "")?,
+        };
+        Ok(self.builder.build_bit_cast(value, ty, "")?)
+    }
+}
+
+fn predicate(cond: FloatCC) -> FloatPredicate {
+    match cond {
+        FloatCC::Ordered => FloatPredicate::ORD,
+        FloatCC::Unordered => FloatPredicate::UNO,
+        FloatCC::Equal => FloatPredicate::OEQ,
+        FloatCC::NotEqual => FloatPredicate::UNE,
+        FloatCC::OrderedNotEqual => FloatPredicate::ONE,
+        FloatCC::UnorderedOrEqual => FloatPredicate::UEQ,
+        FloatCC::LessThan => FloatPredicate::OLT,
+        FloatCC::LessThanOrEqual => FloatPredicate::OLE,
+        FloatCC::GreaterThan => FloatPredicate::OGT,
+        FloatCC::GreaterThanOrEqual => FloatPredicate::OGE,
+        FloatCC::UnorderedOrLessThan => FloatPredicate::ULT,
+        FloatCC::UnorderedOrLessThanOrEqual => FloatPredicate::ULE,
+        FloatCC::UnorderedOrGreaterThan => FloatPredicate::UGT,
+        FloatCC::UnorderedOrGreaterThanOrEqual => FloatPredicate::UGE,
+    }
 }

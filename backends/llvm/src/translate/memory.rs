@@ -1,11 +1,8 @@
 //! Loads and stores. An access that may trap is volatile: LLVM must neither delete nor move it. The optimizing tier checks its
 //! accesses explicitly, so in its hot loops none may.
 
-use cranelift_codegen::ir::{Inst, InstructionData, MemFlagsData, Opcode, Type, Value, types};
-use inkwell::{
-    AtomicOrdering,
-    values::{BasicValue, BasicValueEnum, InstructionValue},
-};
+use cranelift_codegen::ir::{Endianness, Inst, InstructionData, MemFlags, MemFlagsData, Opcode, Type, Value, types};
+use inkwell::values::{BasicValue, BasicValueEnum, InstructionValue};
 
 use super::{Handled, Translator, basic_type, int_type};
 use crate::refusal::Refusal;
@@ -13,7 +10,7 @@ use crate::refusal::Refusal;
 pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
     match t.func.dfg.insts[inst] {
         InstructionData::Load { opcode, arg, flags, offset } => {
-            let flags = t.func.dfg.mem_flags[flags];
+            let Some(flags) = t.little_endian(flags) else { return Ok(false) };
             let to = t.clif_type(inst);
             let (memory, signed) = match opcode {
                 Opcode::Load => (to, None),
@@ -25,7 +22,7 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
                 Opcode::Sload32 => (types::I32, Some(true)),
                 _ => return Ok(false),
             };
-            let loaded = load(t, memory, flags, arg, offset.into(), None)?;
+            let loaded = load(t, memory, flags, arg, offset.into())?;
             let value = match signed {
                 None => loaded,
                 Some(signed) => {
@@ -35,13 +32,8 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
             };
             t.define(inst, value);
         }
-        InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, arg, flags } => {
-            let flags = t.func.dfg.mem_flags[flags];
-            let value = load(t, t.clif_type(inst), flags, arg, 0, Some(AtomicOrdering::SequentiallyConsistent))?;
-            t.define(inst, value);
-        }
         InstructionData::Store { opcode, args, flags, offset } => {
-            let flags = t.func.dfg.mem_flags[flags];
+            let Some(flags) = t.little_endian(flags) else { return Ok(false) };
             let value = match opcode {
                 Opcode::Store => t.value(args[0]),
                 Opcode::Istore8 => narrow(t, args[0], types::I8)?,
@@ -49,9 +41,11 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
                 Opcode::Istore32 => narrow(t, args[0], types::I32)?,
                 _ => return Ok(false),
             };
+            // Checked here, where a vector could come in.
+            basic_type(t.context, t.func.dfg.value_type(args[0]))?;
             let pointer = t.pointer(args[1], offset.into())?;
             let store = t.builder.build_store(pointer, value)?;
-            access(store, flags)?;
+            t.access(store, flags)?;
         }
         _ => return Ok(false),
     }
@@ -64,29 +58,36 @@ fn load<'ctx>(
     flags: MemFlagsData,
     address: Value,
     offset: i32,
-    ordering: Option<AtomicOrdering>,
 ) -> Result<BasicValueEnum<'ctx>, Refusal> {
     let value = t.builder.build_load(basic_type(t.context, ty)?, t.pointer(address, offset)?, "")?;
     let load = value.as_instruction_value().expect("a load is an instruction");
-    match ordering {
-        Some(ordering) => {
-            load.set_alignment(ty.bytes()).map_err(|error| Refusal::Llvm(error.to_string()))?;
-            load.set_atomic_ordering(ordering).map_err(|error| Refusal::Llvm(error.to_string()))?;
-        }
-        None => access(load, flags)?,
+    t.access(load, flags)?;
+    if flags.readonly() && flags.notrap() {
+        t.invariant(load)?;
     }
     Ok(value)
 }
 
-/// Flags of a plain access: no alignment promised, volatile if it may trap.
-fn access(inst: InstructionValue<'_>, flags: MemFlagsData) -> Result<(), Refusal> {
-    if !flags.aligned() {
-        inst.set_alignment(1).map_err(|error| Refusal::Llvm(error.to_string()))?;
+impl<'ctx> Translator<'ctx, '_> {
+    /// The flags, unless the access swaps bytes.
+    pub(super) fn little_endian(&self, flags: MemFlags) -> Option<MemFlagsData> {
+        let flags = self.func.dfg.mem_flags[flags];
+        (flags.endianness(Endianness::Little) == Endianness::Little).then_some(flags)
     }
-    if !flags.notrap() {
-        inst.set_volatile(true).map_err(|error| Refusal::Llvm(error.to_string()))?;
+
+    /// Flags of a plain access: no alignment promised unless CLIF does, volatile if it may trap.
+    fn access(&self, inst: InstructionValue<'ctx>, flags: MemFlagsData) -> Result<(), Refusal> {
+        if !flags.aligned() {
+            inst.set_alignment(1)?;
+        }
+        if !flags.notrap() {
+            inst.set_volatile(true)?;
+        }
+        match flags.alias_region() {
+            Some(region) => self.region(inst, region),
+            None => Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn narrow<'ctx>(t: &Translator<'ctx, '_>, value: Value, to: Type) -> Result<BasicValueEnum<'ctx>, Refusal> {

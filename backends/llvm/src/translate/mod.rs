@@ -1,49 +1,68 @@
 //! CLIF → LLVM IR. Blocks become blocks, block parameters phis; each family of instructions has a file.
 //!
-//! The function keeps its frame pointer (frame walks), its calls (no tail-call elimination: endless recursion must reach its
-//! stack check) and its traps (calls of the noreturn stub). Values are integers and floats; addresses become pointers where
-//! they are used.
+//! A function keeps its frame pointer (frame walks), its calls (no tail-call elimination: endless recursion must reach its
+//! stack check) and its traps. Values are integers and floats; addresses become pointers where they are used.
+//!
+//! What is not in a family's `match` is refused. So are types other than integers of 8 to 128 bits and scalar floats; `f16`
+//! and `f128` are moved about, not computed with.
 
 mod address;
+mod atomic;
+mod bits;
 mod call;
 mod control;
+mod convert;
+mod division;
 mod float;
+mod function;
 mod integer;
+mod intrinsic;
 mod memory;
+mod metadata;
+mod overflow;
+mod signature;
+mod stack;
+mod trap;
+
+use std::collections::HashMap;
 
 use cranelift_codegen::{
     dominator_tree::DominatorTree,
     entity::SecondaryMap,
     flowgraph::ControlFlowGraph,
-    ir::{self, AbiParam, Block, ExternalName, Function, Inst, Signature, Type, Value, types},
-    isa::CallConv,
+    ir::{self, Block, Function, Inst, StackSlot, Type, Value, types},
 };
 use inkwell::{
-    attributes::{Attribute, AttributeLoc},
     basic_block::BasicBlock,
     builder::Builder,
     context::Context,
     module::Module,
-    types::{BasicMetadataTypeEnum, BasicType, BasicTypeEnum, FunctionType},
-    values::{BasicValue, BasicValueEnum, FloatValue, FunctionValue, IntValue, PhiValue},
+    types::{BasicTypeEnum, FloatType, IntType},
+    values::{BasicValue, BasicValueEnum, FloatValue, FunctionValue, IntValue, PhiValue, PointerValue},
 };
 
-use crate::refusal::Refusal;
+use crate::{Unit, refusal::Refusal};
+use function::Members;
 
 /// Whether a family knew the instruction.
 type Handled = Result<bool, Refusal>;
 
-/// Translates a verified function into a module of its own that defines `symbol`.
-pub(crate) fn function<'ctx>(context: &'ctx Context, func: &Function, symbol: &str) -> Result<Module<'ctx>, Refusal> {
-    let module = context.create_module(symbol);
-    let signature = function_type(context, &func.signature)?;
-    let function = module.add_function(symbol, signature, None);
-    for (key, value) in [("frame-pointer", "all"), ("disable-tail-calls", "true")] {
-        function.add_attribute(AttributeLoc::Function, context.create_string_attribute(key, value));
+/// What the translation depends on besides the CLIF.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TargetInfo {
+    /// 16-byte atomics are instructions, not library calls.
+    pub(crate) has_cmpxchg16b: bool,
+    /// Large frames touch each page on the way.
+    pub(crate) probes_stack: bool,
+}
+
+/// Translates verified functions into a module that exports the entry.
+pub(crate) fn unit<'ctx>(context: &'ctx Context, unit: &Unit<'_>, target: &TargetInfo) -> Result<Module<'ctx>, Refusal> {
+    let module = context.create_module("unit");
+    let members = Members::declare(context, &module, unit, target)?;
+    for (func, function) in members.iter() {
+        Translator::new(context, &module, &members, target, func, function).run()?;
     }
-    add_enum_attribute(context, function, "nounwind");
-    let mut translator = Translator::new(context, &module, func, function);
-    translator.run()?;
     Ok(module)
 }
 
@@ -51,25 +70,40 @@ pub(crate) fn function<'ctx>(context: &'ctx Context, func: &Function, symbol: &s
 struct Translator<'ctx, 'a> {
     context: &'ctx Context,
     module: &'a Module<'ctx>,
+    members: &'a Members<'ctx, 'a>,
+    target: &'a TargetInfo,
     builder: Builder<'ctx>,
     func: &'a Function,
     function: FunctionValue<'ctx>,
     blocks: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
     values: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
     phis: SecondaryMap<Block, Vec<PhiValue<'ctx>>>,
+    slots: SecondaryMap<StackSlot, Option<PointerValue<'ctx>>>,
+    traps: HashMap<ir::TrapCode, BasicBlock<'ctx>>,
 }
 
 impl<'ctx, 'a> Translator<'ctx, 'a> {
-    fn new(context: &'ctx Context, module: &'a Module<'ctx>, func: &'a Function, function: FunctionValue<'ctx>) -> Self {
+    fn new(
+        context: &'ctx Context,
+        module: &'a Module<'ctx>,
+        members: &'a Members<'ctx, 'a>,
+        target: &'a TargetInfo,
+        func: &'a Function,
+        function: FunctionValue<'ctx>,
+    ) -> Self {
         Translator {
             context,
             module,
+            members,
+            target,
             builder: context.create_builder(),
             func,
             function,
             blocks: SecondaryMap::new(),
             values: SecondaryMap::new(),
             phis: SecondaryMap::new(),
+            slots: SecondaryMap::new(),
+            traps: HashMap::new(),
         }
     }
 
@@ -78,13 +112,17 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         let dominators = DominatorTree::with_function(self.func, &cfg);
         // Definitions before uses; unreachable blocks are left out.
         let order: Vec<Block> = dominators.cfg_rpo().copied().collect();
+        let Some(&first) = order.first() else {
+            return Err(Refusal::Construct("function without a body".to_owned()));
+        };
+        // LLVM's entry block has no predecessors; CLIF's may have.
         let entry = self.context.append_basic_block(self.function, "entry");
         for &block in &order {
             self.declare(block)?;
         }
         self.builder.position_at_end(entry);
-        let first = order[0];
-        let params = self.function.get_params();
+        self.allocate_slots()?;
+        let params = self.incoming()?;
         self.bind(first, entry, &params);
         self.builder.build_unconditional_branch(self.block(first))?;
         for &block in &order {
@@ -123,16 +161,28 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             || memory::translate(self, inst)?
             || control::translate(self, inst)?
             || float::translate(self, inst)?
-            || call::translate(self, inst)?;
+            || convert::translate(self, inst)?
+            || call::translate(self, inst)?
+            || bits::translate(self, inst)?
+            || overflow::translate(self, inst)?
+            || division::translate(self, inst)?
+            || atomic::translate(self, inst)?
+            || stack::translate(self, inst)?
+            || trap::translate(self, inst)?;
         if known { Ok(()) } else { Err(self.unknown(inst)) }
     }
 
     fn unknown(&self, inst: Inst) -> Refusal {
-        Refusal::Unknown(format!("instruction `{}`", self.func.dfg.display_inst(inst)))
+        Refusal::Instruction(self.func.dfg.display_inst(inst).to_string())
     }
 
     fn block(&self, block: Block) -> BasicBlock<'ctx> {
         self.blocks[block].expect("every reachable block is declared")
+    }
+
+    /// The block instructions are added to.
+    fn here(&self) -> BasicBlock<'ctx> {
+        self.builder.get_insert_block().expect("the builder is in a block")
     }
 
     fn value(&self, value: Value) -> BasicValueEnum<'ctx> {
@@ -148,9 +198,9 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         self.value(value).into_float_value()
     }
 
-    /// Argument `index` of an instruction.
-    fn arg(&self, inst: Inst, index: usize) -> Value {
-        self.func.dfg.inst_args(inst)[index]
+    /// Type of the first result, if there is one.
+    fn result_type(&self, inst: Inst) -> Option<Type> {
+        self.func.dfg.inst_results(inst).first().map(|&result| self.func.dfg.value_type(result))
     }
 
     /// Type of the first result.
@@ -162,47 +212,42 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         self.values[self.func.dfg.first_result(inst)] = Some(value.as_basic_value_enum());
     }
 
+    /// Defines both results of an instruction.
+    fn define_pair(&mut self, inst: Inst, first: impl BasicValue<'ctx>, second: impl BasicValue<'ctx>) {
+        let [one, two] = *self.func.dfg.inst_results(inst) else { unreachable!("verified: two results") };
+        self.values[one] = Some(first.as_basic_value_enum());
+        self.values[two] = Some(second.as_basic_value_enum());
+    }
+
     fn value_type(&self, value: Value) -> Result<BasicTypeEnum<'ctx>, Refusal> {
         basic_type(self.context, self.func.dfg.value_type(value))
     }
-}
 
-fn add_enum_attribute<'ctx>(context: &'ctx Context, function: FunctionValue<'ctx>, name: &str) {
-    let kind = Attribute::get_named_enum_kind_id(name);
-    function.add_attribute(AttributeLoc::Function, context.create_enum_attribute(kind, 0));
+    fn int_type(&self, ty: Type) -> IntType<'ctx> {
+        int_type(self.context, ty)
+    }
+
+    /// A float type this tier computes with.
+    fn float_type(&self, ty: Type) -> Option<FloatType<'ctx>> {
+        match ty {
+            types::F32 => Some(self.context.f32_type()),
+            types::F64 => Some(self.context.f64_type()),
+            _ => None,
+        }
+    }
 }
 
 fn basic_type(context: &Context, ty: Type) -> Result<BasicTypeEnum<'_>, Refusal> {
     Ok(match ty {
+        types::F16 => context.f16_type().into(),
         types::F32 => context.f32_type().into(),
         types::F64 => context.f64_type().into(),
-        types::I8 | types::I16 | types::I32 | types::I64 => int_type(context, ty).into(),
-        other => return Err(Refusal::Unknown(format!("type {other}"))),
+        types::F128 => context.f128_type().into(),
+        types::I8 | types::I16 | types::I32 | types::I64 | types::I128 => int_type(context, ty).into(),
+        other => return Err(Refusal::Type(other.to_string())),
     })
 }
 
-fn int_type(context: &Context, ty: Type) -> inkwell::types::IntType<'_> {
-    context.custom_width_int_type(std::num::NonZeroU32::new(ty.bits()).expect("a scalar")).expect("at most 64 bits")
-}
-
-fn function_type<'ctx>(context: &'ctx Context, signature: &Signature) -> Result<FunctionType<'ctx>, Refusal> {
-    let plain = |param: &AbiParam| param.purpose == ir::ArgumentPurpose::Normal;
-    let params = signature.params.iter().chain(&signature.returns);
-    if signature.call_conv != CallConv::SystemV || signature.returns.len() > 1 || !params.clone().all(plain) {
-        return Err(Refusal::Unknown(format!("signature {signature}")));
-    }
-    let params: Vec<BasicMetadataTypeEnum<'_>> =
-        signature.params.iter().map(|param| basic_type(context, param.value_type).map(Into::into)).collect::<Result<_, _>>()?;
-    Ok(match signature.returns.first() {
-        Some(result) => basic_type(context, result.value_type)?.fn_type(&params, false),
-        None => context.void_type().fn_type(&params, false),
-    })
-}
-
-/// The host symbol an external name stands for.
-fn symbol_name(name: &ExternalName) -> Result<String, Refusal> {
-    match name {
-        ExternalName::TestCase(name) => Ok(String::from_utf8_lossy(name.raw()).into_owned()),
-        other => Err(Refusal::Unknown(format!("callee {}", other.display(None)))),
-    }
+fn int_type(context: &Context, ty: Type) -> IntType<'_> {
+    context.custom_width_int_type(std::num::NonZeroU32::new(ty.bits()).expect("a scalar")).expect("at most 128 bits")
 }
