@@ -22,6 +22,8 @@ pub(crate) enum CliError {
     Arguments { name: String, message: String },
     #[error("--log {filter}: {message}")]
     Log { filter: String, message: String },
+    #[error("cannot write to standard output: {0}")]
+    Write(io::Error),
     #[error("the program trapped: {0}")]
     Trap(Box<tierup_interp::Trap>),
 }
@@ -43,10 +45,12 @@ impl std::fmt::Display for Exports<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         /// Names shown.
         const MOST: usize = 12;
-        match self.0 {
-            [] => f.write_str("it exports none"),
-            names if names.len() <= MOST => write!(f, "it exports {}", names.join(", ")),
-            names => write!(f, "it exports {} and {} more", names[..MOST].join(", "), names.len() - MOST),
+        let Some((first, more)) = self.0.split_first() else { return f.write_str("it exports none") };
+        // Names are the module's: not to be trusted with a terminal.
+        write!(f, "it exports {}", first.escape_debug())?;
+        for name in more.iter().take(MOST - 1) {
+            write!(f, ", {}", name.escape_debug())?;
         }
+        if self.0.len() > MOST { write!(f, " and {} more", self.0.len() - MOST) } else { Ok(()) }
     }
 }

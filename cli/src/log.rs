@@ -1,6 +1,6 @@
 //! `--log`: the broker's transitions, on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
@@ -17,6 +17,9 @@ pub(crate) fn install(filter: &str) -> Result<(), CliError> {
     tracing_subscriber::fmt()
         .with_env_filter(parsed)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // A closed standard error is no reason to write to it.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| refused(error.to_string()))
 }

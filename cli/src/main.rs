@@ -5,6 +5,7 @@ mod check;
 mod error;
 mod log;
 mod options;
+mod output;
 mod report;
 mod run;
 mod values;
@@ -21,7 +22,7 @@ fn main() {
         Command::Check(options) => check::check(&options),
     };
     let code = code.unwrap_or_else(|error| {
-        eprintln!("tierup: {error}");
+        output::tell(format_args!("tierup: {error}"));
         error.exit_code()
     });
     // Ends workers with the process: nobody waits for a compile that nobody needs.

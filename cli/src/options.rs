@@ -36,12 +36,13 @@ pub(crate) struct RunOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tier: TierChoice,
 
-    /// When functions are promoted (--tier auto): development, default, production, or threshold=CALLS.
+    /// When functions are promoted (--tier auto): development, default, production (from eager to patient), or
+    /// threshold=CALLS for all alike.
     #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
     pub(crate) policy: PolicyChoice,
 
-    /// Compile worker threads (--tier auto).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// How many threads compile (--tier auto), 1 to 32; 1 unless given. The program itself runs on one thread.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) threads: Option<u16>,
 
     /// Let the program see a directory of the host, for reading and writing.

@@ -1,7 +1,6 @@
 //! `tierup run`.
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use tierup_wasi::{Access, WasiCtx, WasiCtxBuilder};
 use crate::error::CliError;
 use crate::options::RunOptions;
 use crate::report::{Report, Timeline};
-use crate::{log, values};
+use crate::{log, output, values};
 
 /// Runs a program and returns its exit code.
 ///
@@ -38,8 +37,7 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
     };
     if let Some(timeline) = timeline {
         let report = Report::new(&engine, &timeline, started.elapsed());
-        // Nobody reads a closed standard error.
-        let _ = write!(io::stderr(), "{report}");
+        output::tell(report.to_string().trim_end());
     }
     code
 }
@@ -89,12 +87,7 @@ fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) ->
     let ty = func.ty(store).map_err(failed)?;
     let args = values::parse_all(&ty, options.args()).map_err(|message| CliError::Arguments { name: name.clone(), message })?;
     let results = func.call(store, &args).map_err(failed)?;
-    let mut out = io::stdout().lock();
-    for value in &results {
-        // Nobody reads a closed standard output.
-        let _ = writeln!(out, "{}", values::show(value));
-    }
-    Ok(())
+    results.iter().try_for_each(|value| output::line(values::show(value)))
 }
 
 fn find(options: &RunOptions, instance: &Instance, store: &Store<WasiCtx>, name: &str) -> Result<Func, CliError> {

