@@ -6,14 +6,17 @@ use cranelift_codegen::{
     CodegenError, CompiledCode, Context, FinalizedRelocTarget,
     control::ControlPlane,
     ir::{ExternalName, Function},
-    isa::{CallConv, OwnedTargetIsa, TargetFrontendConfig},
+    isa::{CallConv, TargetFrontendConfig},
     verify_function,
 };
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use tierup_broker::{Bailout, BailoutReason};
 
-use super::stats::{CompileStats, Phase};
+use super::{
+    isa::HostIsa,
+    stats::{CompileStats, Phase},
+};
 use crate::{
     CodeMemory,
     abi::MAX_FRAME,
@@ -25,7 +28,7 @@ use crate::{
 /// Cranelift at one level, with the symbols and the memory its output is linked against.
 pub(crate) struct Codegen {
     name: &'static str,
-    isa: OwnedTargetIsa,
+    isa: HostIsa,
     symbols: Arc<Symbols>,
     memory: Arc<CodeMemory>,
     perf: Option<PerfMap>,
@@ -69,7 +72,7 @@ pub struct FunctionReport {
 impl Codegen {
     pub(crate) fn new(
         name: &'static str,
-        isa: OwnedTargetIsa,
+        isa: HostIsa,
         symbols: Arc<Symbols>,
         memory: Arc<CodeMemory>,
         perf: Option<PerfMap>,
@@ -93,8 +96,8 @@ impl Codegen {
         &self.stats
     }
 
-    pub(crate) fn frontend_config(&self) -> TargetFrontendConfig {
-        self.isa.frontend_config()
+    pub(crate) fn frontend_config(&self) -> Result<TargetFrontendConfig, Bailout> {
+        Ok(self.isa.get()?.frontend_config())
     }
 
     /// Verifies, compiles and links; asks `checkpoint` between the phases whether to go on.
@@ -125,7 +128,8 @@ impl Codegen {
     }
 
     fn verify(&self, func: &Function) -> Result<(), Bailout> {
-        let verified = self.stats.time(Phase::Verify, || verify_function(func, &*self.isa));
+        let isa = self.isa.get()?;
+        let verified = self.stats.time(Phase::Verify, || verify_function(func, &**isa));
         verified.map_err(|errors| Bailout::terminal(BailoutReason::Verifier { message: errors.to_string() }))?;
         if func.signature.call_conv != CallConv::SystemV || func.signature.returns.len() > 1 {
             return Err(unsupported(format!("a body of signature {}", func.signature)));
@@ -151,7 +155,7 @@ impl Codegen {
 
     /// Leaves the machine code in the context; returns the size of its frame.
     fn generate(&self, context: &mut Context) -> Result<usize, Bailout> {
-        let isa = &*self.isa;
+        let isa = &**self.isa.get()?;
         let code = self
             .stats
             .time(Phase::Codegen, || context.compile(isa, &mut ControlPlane::default()))
@@ -167,7 +171,8 @@ impl Codegen {
     /// A JIT module of one function, dropped as soon as its pages are sealed.
     fn link(&self, code: &CompiledCode, func: &Function, label: &Label) -> Result<CompiledFunction, Bailout> {
         let memory = UnitMemory::new(&self.memory);
-        let mut builder = JITBuilder::with_isa(Arc::clone(&self.isa), default_libcall_names());
+        let isa = self.isa.get()?;
+        let mut builder = JITBuilder::with_isa(Arc::clone(isa), default_libcall_names());
         builder.memory_provider(Box::new(memory.clone()));
         let symbols = Arc::clone(&self.symbols);
         builder.symbol_lookup_fn(Box::new(move |name| symbols.address(name)));
@@ -175,7 +180,7 @@ impl Codegen {
 
         let id = module.declare_anonymous_function(&func.signature).map_err(not_linked)?;
         let relocs = self.relocations(code, func, &mut module, id)?;
-        let alignment = u64::from(code.buffer.alignment).max(u64::from(self.isa.function_alignment().preferred));
+        let alignment = u64::from(code.buffer.alignment).max(u64::from(isa.function_alignment().preferred));
         module.define_function_bytes(id, alignment, code.code_buffer(), &relocs).map_err(not_linked)?;
         module.finalize_definitions().map_err(not_linked)?;
         let entry = module.get_finalized_function(id) as usize;

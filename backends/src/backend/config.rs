@@ -1,17 +1,12 @@
-//! Building a backend: levels, symbols, memory; and the Cranelift flags the ABI needs.
+//! Building a backend: levels, symbols, memory.
 
 use std::{io, sync::Arc};
 
-use cranelift_codegen::{
-    ir::Signature,
-    isa::OwnedTargetIsa,
-    settings::{self, Configurable, SetError},
-};
+use cranelift_codegen::ir::Signature;
 
-use super::{CraneliftBackend, codegen::Codegen};
+use super::{CraneliftBackend, codegen::Codegen, isa::HostIsa};
 use crate::{
     CodeMemory, MemoryStyle,
-    abi::SUPPORTED,
     code::{DEFAULT_CODE_BYTES, PerfMap},
     lower::Lower,
     symbols::Symbols,
@@ -34,15 +29,6 @@ pub enum BackendError {
     /// There are no ABI stubs for this architecture and system.
     #[error("no native tier for this target: x86-64 Linux is supported")]
     UnsupportedTarget,
-    /// Cranelift does not know the host.
-    #[error("Cranelift does not support the host: {0}")]
-    Host(&'static str),
-    /// Cranelift refuses a setting.
-    #[error("Cranelift refuses a setting")]
-    Setting(#[from] SetError),
-    /// Cranelift refuses the settings together.
-    #[error("Cranelift refuses the settings: {0}")]
-    Isa(String),
     /// A symbol was registered twice.
     #[error("symbol `{0}` is registered twice")]
     DuplicateSymbol(String),
@@ -121,12 +107,13 @@ impl CraneliftBackendBuilder {
     ///
     /// # Errors
     ///
-    /// [`BackendError`]: the target, the symbols or the system do not allow it.
+    /// [`BackendError`]: the target, the symbols or the system do not allow it. Whether Cranelift knows the processor is
+    /// found out by the first compile, which bails out if it does not.
     pub fn build<G, L: Lower<G>>(self, lower: L) -> Result<CraneliftBackend<G, L>, BackendError> {
         if let Some(name) = self.duplicate {
             return Err(BackendError::DuplicateSymbol(name));
         }
-        let isa = host_isa(self.opt_level)?;
+        let isa = HostIsa::new(self.opt_level)?;
         let memory = match self.memory {
             Some(memory) => memory,
             None => CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(BackendError::CodeMemory)?,
@@ -139,35 +126,4 @@ impl CraneliftBackendBuilder {
         let codegen = Codegen::new(name, isa, Arc::new(self.symbols), memory, perf);
         Ok(CraneliftBackend::new(lower, codegen, self.memory_style))
     }
-}
-
-/// The host, with the flags `ABI.md` asks for.
-fn host_isa(level: OptLevel) -> Result<OwnedTargetIsa, BackendError> {
-    if !SUPPORTED {
-        return Err(BackendError::UnsupportedTarget);
-    }
-    let mut flags = settings::builder();
-    let level = match level {
-        OptLevel::None => "none",
-        OptLevel::Speed => "speed",
-    };
-    for (name, value) in [
-        ("opt_level", level),
-        // The convention both compilers share; frame walks rely on the frame pointers.
-        ("enable_llvm_abi_extensions", "true"),
-        ("enable_multi_ret_implicit_sret", "false"),
-        ("preserve_frame_pointers", "true"),
-        // Frames larger than the red zone are refused, so none needs probing.
-        ("enable_probestack", "false"),
-        // Nothing unwinds through generated code.
-        ("unwind_info", "false"),
-        ("is_pic", "false"),
-        ("use_colocated_libcalls", "false"),
-        // Verified once, before, where errors can be told from faults of Cranelift's own.
-        ("enable_verifier", "false"),
-    ] {
-        flags.set(name, value)?;
-    }
-    let isa = cranelift_native::builder().map_err(BackendError::Host)?;
-    isa.finish(settings::Flags::new(flags)).map_err(|error| BackendError::Isa(error.to_string()))
 }

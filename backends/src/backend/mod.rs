@@ -2,6 +2,7 @@
 
 mod codegen;
 mod config;
+mod isa;
 mod stats;
 
 use std::{
@@ -121,8 +122,8 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
         }
-        let target =
-            Target { symbols: self.codegen.symbols(), memory_style: self.memory_style, config: self.codegen.frontend_config() };
+        let config = self.codegen.frontend_config()?;
+        let target = Target { symbols: self.codegen.symbols(), memory_style: self.memory_style, config };
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, tier, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         let lowered =
