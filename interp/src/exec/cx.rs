@@ -12,7 +12,7 @@ use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::{FuncRef, VmCtx};
-use tierup::InterpThread;
+use tierup::{CountSlot, InterpThread};
 
 /// What one activation of [`run`](super::run) shares between its handlers.
 pub(crate) struct Cx {
@@ -22,6 +22,8 @@ pub(crate) struct Cx {
     pub(crate) stack_end: *mut u64,
     /// The broker's handle of this thread.
     pub(crate) thread: *const InterpThread<FuncHandle>,
+    /// The thread's countdowns by bead, which back-edges spend as native code does.
+    pub(crate) countdown: *mut CountSlot,
     /// The store.
     pub(crate) store: *mut StoreInner,
     /// After a trap: the instruction.

@@ -42,7 +42,7 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
     let module = unsafe { &(*(*vmctx).instance).module };
     let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
     // SAFETY: by the caller, the store is alive; only places in it are looked at, no borrow is kept.
-    let (stack_end, thread) = unsafe { ((*store).stack_end, &raw const (*store).thread) };
+    let (stack_end, thread, cells) = unsafe { ((*store).stack_end, &raw const (*store).thread, (*store).cells) };
     if fp.wrapping_add(prepared.frame_slots as usize) > stack_end {
         return Err(Raised::new(TrapCode::StackOverflow));
     }
@@ -50,6 +50,8 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
         vmctx,
         stack_end,
         thread,
+        // SAFETY: the cells live as long as the store's thread handle.
+        countdown: unsafe { (*cells).countdown },
         store,
         at: ptr::null(),
         fp: ptr::null_mut(),

@@ -77,6 +77,27 @@ unsafe extern "sysv64" fn handle<O: Op>(
     unsafe { O::run(State { ip, fp, mem, len, cx, int, f64, f32 }) }
 }
 
+/// The handler of `O`, to be reached by [`State::jump`] from another instruction: never made part of that, which would
+/// otherwise have to save on every path the registers that this one's calls destroy.
+pub(crate) const fn out_of_line<O: Op>() -> Handler {
+    handle_out_of_line::<O>
+}
+
+#[inline(never)]
+unsafe extern "sysv64" fn handle_out_of_line<O: Op>(
+    ip: *const u64,
+    fp: *mut u64,
+    mem: *mut u8,
+    len: u64,
+    cx: *mut Cx,
+    int: u64,
+    f64: f64,
+    f32: f32,
+) -> Status {
+    // SAFETY: by whoever jumped here.
+    unsafe { O::run(State { ip, fp, mem, len, cx, int, f64, f32 }) }
+}
+
 impl State {
     /// Goes on with the instruction `words` words further.
     ///
@@ -131,7 +152,7 @@ impl State {
     #[inline(always)]
     pub(crate) unsafe fn trap(self, code: Status) -> Status {
         // SAFETY: by the caller; `Raise` takes its code from the integer accumulator.
-        unsafe { State { int: code, ..self }.jump(handler::<Raise>()) }
+        unsafe { State { int: code, ..self }.jump(out_of_line::<Raise>()) }
     }
 
     /// The half word at byte `at` of the operand word.
@@ -196,7 +217,6 @@ impl State {
 struct Raise;
 
 impl Op for Raise {
-    #[cold]
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
         // SAFETY: the context outlives the run.

@@ -214,3 +214,41 @@ fn each_loop_is_a_site() {
     assert_eq!(heights, [2, 2, 0]);
     assert!(prepared.sites().is_sorted_by_key(|site| site.offset));
 }
+
+/// What each back-edge of the only function of `text` charges, in the order of the code.
+fn charges(text: &str) -> Vec<u64> {
+    let engine = Engine::new(Config { tier: TierMode::Interp, ..Config::default() }).expect("an engine");
+    let module = Module::new(&engine, encode(text)).expect("a valid module");
+    let function = &module.0.functions[0];
+    let prepared = crate::prepare::ensure(&module.0, function).expect("a valid body");
+    let address = &raw const *function as u64;
+    // A back-edge names the function, which does not call itself, and then what it charges.
+    prepared.words().windows(2).filter(|pair| pair[0] == address).map(|pair| pair[1] >> 48).collect()
+}
+
+/// Of a switch's arms one runs per round: a back-edge charges the longest way to it, not the body's size.
+#[test]
+fn a_back_edge_charges_one_way_through_the_loop() {
+    let nops = "(nop) ".repeat(1000);
+    let straight = charges("(module (func (loop (nop) (nop) (br 0))))");
+    assert_eq!(straight, [3]);
+    let arms = charges(&format!(
+        "(module (func (param i32)
+           (loop $next
+             (block $two (block $one
+               (br_table $one $two (local.get 0)))
+               {nops} (br $next))
+             (nop) (br $next))))"
+    ));
+    // block, block, local.get, br_table; then nops and br, or nop and br. An `end` nobody falls into costs nothing.
+    assert_eq!(arms, [4 + 1001, 4 + 2]);
+    let merged = charges(&format!(
+        "(module (func (param i32)
+           (loop $next
+             (if (local.get 0) (then {nops}) (else (nop) {nops}))
+             (if (local.get 0) (then (nop)))
+             (br_if $next (local.get 0)))))"
+    ));
+    // local.get, if | nop, nops, end | local.get, if, nop, end | local.get, br_if
+    assert_eq!(merged, [2 + 1002 + 4 + 2]);
+}

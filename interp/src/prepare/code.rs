@@ -1,4 +1,7 @@
 //! The code being written: words, the last instruction, branch words waiting for their target.
+//!
+//! A branch word ends up as its target's address. Until the code has its final place it is the target's number; until
+//! that is known, the number of the next branch word waiting for the same place.
 
 use super::Origin;
 use crate::exec::Handler;
@@ -12,6 +15,8 @@ pub(super) struct Code {
     words: Vec<u64>,
     /// First word of the last instruction, if control cannot arrive between it and what is written next.
     last: Option<usize>,
+    /// Branch words whose target is known.
+    branches: Vec<u32>,
     /// If wanted: where each instruction came from.
     origins: Option<Vec<Origin>>,
     /// Offset of the operator being translated.
@@ -29,7 +34,7 @@ impl Waiting {
 
 impl Code {
     pub(super) fn new(capacity: usize, origins: bool) -> Self {
-        Self { words: Vec::with_capacity(capacity), last: None, origins: origins.then(Vec::new), offset: 0 }
+        Self { words: Vec::with_capacity(capacity), last: None, branches: Vec::new(), origins: origins.then(Vec::new), offset: 0 }
     }
 
     /// Starts an instruction: its handler. Operands follow by [`Code::word`].
@@ -97,9 +102,9 @@ impl Code {
     }
 
     /// Writes a branch word to a place that is known.
-    pub(super) fn branch_to(&mut self, target: usize, high: u32) {
-        let at = self.words.len();
-        self.words.push(branch_word(at, target, high));
+    pub(super) fn branch_to(&mut self, target: usize) {
+        self.branches.push(self.words.len() as u32);
+        self.words.push(target as u64);
     }
 
     /// Writes a branch word to a place still to come.
@@ -115,7 +120,8 @@ impl Code {
         let mut at = waiting.0;
         while at != NONE {
             let next = self.words[at as usize] as u32;
-            self.words[at as usize] = branch_word(at as usize, here, 0);
+            self.words[at as usize] = here as u64;
+            self.branches.push(at);
             at = next;
         }
     }
@@ -123,19 +129,18 @@ impl Code {
     /// Directs the branch word at `at` here.
     pub(super) fn arrive_from(&mut self, at: usize) {
         let here = self.label();
-        self.words[at] = branch_word(at, here, 0);
+        self.words[at] = here as u64;
+        self.branches.push(at as u32);
     }
 
     /// The code, and where its instructions came from if that was wanted.
     pub(super) fn finish(self) -> (Box<[u64]>, Vec<Origin>) {
-        (self.words.into_boxed_slice(), self.origins.unwrap_or_default())
+        let mut words = self.words.into_boxed_slice();
+        let start = words.as_ptr();
+        for at in self.branches {
+            let target = &mut words[at as usize];
+            *target = start.wrapping_add(*target as usize) as u64;
+        }
+        (words, self.origins.unwrap_or_default())
     }
-}
-
-/// A branch word at word `at` leading to word `target`.
-fn branch_word(at: usize, target: usize, high: u32) -> u64 {
-    let distance = (target as i64 - at as i64) * size_of::<u64>() as i64;
-    // A body is at most a few MiB, an instruction at most a few words: the distance fits.
-    debug_assert!(i32::try_from(distance).is_ok());
-    u64::from(high) << 32 | u64::from(distance as i32 as u32)
 }

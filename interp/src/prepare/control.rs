@@ -11,8 +11,8 @@ pub(super) enum Kind {
     Block,
     /// `loop`: a branch to it goes to its header.
     Loop(Header),
-    /// `if` without its `else` so far; the branch word taken when the condition does not hold.
-    If(usize),
+    /// `if` without its `else` so far.
+    If(Otherwise),
 }
 
 /// A loop's header.
@@ -22,8 +22,17 @@ pub(super) struct Header {
     pub(super) code: usize,
     /// Its site.
     pub(super) site: u32,
-    /// Operators of the function before it.
-    pub(super) operators: u32,
+    /// Work on the way to it.
+    pub(super) work: u32,
+}
+
+/// Where an `if` goes when its condition does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Otherwise {
+    /// The branch word taken then.
+    pub(super) word: usize,
+    /// Work on the way to it.
+    pub(super) work: u32,
 }
 
 /// An open block.
@@ -36,6 +45,8 @@ pub(super) struct Block {
     pub(super) results: usize,
     /// Branches to its end.
     pub(super) waiting: Waiting,
+    /// The most work any of them comes with.
+    pub(super) work: u32,
     /// Whether the block itself can be reached. Nothing is kept of a dead one but that it is open.
     pub(super) live: bool,
 }

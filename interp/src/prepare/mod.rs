@@ -70,6 +70,12 @@ impl Prepared {
         &self.sites
     }
 
+    /// The code.
+    #[cfg(test)]
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.code
+    }
+
     /// Whether `ip` points into this code.
     pub(crate) fn contains(&self, ip: *const u64) -> bool {
         self.code.as_ptr_range().contains(&ip)

@@ -19,7 +19,6 @@ impl Translator<'_> {
     ///
     /// [`Error::Unsupported`] for operators outside this feature set.
     pub(super) fn operator(&mut self, operator: &Op<'_>) -> Result<(), Error> {
-        self.operators = self.operators.saturating_add(1);
         if !self.live {
             match *operator {
                 Op::Block { .. } | Op::Loop { .. } | Op::If { .. } => self.open_dead(),
@@ -29,6 +28,7 @@ impl Translator<'_> {
             }
             return Ok(());
         }
+        self.work = self.work.saturating_add(1);
         match *operator {
             Op::Nop => {}
             Op::Unreachable => {

@@ -3,7 +3,7 @@
 use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Operator, OperatorsReader, ValidatorResources};
 
 use super::code::{Code, Waiting};
-use super::control::{Block, Header, Kind};
+use super::control::{Block, Header, Kind, Otherwise};
 use super::stack::{Operand, Place, Stack, Value};
 use super::{LoopSite, Origin, Prepared};
 use crate::error::Error;
@@ -130,8 +130,9 @@ pub(super) struct Translator<'m> {
     locals: u32,
     /// Whether control can get here.
     pub(super) live: bool,
-    /// Operators so far: the unit of loop work.
-    pub(super) operators: u32,
+    /// Operators on the longest way here, every loop gone through once. A back-edge is charged what this grew by since
+    /// its header: of the arms of a big switch one runs per round, so a body's size would overcharge it by far.
+    pub(super) work: u32,
     comparison: Option<Comparison>,
     /// Class of the operands of the `select` about to be translated.
     pub(super) select: Class,
@@ -153,6 +154,7 @@ impl<'m> Translator<'m> {
             params: 0,
             results: function.ty.results().len(),
             waiting: Waiting::NOBODY,
+            work: 0,
             live: true,
         };
         Self {
@@ -163,7 +165,7 @@ impl<'m> Translator<'m> {
             blocks: vec![function_block],
             locals,
             live: true,
-            operators: 0,
+            work: 0,
             comparison: None,
             select: Class::Int,
             sites: Vec::new(),
@@ -347,11 +349,16 @@ impl<'m> Translator<'m> {
     fn branch_word(&mut self, index: usize) {
         match self.blocks[index].kind {
             Kind::Loop(header) => {
-                let work = (self.operators - header.operators).clamp(1, u32::from(u16::MAX));
-                self.code.branch_to(header.code, header.site | work << 16);
+                let work = (self.work - header.work).clamp(1, u32::from(u16::MAX));
+                self.code.branch_to(header.code);
                 self.code.word(&raw const *self.function as u64);
+                self.code.word(branch::back_edge(self.function, header.site, work));
             }
-            _ => self.code.branch_later(&mut self.blocks[index].waiting),
+            _ => {
+                let block = &mut self.blocks[index];
+                block.work = block.work.max(self.work);
+                self.code.branch_later(&mut block.waiting);
+            }
         }
     }
 
@@ -503,12 +510,20 @@ impl<'m> Translator<'m> {
 
     fn open(&mut self, kind: Kind, params: usize, results: usize) {
         let height = self.stack.height() - params;
-        self.blocks.push(Block { kind, height, params, results, waiting: Waiting::NOBODY, live: true });
+        self.blocks.push(Block { kind, height, params, results, waiting: Waiting::NOBODY, work: 0, live: true });
     }
 
     pub(super) fn open_dead(&mut self) {
         let height = self.stack.height();
-        self.blocks.push(Block { kind: Kind::Block, height, params: 0, results: 0, waiting: Waiting::NOBODY, live: false });
+        self.blocks.push(Block {
+            kind: Kind::Block,
+            height,
+            params: 0,
+            results: 0,
+            waiting: Waiting::NOBODY,
+            work: 0,
+            live: false,
+        });
     }
 
     pub(super) fn block(&mut self, ty: BlockType) {
@@ -525,7 +540,7 @@ impl<'m> Translator<'m> {
         let site = self.sites.len() as u32;
         let height = self.stack.height() as u32;
         self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
-        self.open(Kind::Loop(Header { code, site: site & 0xffff, operators: self.operators }), params, results);
+        self.open(Kind::Loop(Header { code, site: site & 0xffff, work: self.work }), params, results);
     }
 
     pub(super) fn if_(&mut self, ty: BlockType) {
@@ -535,7 +550,7 @@ impl<'m> Translator<'m> {
         self.branch_on(Test { op: test.op.negated(), ..test }, false);
         let word = self.code.here();
         self.code.word(0);
-        self.open(Kind::If(word), params, results);
+        self.open(Kind::If(Otherwise { word, work: self.work }), params, results);
     }
 
     pub(super) fn else_(&mut self) {
@@ -544,14 +559,15 @@ impl<'m> Translator<'m> {
         if !block.live {
             return;
         }
-        let Kind::If(word) = block.kind else { unreachable!("validated: else belongs to an if") };
+        let Kind::If(otherwise) = block.kind else { unreachable!("validated: else belongs to an if") };
         if self.live {
             self.stack.settle_from(&mut self.code, block.height);
             self.code.begin(branch::jump(false));
-            self.code.branch_later(&mut self.blocks[index].waiting);
+            self.branch_word(index);
         }
         self.stack.truncate(block.height);
-        self.code.arrive_from(word);
+        self.code.arrive_from(otherwise.word);
+        self.work = otherwise.work;
         self.stack.forget();
         for _ in 0..block.params {
             self.stack.push(&mut self.code, Value::Slot);
@@ -581,13 +597,17 @@ impl<'m> Translator<'m> {
             }
             return;
         }
+        let mut work = block.work;
         if self.live {
             self.stack.settle_from(&mut self.code, block.height);
+            work = work.max(self.work);
         }
         self.stack.truncate(block.height);
-        if let Kind::If(word) = block.kind {
-            self.code.arrive_from(word);
+        if let Kind::If(otherwise) = block.kind {
+            self.code.arrive_from(otherwise.word);
+            work = work.max(otherwise.work);
         }
+        self.work = work;
         self.code.arrive(block.waiting);
         self.stack.forget();
         for _ in 0..block.results {

@@ -1,19 +1,16 @@
 //! Comparisons, as values and as branches; jumps; `br_table`.
 //!
-//! A branch word is the last word of a branch: the distance in bytes from itself to the target in its low half; in the
-//! high half of a back-edge the loop's site (16 bits) and the loop body's work (16 bits). A back-edge has the function
-//! in one more word, for its bead.
+//! A branch word is the last word of a branch: the address of the target. A back-edge has two more: the function, and
+//! what [`back_edge`] packs of its bead's index, the loop's site and a round's work.
 
 #![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a negated float comparison holds for NaN, which is the point")]
 
 use std::marker::PhantomData;
 
-use tierup::Charge;
-
 use super::binary::words;
 use crate::exec::cx;
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
-use crate::exec::state::{Handler, Op, State, Status, handler};
+use crate::exec::state::{Handler, Op, State, Status, handler, out_of_line};
 use crate::module::Function;
 
 /// A comparison.
@@ -53,11 +50,14 @@ pub(crate) struct Back;
 
 #[inline(always)]
 unsafe fn target(state: State, at: usize) -> *const u64 {
-    // SAFETY: by the callers, word `at` is a branch word of this instruction; its target lies in the same code.
-    unsafe {
-        let word = state.ip.add(at);
-        word.byte_offset(*word as u32 as i32 as isize)
-    }
+    // SAFETY: by the callers, word `at` is a branch word of this instruction.
+    unsafe { state.word(at) as *const u64 }
+}
+
+/// The last word of a back-edge: the bead's index, then 16 bits of site and 16 of work.
+pub(crate) fn back_edge(function: &Function, site: u32, work: u32) -> u64 {
+    debug_assert!(site.max(work) <= u32::from(u16::MAX));
+    u64::from(function.bead.as_ref().index()) | u64::from(site) << 32 | u64::from(work) << 48
 }
 
 impl Edge for Forward {
@@ -70,17 +70,18 @@ impl Edge for Forward {
 }
 
 impl Edge for Back {
-    const WORDS: usize = 2;
+    const WORDS: usize = 3;
     #[inline(always)]
     unsafe fn take(state: State, at: usize) -> Status {
-        // SAFETY: by the caller; the word after the branch word is the function whose code this is, which outlives it.
+        // SAFETY: by the caller; the index is that of a live bead, so within the table, which nobody else touches now.
         unsafe {
-            let work = (state.word(at) >> 48) as u32;
-            let function = &*(state.word(at + 1) as *const Function);
-            match (*(*state.cx).thread).try_back_edge(function.bead.as_ref(), work) {
-                Charge::Paid(()) => State { ip: target(state, at), ..state }.dispatch(),
-                Charge::Spent => State { ip: state.ip.add(at), ..state }.jump(handler::<Spent>()),
+            let info = state.word(at + 2);
+            let countdown = &raw mut (*(*state.cx).countdown.add(info as u32 as usize)).countdown;
+            *countdown = (*countdown).wrapping_sub((info >> 48) as i32);
+            if *countdown < 0 {
+                return State { ip: state.ip.add(at), ..state }.jump(out_of_line::<Spent>());
             }
+            State { ip: target(state, at), ..state }.dispatch()
         }
     }
 }
@@ -91,10 +92,10 @@ struct Spent;
 impl Op for Spent {
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
-        // SAFETY: as `Back::take`.
+        // SAFETY: as `Back::take`; the function is the one whose code this is, which outlives it.
         unsafe {
-            let info = (state.word(0) >> 32) as u32;
-            cx::back_edge_spent(state.cx, state.word(1) as *const Function, info & 0xffff, info >> 16);
+            let info = state.word(2);
+            cx::back_edge_spent(state.cx, state.word(1) as *const Function, (info >> 32) as u32 & 0xffff, (info >> 48) as u32);
             State { ip: target(state, 0), ..state }.dispatch()
         }
     }

@@ -13,7 +13,7 @@ use tierup::{Charge, NativeCode};
 
 use crate::exec::cx::{self, Cx};
 use crate::exec::operand::{Acc, B, Source};
-use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler};
+use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler, out_of_line};
 use crate::module::Function;
 use crate::trap::TrapCode;
 use crate::vmctx::{FuncRef, KIND_WASM};
@@ -27,7 +27,7 @@ unsafe fn enter(state: State, function: *const Function, base: *mut u64, ip: *co
     // SAFETY: by the caller, `function` is alive and its arguments are at `base`; the stack was checked for the frame.
     unsafe {
         let Some(prepared) = (*function).prepared.get() else {
-            return State { int: function as u64, ..state }.jump(handler::<Prepare>());
+            return State { int: function as u64, ..state }.jump(out_of_line::<Prepare>());
         };
         if base.wrapping_add(prepared.frame_slots as usize) > (*state.cx).stack_end {
             return state.trap(TrapCode::StackOverflow as Status);
@@ -47,7 +47,7 @@ unsafe fn call(state: State, function: *const Function) -> Status {
         match (*(*state.cx).thread).try_invoke((*function).bead.as_ref()) {
             Charge::Paid(None) => enter(state, function, state.a(), state.ip.add(CALL_WORDS)),
             Charge::Paid(Some(code)) => native(state, function, code),
-            Charge::Spent => State { int: function as u64, ..state }.jump(handler::<Spent>()),
+            Charge::Spent => State { int: function as u64, ..state }.jump(out_of_line::<Spent>()),
         }
     }
 }
@@ -58,7 +58,7 @@ unsafe fn native(state: State, function: *const Function, code: NativeCode<'_>) 
     // SAFETY: by the caller; the vmctx has a reference for every function.
     unsafe {
         (*state.cx).callee = (*(*state.cx).vmctx).funcs.add((*function).index as usize);
-        State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>())
+        State { int: code.address().as_ptr() as u64, ..state }.jump(out_of_line::<Native>())
     }
 }
 
@@ -99,7 +99,7 @@ impl Op for Import {
         // SAFETY: by the caller; the vmctx has a reference for every function.
         unsafe {
             let callee = (*(*state.cx).vmctx).funcs.add(state.word(2) as usize);
-            State { int: callee as u64, ..state }.jump(handler::<Other>())
+            State { int: callee as u64, ..state }.jump(out_of_line::<Other>())
         }
     }
 }
@@ -130,7 +130,7 @@ impl<S: Source> Op for Indirect<S> {
             if (*callee).vmctx == vmctx && (*callee).kind == KIND_WASM {
                 return call(state, (*callee).func);
             }
-            State { int: callee as u64, ..state }.jump(handler::<Other>())
+            State { int: callee as u64, ..state }.jump(out_of_line::<Other>())
         }
     }
 }
@@ -176,7 +176,7 @@ impl Op for Other {
             let function = (*callee).func;
             if let Some(code) = (*(*state.cx).thread).on_invoke((*function).bead.as_ref()) {
                 (*state.cx).callee = callee;
-                return State { int: code.address().as_ptr() as u64, ..state }.jump(handler::<Native>());
+                return State { int: code.address().as_ptr() as u64, ..state }.jump(out_of_line::<Native>());
             }
             let status = cx::cross(state.cx, callee, state.a(), state.ip.add(CALL_WORDS));
             if status != FINISHED {
