@@ -154,9 +154,10 @@ impl ObjectCompiler {
             has_cmpxchg16b: self.features.split(',').any(|feature| feature == "+cx16"),
             probes_stack: self.options.max_frame.is_none(),
         };
-        let module = translate::unit(&self.context, unit, &target)?;
+        let module = self.context.create_module("unit");
         module.set_triple(&self.machine.get_triple());
         module.set_data_layout(&self.machine.get_target_data().get_data_layout());
+        translate::unit(&self.context, &module, unit, &target)?;
         module.verify().map_err(|error| Refusal::Llvm(error.to_string()))?;
         Ok(module)
     }

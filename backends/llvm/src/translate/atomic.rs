@@ -1,5 +1,8 @@
 //! Atomics. All are sequentially consistent, as CLIF's are. Shared cells are read this way, so that LLVM does not hoist the
 //! read out of a loop.
+//!
+//! They are naturally aligned in LLVM (what it assumes of the read-modify-write ones unasked), or it calls a library. x86-64 does
+//! not mind if they are not, up to 8 bytes.
 
 use cranelift_codegen::ir::{AtomicRmwOp, Inst, InstructionData, MemFlagsData, Opcode, Type, types};
 use inkwell::{
@@ -22,7 +25,8 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
             let value = t.builder.build_load(int_type(t.context, ty), t.pointer(arg, 0)?, "")?;
             let load = value.as_instruction_value().expect("a load is an instruction");
             load.set_atomic_ordering(ORDERING)?;
-            access(load, ty, flags)?;
+            load.set_alignment(ty.bytes())?;
+            trapping(load, flags)?;
             t.define(inst, value);
         }
         InstructionData::StoreNoOffset { opcode: Opcode::AtomicStore, args, flags } => {
@@ -32,7 +36,8 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
             }
             let store = t.builder.build_store(t.pointer(args[1], 0)?, t.int(args[0]))?;
             store.set_atomic_ordering(ORDERING)?;
-            access(store, ty, flags)?;
+            store.set_alignment(ty.bytes())?;
+            trapping(store, flags)?;
         }
         InstructionData::AtomicRmw { opcode: Opcode::AtomicRmw, args, flags, op } => {
             let (Some(flags), ty) = (t.little_endian(flags), t.clif_type(inst)) else { return Ok(false) };
@@ -40,7 +45,7 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
                 return Ok(false);
             }
             let old = t.builder.build_atomicrmw(operation(op), t.pointer(args[0], 0)?, t.int(args[1]), ORDERING)?;
-            access(old.as_instruction_value().expect("an instruction"), ty, flags)?;
+            trapping(old.as_instruction().expect("an instruction"), flags)?;
             t.define(inst, old);
         }
         InstructionData::AtomicCas { opcode: Opcode::AtomicCas, args, flags } => {
@@ -50,7 +55,7 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
             }
             let (expected, new) = (t.int(args[1]), t.int(args[2]));
             let pair = t.builder.build_cmpxchg(t.pointer(args[0], 0)?, expected, new, ORDERING, ORDERING)?;
-            access(pair.as_instruction_value().expect("an instruction"), ty, flags)?;
+            trapping(pair.as_instruction().expect("an instruction"), flags)?;
             let old = t.builder.build_extract_value(pair, 0, "")?;
             t.define(inst, old);
         }
@@ -66,9 +71,7 @@ fn is_atomic(t: &Translator<'_, '_>, ty: Type) -> bool {
     ty.is_int() && (ty != types::I128 || t.target.has_cmpxchg16b)
 }
 
-/// Atomics are naturally aligned in LLVM, or it calls a library. (x86-64 does not mind if they are not.)
-fn access(inst: InstructionValue<'_>, ty: Type, flags: MemFlagsData) -> Result<(), Refusal> {
-    inst.set_alignment(ty.bytes())?;
+fn trapping(inst: InstructionValue<'_>, flags: MemFlagsData) -> Result<(), Refusal> {
     if !flags.notrap() {
         inst.set_volatile(true)?;
     }

@@ -1,7 +1,7 @@
 //! Calls: of unit members and imports by name, of code addresses, and tail calls between `tail` functions of one unit.
 
 use cranelift_codegen::{
-    ir::{FuncRef, GlobalValueData, Inst, InstructionData, Opcode, Signature, Value, ValueDef},
+    ir::{BlockCall, FuncRef, GlobalValueData, Inst, InstructionData, Opcode, Signature, Value, ValueDef},
     isa::CallConv,
 };
 use inkwell::{
@@ -71,30 +71,38 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
     Ok(true)
 }
 
-/// Who may be at the address: a function of the unit, if it was taken in this very function, or anyone.
+/// Who may be at the address: functions of the unit, if it was taken in this very function, or anyone.
 fn peer_of(t: &Translator<'_, '_>, callee: Value) -> Result<Peer, Refusal> {
-    if let ValueDef::Result(inst, _) = t.func.dfg.value_def(callee)
-        && let InstructionData::FuncAddr { func_ref, .. } = t.func.dfg.insts[inst]
-    {
-        return Ok(t.callee(func_ref)?.peer);
+    let ValueDef::Result(inst, _) = t.func.dfg.value_def(callee) else { return Ok(Peer::Anyone) };
+    match t.func.dfg.insts[inst] {
+        InstructionData::FuncAddr { func_ref, .. } => Ok(t.callee(func_ref)?.peer),
+        InstructionData::Ternary { opcode: Opcode::Select, args: [_, one, other] } => {
+            let both = [peer_of(t, one)?, peer_of(t, other)?];
+            Ok(if both == [Peer::Unit; 2] { Peer::Unit } else { Peer::Anyone })
+        }
+        _ => Ok(Peer::Anyone),
     }
-    Ok(Peer::Anyone)
 }
 
-/// Whether an address is only called in this function.
+/// Whether an address is only called in this function, also by way of a `select`.
 fn stays_within(t: &Translator<'_, '_>, address: Inst) -> bool {
     let address = t.func.dfg.first_result(address);
     let is_address = |value: &Value| t.func.dfg.resolve_aliases(*value) == address;
     let mut insts = t.func.layout.blocks().flat_map(|block| t.func.layout.block_insts(block));
     insts.all(|inst| {
         let data = &t.func.dfg.insts[inst];
-        let is_call = matches!(data.opcode(), Opcode::CallIndirect | Opcode::ReturnCallIndirect);
-        let args = &t.func.dfg.inst_args(inst)[usize::from(is_call)..];
-        let mut passed = data.branch_destination(&t.func.dfg.jump_tables, &t.func.dfg.exception_tables).iter();
-        let passes = |block: &cranelift_codegen::ir::BlockCall| {
-            block.args(&t.func.dfg.value_lists).filter_map(|arg| arg.as_value()).any(|value| is_address(&value))
+        let args = t.func.dfg.inst_args(inst);
+        let kept = match data.opcode() {
+            Opcode::CallIndirect | Opcode::ReturnCallIndirect => !args[1..].iter().any(is_address),
+            Opcode::Select => !args.iter().any(is_address) || stays_within(t, inst),
+            _ => !args.iter().any(is_address),
         };
-        !args.iter().any(is_address) && !passed.any(passes)
+        let mut branches = data.branch_destination(&t.func.dfg.jump_tables, &t.func.dfg.exception_tables).iter();
+        let passes = |block: &BlockCall| {
+            let mut args = block.args(&t.func.dfg.value_lists).filter_map(|arg| arg.as_value());
+            args.any(|value| is_address(&value))
+        };
+        kept && !branches.any(passes)
     })
 }
 

@@ -69,12 +69,12 @@ fn bind<'ctx>(
     destination: BlockCall,
 ) -> Result<BasicBlock<'ctx>, Refusal> {
     let pool = &t.func.dfg.value_lists;
-    let args = destination.args(pool).map(|arg| match arg {
-        BlockArg::Value(value) => Ok(t.value(value)),
+    let block = destination.block(pool);
+    let args = destination.args(pool).zip(t.func.dfg.block_params(block)).map(|(arg, &param)| match arg {
+        BlockArg::Value(value) => Ok(t.forwarded(value, param)),
         BlockArg::TryCallRet(_) | BlockArg::TryCallExn(_) => Err(t.unknown(inst)),
     });
     let args = args.collect::<Result<Vec<_>, _>>()?;
-    let block = destination.block(pool);
     t.bind(block, from, &args);
     Ok(t.block(block))
 }

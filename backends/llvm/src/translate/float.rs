@@ -1,12 +1,10 @@
 //! Floats: constants, arithmetic, comparisons, rounding, signs. No fast-math flags.
-//!
-//! Known gap: LLVM folds operations to an operand without quieting a signalling NaN.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Value, condcodes::FloatCC, types};
 use inkwell::{
     FloatPredicate,
     types::FloatType,
-    values::{BasicValueEnum, FloatValue},
+    values::{BasicValueEnum, FloatValue, IntValue},
 };
 
 use super::{Handled, Translator};
@@ -43,9 +41,18 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
         }
         InstructionData::Binary { opcode, args } => {
             let Some(ty) = operand(t, args[0]) else { return Ok(false) };
-            let (lhs, rhs) = (t.float(args[0]), t.float(args[1]));
-            let Some(value) = binary(t, opcode, ty, lhs, rhs)? else { return Ok(false) };
-            value
+            if matches!(opcode, Opcode::Band | Opcode::Bor | Opcode::Bxor) {
+                bitwise(t, opcode, ty, args)?
+            } else {
+                let (lhs, rhs) = (t.float(args[0]), t.float(args[1]));
+                let Some(value) = binary(t, opcode, ty, lhs, rhs)? else { return Ok(false) };
+                value
+            }
+        }
+        InstructionData::Unary { opcode: Opcode::Bnot, arg } => {
+            let Some(ty) = operand(t, arg) else { return Ok(false) };
+            let inverted = t.builder.build_not(float_bits(t, arg)?, "")?;
+            t.builder.build_bit_cast(inverted, ty, "")?
         }
         InstructionData::Unary { opcode, arg } => {
             let Some(ty) = operand(t, arg) else { return Ok(false) };
@@ -73,7 +80,6 @@ fn binary<'ctx>(
     lhs: FloatValue<'ctx>,
     rhs: FloatValue<'ctx>,
 ) -> Result<Option<BasicValueEnum<'ctx>>, Refusal> {
-    let bits = |name| t.bitwise(name, lhs.into(), rhs.into());
     Ok(Some(match opcode {
         Opcode::Fadd => t.builder.build_float_add(lhs, rhs, "")?.into(),
         Opcode::Fsub => t.builder.build_float_sub(lhs, rhs, "")?.into(),
@@ -83,7 +89,6 @@ fn binary<'ctx>(
         Opcode::Fmin => t.intrinsic("llvm.minimum", &[ty.into()], &[lhs.into(), rhs.into()])?,
         Opcode::Fmax => t.intrinsic("llvm.maximum", &[ty.into()], &[lhs.into(), rhs.into()])?,
         Opcode::Fcopysign => t.intrinsic("llvm.copysign", &[ty.into()], &[lhs.into(), rhs.into()])?,
-        Opcode::Band | Opcode::Bor | Opcode::Bxor => bits(opcode)?,
         _ => return Ok(None),
     }))
 }
@@ -96,11 +101,6 @@ fn unary<'ctx>(
 ) -> Result<Option<BasicValueEnum<'ctx>>, Refusal> {
     let name = match opcode {
         Opcode::Fneg => return Ok(Some(t.builder.build_float_neg(value, "")?.into())),
-        Opcode::Bnot => {
-            let bits = t.float_bits(value)?;
-            let inverted = t.builder.build_not(bits, "")?;
-            return Ok(Some(t.builder.build_bit_cast(inverted, ty, "")?));
-        }
         Opcode::Fabs => "llvm.fabs",
         Opcode::Sqrt => "llvm.sqrt",
         Opcode::Ceil => "llvm.ceil",
@@ -113,29 +113,26 @@ fn unary<'ctx>(
     Ok(Some(t.intrinsic(name, &[ty.into()], &[value.into()])?))
 }
 
-impl<'ctx> Translator<'ctx, '_> {
-    /// The bits of a float.
-    fn float_bits(&self, value: FloatValue<'ctx>) -> Result<inkwell::values::IntValue<'ctx>, Refusal> {
-        let width = if value.get_type() == self.context.f32_type() { types::I32 } else { types::I64 };
-        Ok(self.builder.build_bit_cast(value, self.int_type(width), "")?.into_int_value())
-    }
+/// A logical operation on the bits of two floats.
+fn bitwise<'ctx>(
+    t: &Translator<'ctx, '_>,
+    opcode: Opcode,
+    ty: FloatType<'ctx>,
+    args: [Value; 2],
+) -> Result<BasicValueEnum<'ctx>, Refusal> {
+    let (lhs, rhs) = (float_bits(t, args[0])?, float_bits(t, args[1])?);
+    let value = match opcode {
+        Opcode::Band => t.builder.build_and(lhs, rhs, "")?,
+        Opcode::Bor => t.builder.build_or(lhs, rhs, "")?,
+        _ => t.builder.build_xor(lhs, rhs, "")?,
+    };
+    Ok(t.builder.build_bit_cast(value, ty, "")?)
+}
 
-    /// A logical operation on the bits of two floats.
-    fn bitwise(
-        &self,
-        opcode: Opcode,
-        lhs: BasicValueEnum<'ctx>,
-        rhs: BasicValueEnum<'ctx>,
-    ) -> Result<BasicValueEnum<'ctx>, Refusal> {
-        let ty = lhs.get_type();
-        let (lhs, rhs) = (self.float_bits(lhs.into_float_value())?, self.float_bits(rhs.into_float_value())?);
-        let value = match opcode {
-            Opcode::Band => self.builder.build_and(lhs, rhs, "")?,
-            Opcode::Bor => self.builder.build_or(lhs, rhs, "")?,
-            _ => self.builder.build_xor(lhs, rhs, "")?,
-        };
-        Ok(self.builder.build_bit_cast(value, ty, "")?)
-    }
+/// The bits of a float.
+fn float_bits<'ctx>(t: &Translator<'ctx, '_>, value: Value) -> Result<IntValue<'ctx>, Refusal> {
+    let bits = t.int_type(t.func.dfg.value_type(value).as_int());
+    Ok(t.builder.build_bit_cast(t.value(value), bits, "")?.into_int_value())
 }
 
 fn predicate(cond: FloatCC) -> FloatPredicate {

@@ -15,7 +15,9 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
     if let InstructionData::Ternary { opcode: Opcode::Select | Opcode::SelectSpectreGuard, args } = data {
         // As a guard against speculation it is void: LLVM may make it a branch. Tiers promise results, not timing.
         basic_type(t.context, ty)?;
-        let value = t.builder.build_select(t.truth(args[0])?, t.value(args[1]), t.value(args[2]), "")?;
+        let result = t.func.dfg.first_result(inst);
+        let (one, other) = (t.forwarded(args[1], result), t.forwarded(args[2], result));
+        let value = t.builder.build_select(t.truth(args[0])?, one, other, "")?;
         t.define(inst, value);
         return Ok(true);
     }

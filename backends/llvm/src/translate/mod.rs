@@ -20,6 +20,7 @@ mod intrinsic;
 mod memory;
 mod metadata;
 mod overflow;
+mod quiet;
 mod signature;
 mod stack;
 mod trap;
@@ -43,6 +44,7 @@ use inkwell::{
 
 use crate::{Unit, refusal::Refusal};
 use function::Members;
+use quiet::Quieting;
 
 /// Whether a family knew the instruction.
 type Handled = Result<bool, Refusal>;
@@ -56,14 +58,18 @@ pub(crate) struct TargetInfo {
     pub(crate) probes_stack: bool,
 }
 
-/// Translates verified functions into a module that exports the entry.
-pub(crate) fn unit<'ctx>(context: &'ctx Context, unit: &Unit<'_>, target: &TargetInfo) -> Result<Module<'ctx>, Refusal> {
-    let module = context.create_module("unit");
-    let members = Members::declare(context, &module, unit, target)?;
+/// Translates verified functions into an empty module, which exports the entry.
+pub(crate) fn unit<'ctx>(
+    context: &'ctx Context,
+    module: &Module<'ctx>,
+    unit: &Unit<'_>,
+    target: &TargetInfo,
+) -> Result<(), Refusal> {
+    let members = Members::declare(context, module, unit, target)?;
     for (func, function) in members.iter() {
-        Translator::new(context, &module, &members, target, func, function).run()?;
+        Translator::new(context, module, &members, target, func, function).run()?;
     }
-    Ok(module)
+    Ok(())
 }
 
 /// The translation of one function under way.
@@ -77,6 +83,8 @@ struct Translator<'ctx, 'a> {
     function: FunctionValue<'ctx>,
     blocks: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
     values: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
+    quieting: Quieting,
+    quieted: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
     phis: SecondaryMap<Block, Vec<PhiValue<'ctx>>>,
     slots: SecondaryMap<StackSlot, Option<PointerValue<'ctx>>>,
     traps: HashMap<ir::TrapCode, BasicBlock<'ctx>>,
@@ -101,6 +109,8 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             function,
             blocks: SecondaryMap::new(),
             values: SecondaryMap::new(),
+            quieting: Quieting::of(func),
+            quieted: SecondaryMap::new(),
             phis: SecondaryMap::new(),
             slots: SecondaryMap::new(),
             traps: HashMap::new(),
@@ -127,8 +137,10 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         self.builder.build_unconditional_branch(self.block(first))?;
         for &block in &order {
             self.builder.position_at_end(self.block(block));
+            self.quiet_params(block)?;
             for inst in self.func.layout.block_insts(block) {
                 self.inst(inst)?;
+                self.quiet_results(inst)?;
             }
         }
         Ok(())
@@ -185,7 +197,14 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         self.builder.get_insert_block().expect("the builder is in a block")
     }
 
+    /// The value, bit for bit what it is in CLIF.
     fn value(&self, value: Value) -> BasicValueEnum<'ctx> {
+        let resolved = self.func.dfg.resolve_aliases(value);
+        self.quieted[resolved].unwrap_or_else(|| self.raw(resolved))
+    }
+
+    /// The value; a float that arithmetic made may be a signalling NaN where CLIF has a quiet one.
+    fn raw(&self, value: Value) -> BasicValueEnum<'ctx> {
         let value = self.func.dfg.resolve_aliases(value);
         self.values[value].expect("verified CLIF defines values before their uses, and blocks come in that order")
     }
@@ -194,8 +213,9 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         self.value(value).into_int_value()
     }
 
+    /// A float for arithmetic, which does not tell NaNs apart.
     fn float(&self, value: Value) -> FloatValue<'ctx> {
-        self.value(value).into_float_value()
+        self.raw(value).into_float_value()
     }
 
     /// Type of the first result, if there is one.

@@ -1,5 +1,5 @@
 //! Signatures. Where the other side of a call may be Cranelift's code, only what both pass the same way is accepted; between
-//! functions of one unit LLVM is on both sides, so `tail` and any number of results will do.
+//! functions of one unit LLVM is on both sides, so other conventions and any number of results will do.
 //!
 //! Both follow System V. Results come back in `rax`, `rdx`, `rcx` and `xmm0`, `xmm1`, an `i128` in two of the former; Cranelift
 //! needs `enable_llvm_abi_extensions` for the third and for `i128`. With more, LLVM and Cranelift differ. Arguments that ask to
@@ -28,19 +28,19 @@ pub(super) enum Peer {
     Anyone,
 }
 
-/// LLVM's numbers of calling conventions.
-pub(super) const C: u32 = 0;
-pub(super) const TAIL: u32 = 18;
-
 /// Result registers both compilers use.
 const INT_RESULTS: u32 = 3;
 const FLOAT_RESULTS: u32 = 2;
 /// Integer argument registers.
 const INT_ARGUMENTS: u32 = 6;
 
-/// LLVM's convention for a function or call.
+/// LLVM's number of the convention of a function or call.
 pub(super) fn convention(signature: &Signature) -> u32 {
-    if signature.call_conv == CallConv::Tail { TAIL } else { C }
+    match signature.call_conv {
+        CallConv::Tail => 18,
+        CallConv::WindowsFastcall => 79,
+        _ => 0,
+    }
 }
 
 /// The LLVM type of a function.
@@ -74,8 +74,10 @@ fn check(signature: &Signature, peer: Peer) -> Result<(), &'static str> {
     }
     match (signature.call_conv, peer) {
         (CallConv::SystemV | CallConv::Fast, Peer::Anyone) => {}
-        (CallConv::SystemV | CallConv::Fast | CallConv::Tail, Peer::Unit) => return Ok(()),
-        (CallConv::Tail, Peer::Anyone) => return Err("`tail` functions are called within their unit only"),
+        (CallConv::SystemV | CallConv::Fast | CallConv::Tail | CallConv::WindowsFastcall, Peer::Unit) => return Ok(()),
+        (CallConv::Tail | CallConv::WindowsFastcall, Peer::Anyone) => {
+            return Err("functions of this convention are called within their unit only");
+        }
         _ => return Err("calling convention"),
     }
     if !results_fit(signature) {

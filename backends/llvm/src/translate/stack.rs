@@ -45,8 +45,9 @@ impl<'ctx> Translator<'ctx, '_> {
     pub(super) fn allocate_slots(&mut self) -> Result<(), Refusal> {
         for (slot, data) in self.func.sized_stack_slots.iter() {
             let place = self.builder.build_alloca(self.context.i8_type().array_type(data.size), &slot.to_string())?;
-            // Cranelift aligns every slot to a word at least.
-            let align = 1u32.checked_shl(data.align_shift.into()).unwrap_or(u32::MAX).max(8);
+            // A word at least, as in Cranelift; 16 bytes where a 16-byte atomic fits, because in Cranelift a frame's first slot is.
+            let least = if data.size < 16 { 8 } else { 16 };
+            let align = 1u32.checked_shl(data.align_shift.into()).unwrap_or(u32::MAX).max(least);
             place.as_instruction().expect("an alloca is an instruction").set_alignment(align)?;
             self.slots[slot] = Some(place);
         }
