@@ -11,7 +11,8 @@ use std::{
 use crate::{
     Bailout, BeadId, NeverReason, Reason, Tier,
     contain::contained,
-    sync::{Arc, AtomicPtr, Ordering},
+    mutation::ordering,
+    sync::{Arc, AtomicPtr, Built, Ordering},
 };
 
 /// One transition of one bead.
@@ -161,6 +162,7 @@ impl Stamp {
 struct Node {
     event: Event,
     next: *mut Node,
+    built: Built,
 }
 
 pub(crate) type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -184,14 +186,14 @@ impl Events {
 
     /// Posts an event for the next delivery. Any thread, no lock.
     pub(crate) fn post(&self, event: Event) {
-        let node = Box::into_raw(Box::new(Node { event, next: ptr::null_mut() }));
+        let node = Box::into_raw(Box::new(Node { event, next: ptr::null_mut(), built: Built::new() }));
         // Ordering: Relaxed. Only the exchange decides.
         let mut head = self.posted.load(Ordering::Relaxed);
         loop {
             // SAFETY: not published yet, so ours.
             unsafe { (*node).next = head };
             // Ordering: AcqRel. Pairs with: the swap in `deliver`. Carries: the node.
-            match self.posted.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.posted.compare_exchange_weak(head, node, ordering!(EventPost: AcqRel), Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(actual) => head = actual,
             }
@@ -200,11 +202,12 @@ impl Events {
 
     fn take(&self) -> Vec<Event> {
         // Ordering: AcqRel. Pairs with: `post`. Takes the whole list, so there is no ABA.
-        let mut cursor = self.posted.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut cursor = self.posted.swap(ptr::null_mut(), ordering!(EventTake: AcqRel));
         let mut events = Vec::new();
         while !cursor.is_null() {
             // SAFETY: taken from the list, made by `Box::into_raw` in `post`.
             let node = unsafe { Box::from_raw(cursor) };
+            node.built.seen();
             cursor = node.next;
             events.push(node.event);
         }

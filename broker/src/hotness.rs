@@ -42,7 +42,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
         let word = hot.code.load(Ordering::Acquire);
         // SAFETY: the calling thread is online, so the version is not freed before its next quiescent point.
-        let tier = unsafe { (*CodeHeader::of_word(word)).tier };
+        let header = unsafe { &*CodeHeader::of_word(word) };
+        header.built.seen();
+        let tier = header.tier;
         let Some(next) = self.next_tier(tier, state) else {
             self.stop_counting(id);
             return;

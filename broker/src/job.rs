@@ -7,6 +7,7 @@ use crate::{
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
+    mutation::dropped,
     queue::Ask,
     shared::Shared,
     state::{Ending, Finished, Seize},
@@ -58,7 +59,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.unlink(id);
         }
         // Whoever shut down may have found the queue still empty: what we queued since is ours to drop.
-        if self.is_stopped() {
+        if self.is_stopped() && !dropped!(DrainRecheck) {
             self.drop_queued();
         }
     }
@@ -283,7 +284,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let pin = self.reclaimer.pin();
         loop {
             let (word, running) = self.current(&pin, hot);
-            if running.lineage() != base.version.lineage() {
+            if running.lineage() != base.version.lineage() && !dropped!(Lineage) {
                 return Outcome::Lost(LossReason::Changed);
             }
             if running.tier() >= tier {

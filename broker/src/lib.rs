@@ -17,6 +17,9 @@ mod error;
 mod event;
 mod hotness;
 mod job;
+mod mutation;
+#[cfg(feature = "threads")]
+mod parking;
 mod policy;
 mod queue;
 mod registry;
@@ -40,8 +43,12 @@ pub use bead::{Bead, BeadId, BeadRef, BeadSpec};
 pub use broker::{BeadInfo, Broker};
 pub use compiler::{CompileRequest, Compiler};
 pub use config::{BrokerBuilder, Mode};
+#[cfg(loom)]
+pub use contain::ToldToPanic;
 pub use error::{CompileNowError, ConfigError, RegisterError};
 pub use event::{Event, InvalidateReason, LossReason, Transition};
+#[cfg(loom)]
+pub use mutation::Mutation;
 pub use policy::{Decision, HotnessPolicy, NeverReason, Reason, Sample, Threshold, Tiered, WaitReason};
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{

@@ -9,6 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     Reason, Tier,
+    mutation::ordering,
     registry::Registry,
     sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock},
     tuning::QUEUE_WINDOW,
@@ -32,7 +33,7 @@ impl Inbox {
             link.store(head, Ordering::Relaxed);
             // Ordering: AcqRel. Pairs with: `drain`. Carries: the link and the stamp. The
             // store-buffer story of waking is told, with its fences, in `Crew::wake`.
-            match self.head.compare_exchange_weak(head, id + 1, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.head.compare_exchange_weak(head, id + 1, ordering!(InboxPush: AcqRel), Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(actual) => head = actual,
             }
@@ -51,7 +52,7 @@ impl Inbox {
             return Vec::new();
         }
         // Ordering: AcqRel. Pairs with: `push`. Carries: links and stamps.
-        let mut cursor = self.head.swap(0, Ordering::AcqRel);
+        let mut cursor = self.head.swap(0, ordering!(InboxDrain: AcqRel));
         let mut ids = Vec::new();
         while let Some(id) = cursor.checked_sub(1) {
             ids.push(id);
@@ -111,13 +112,13 @@ impl Queue {
     /// A request was compiled, dropped or given up.
     pub(crate) fn answered(&self) {
         // Ordering: Release. Pairs with: Acquire in `pending`. Carries: what the answer changed, for whoever waits for it.
-        self.pending.fetch_sub(1, Ordering::Release);
+        self.pending.fetch_sub(1, ordering!(Answered: Release));
     }
 
     /// Requests made and not answered.
     pub(crate) fn pending(&self) -> usize {
         // Ordering: Acquire. Pairs with: `answered`.
-        self.pending.load(Ordering::Acquire)
+        self.pending.load(ordering!(Pending: Acquire))
     }
 
     pub(crate) fn push(&self, ask: Ask) {

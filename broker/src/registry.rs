@@ -13,8 +13,9 @@
 use std::{fmt, mem::MaybeUninit, ptr};
 
 use crate::{
+    mutation::ordering,
     state::State,
-    sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, UnsafeCell},
+    sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Built, Ordering, UnsafeCell},
     tuning::FIRST_CHUNK,
     version::CodeCell,
 };
@@ -88,11 +89,12 @@ unsafe impl<G: Send + Sync> Sync for Cold<G> {}
 struct Chunk<G> {
     hot: Box<[Hot]>,
     cold: Box<[Cold<G>]>,
+    built: Built,
 }
 
 impl<G> Chunk<G> {
     fn new(len: usize) -> Box<Self> {
-        Box::new(Chunk { hot: vacant(len), cold: vacant(len) })
+        Box::new(Chunk { hot: vacant(len), cold: vacant(len), built: Built::new() })
     }
 }
 
@@ -154,13 +156,18 @@ impl<G> Registry<G> {
 
     fn pop_free(&self) -> Option<u32> {
         // Ordering: Acquire. Pairs with: Release in `give_back`. Carries: the slot's vacated fields and its link.
-        let mut head = self.free.load(Ordering::Acquire);
+        let mut head = self.free.load(ordering!(SlotTake: Acquire));
         loop {
             let id = (head as u32).checked_sub(1)?;
             // Ordering: Relaxed. Published by the head we acquired; a stale link fails the tagged exchange.
             let next = self.cold(id).link.load(Ordering::Relaxed);
             let tag = (head >> 32).wrapping_add(1);
-            match self.free.compare_exchange_weak(head, tag << 32 | u64::from(next), Ordering::AcqRel, Ordering::Acquire) {
+            match self.free.compare_exchange_weak(
+                head,
+                tag << 32 | u64::from(next),
+                ordering!(SlotTake: AcqRel),
+                ordering!(SlotTake: Acquire),
+            ) {
                 Ok(_) => return Some(id),
                 Err(actual) => head = actual,
             }
@@ -177,7 +184,12 @@ impl<G> Registry<G> {
             let tag = (head >> 32).wrapping_add(1);
             // Ordering: Release. Pairs with: Acquire in `pop_free`. Carries: the vacated slot. AcqRel keeps the release
             // sequence of earlier pushes whole.
-            match self.free.compare_exchange_weak(head, tag << 32 | u64::from(id + 1), Ordering::AcqRel, Ordering::Relaxed) {
+            match self.free.compare_exchange_weak(
+                head,
+                tag << 32 | u64::from(id + 1),
+                ordering!(SlotGive: AcqRel),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(actual) => head = actual,
             }
@@ -193,7 +205,7 @@ impl<G> Registry<G> {
         }
         let fresh = Box::into_raw(Chunk::new((FIRST_CHUNK as usize) << index));
         // Ordering: AcqRel. Release publishes the chunk; Acquire on failure sees the winner's.
-        if chunk.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if chunk.compare_exchange(ptr::null_mut(), fresh, ordering!(ChunkPublish: AcqRel), Ordering::Relaxed).is_err() {
             // SAFETY: the loser's chunk, made above and never published.
             drop(unsafe { Box::from_raw(fresh) });
         }
@@ -202,9 +214,11 @@ impl<G> Registry<G> {
     fn chunk(&self, id: u32) -> Option<(&Chunk<G>, usize)> {
         let (index, offset) = locate(id);
         // Ordering: Acquire. Pairs with: Release in `ensure_chunk`. Carries: the chunk's contents.
-        let chunk = self.chunks.get(index)?.load(Ordering::Acquire);
+        let chunk = self.chunks.get(index)?.load(ordering!(ChunkLoad: Acquire));
         // SAFETY: a published chunk lives, unmoved, as long as the registry.
-        unsafe { chunk.as_ref() }.map(|chunk| (chunk, offset))
+        let chunk = unsafe { chunk.as_ref() }?;
+        chunk.built.seen();
+        Some((chunk, offset))
     }
 
     /// The hot half of a slot, if its chunk exists.

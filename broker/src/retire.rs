@@ -16,7 +16,8 @@
 use std::{collections::BTreeMap, fmt, ptr};
 
 use crate::{
-    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Mutex, Ordering, fence, lock, weakened},
+    mutation::{dropped, ordering},
+    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Built, Mutex, Ordering, fence, lock},
     version::CodeVersion,
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Participant {
     seen: AtomicU64,
     claimed: AtomicBool,
     next: *const Participant,
+    built: Built,
 }
 
 // SAFETY: `next` is written before the record is published and never again; everything else is atomic.
@@ -46,6 +48,7 @@ struct Node<G> {
     stamp: u64,
     item: Retired<G>,
     next: *mut Node<G>,
+    built: Built,
 }
 
 /// The limbo list and the participants of one broker.
@@ -73,9 +76,10 @@ impl<G> Reclaimer<G> {
     /// A participant of the caller's own, offline. Give it back with [`Self::leave`].
     pub(crate) fn join(&self) -> &Participant {
         // Ordering: Acquire. Pairs with: Release of the push below. Carries: the record.
-        let mut cursor = self.participants.load(Ordering::Acquire).cast_const();
+        let mut cursor = self.participants.load(ordering!(Participants: Acquire)).cast_const();
         // SAFETY: records live as long as the reclaimer.
         while let Some(record) = unsafe { cursor.as_ref() } {
+            record.built.seen();
             // Ordering: Acquire. Pairs with: Release in `leave`: the previous owner is done. The first look spares the line.
             if !record.claimed.load(Ordering::Relaxed) && !record.claimed.swap(true, Ordering::Acquire) {
                 return record;
@@ -86,6 +90,7 @@ impl<G> Reclaimer<G> {
             seen: AtomicU64::new(OFFLINE),
             claimed: AtomicBool::new(true),
             next: ptr::null(),
+            built: Built::new(),
         }));
         // Ordering: Relaxed. Only the exchange below decides.
         let mut head = self.participants.load(Ordering::Relaxed);
@@ -93,7 +98,7 @@ impl<G> Reclaimer<G> {
             // SAFETY: not published yet, so ours.
             unsafe { (*record).next = head };
             // Ordering: AcqRel. Publishes the record and keeps the release sequence of earlier ones whole.
-            match self.participants.compare_exchange_weak(head, record, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.participants.compare_exchange_weak(head, record, ordering!(Join: AcqRel), Ordering::Relaxed) {
                 // SAFETY: published, lives as long as the reclaimer.
                 Ok(_) => return unsafe { &*record },
                 Err(actual) => head = actual,
@@ -110,14 +115,13 @@ impl<G> Reclaimer<G> {
 
     /// From here on the participant may hold whatever it can reach.
     pub(crate) fn go_online(&self, participant: &Participant) {
-        // Ordering: Acquire. Pairs with: the increment in `retire`. Carries: unlinkings before that epoch.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        // Ordering: Relaxed, ordered by the fence.
+        // Ordering: Relaxed, twice: the fence below also acquires what was unlinked before that epoch.
+        let epoch = self.epoch.load(Ordering::Relaxed);
         participant.seen.store(epoch, Ordering::Relaxed);
         // Ordering: SeqCst fence between "I am online" and the first load of a code word. Pairs with: the fence in `collect`,
         // between the unlinking and the look at `seen`. Weaker fails: the collector reads OFFLINE while this thread reads the
-        // word from before the unlinking. Test: loom retire_vs_call, and its negative control.
-        if !weakened("online") {
+        // word from before the unlinking. Test: loom retire_vs_coming_online.
+        if !dropped!(OnlineFence) {
             fence(Ordering::SeqCst);
         }
     }
@@ -125,17 +129,18 @@ impl<G> Reclaimer<G> {
     /// The participant holds nothing any more.
     pub(crate) fn go_offline(&self, participant: &Participant) {
         // Ordering: Release. Pairs with: Acquire in `horizon`. Carries: the end of every use.
-        participant.seen.store(OFFLINE, Ordering::Release);
+        participant.seen.store(OFFLINE, ordering!(Offline: Release));
     }
 
     /// The participant holds nothing from before now. Online before and after.
     pub(crate) fn quiesce(&self, participant: &Participant) {
-        // Ordering: Acquire. As in `go_online`.
-        let epoch = self.epoch.load(Ordering::Acquire);
+        // Ordering: Acquire. Pairs with: the increment in `retire`. Carries: unlinkings before that epoch. Weaker fails: this
+        // thread says it has passed the epoch, and then enters code unlinked before it. Test: loom free_vs_call_after_quiescent.
+        let epoch = self.epoch.load(ordering!(QuiesceLoad: Acquire));
         // Ordering: Relaxed. Our own store.
         if participant.seen.load(Ordering::Relaxed) != epoch {
             // Ordering: Release. Pairs with: Acquire in `horizon`. Carries: the end of every use before this point.
-            participant.seen.store(epoch, Ordering::Release);
+            participant.seen.store(epoch, ordering!(QuiesceStore: Release));
         }
     }
 
@@ -149,10 +154,10 @@ impl<G> Reclaimer<G> {
     /// Hands over something that new visitors can no longer reach. Any thread, no lock.
     pub(crate) fn retire(&self, item: Retired<G>) {
         // Ordering: AcqRel. Pairs with: the Acquire loads of `epoch`. Carries: the unlinking that came before.
-        let stamp = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        let stamp = self.epoch.fetch_add(1, ordering!(RetireStamp: AcqRel)) + 1;
         // Ordering: Relaxed. A count for heuristics and statistics.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.push(Box::into_raw(Box::new(Node { stamp, item, next: ptr::null_mut() })));
+        self.push(Box::into_raw(Box::new(Node { stamp, item, next: ptr::null_mut(), built: Built::new() })));
     }
 
     fn push(&self, node: *mut Node<G>) {
@@ -162,7 +167,7 @@ impl<G> Reclaimer<G> {
             // SAFETY: not in the list, so the caller's own.
             unsafe { (*node).next = head };
             // Ordering: AcqRel. Pairs with: the swap in `collect`. Carries: the node, and through it the unlinking.
-            match self.limbo.compare_exchange_weak(head, node, Ordering::AcqRel, Ordering::Relaxed) {
+            match self.limbo.compare_exchange_weak(head, node, ordering!(LimboPush: AcqRel), Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(actual) => head = actual,
             }
@@ -181,7 +186,9 @@ impl<G> Reclaimer<G> {
         aging.extend(self.take_fresh());
         // Ordering: SeqCst fence between the unlinkings (before the pushes we took) and the look at the participants.
         // Pairs with: the fence in `go_online`.
-        fence(Ordering::SeqCst);
+        if !dropped!(CollectFence) {
+            fence(Ordering::SeqCst);
+        }
         let horizon = self.horizon();
         let kept = match horizon.checked_add(1) {
             Some(first_kept) => aging.split_off(&first_kept),
@@ -196,11 +203,12 @@ impl<G> Reclaimer<G> {
     /// What was pushed since the last look, with its stamps.
     fn take_fresh(&self) -> Vec<(u64, Retired<G>)> {
         // Ordering: AcqRel. Pairs with: `push`. Takes the whole list, so there is no ABA.
-        let mut cursor = self.limbo.swap(ptr::null_mut(), Ordering::AcqRel);
+        let mut cursor = self.limbo.swap(ptr::null_mut(), ordering!(LimboTake: AcqRel));
         let mut fresh = Vec::new();
         while !cursor.is_null() {
             // SAFETY: in the list we took, so made by `Box::into_raw` in `retire` and ours now.
             let node = unsafe { Box::from_raw(cursor) };
+            node.built.seen();
             cursor = node.next;
             fresh.push((node.stamp, node.item));
         }
@@ -218,11 +226,12 @@ impl<G> Reclaimer<G> {
     fn horizon(&self) -> u64 {
         let mut horizon = u64::MAX;
         // Ordering: Acquire. Pairs with: the push in `join`. A record we miss is one that comes online after our fence.
-        let mut cursor = self.participants.load(Ordering::Acquire).cast_const();
+        let mut cursor = self.participants.load(ordering!(Participants: Acquire)).cast_const();
         // SAFETY: records live as long as the reclaimer.
         while let Some(record) = unsafe { cursor.as_ref() } {
+            record.built.seen();
             // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
-            let seen = record.seen.load(Ordering::Acquire);
+            let seen = record.seen.load(ordering!(Horizon: Acquire));
             if seen != OFFLINE {
                 horizon = horizon.min(seen);
             }

@@ -6,6 +6,7 @@ use crate::{
     BeadId, BeadRef, BeadSpec, Compiler, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
+    mutation::ordering,
     queue::Queue,
     registry::{Cold, Hot, Registry},
     retire::{Pin, Reclaimer, Retired},
@@ -157,9 +158,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// The version a bead publishes now. The pin keeps it allocated.
     pub(crate) fn current<'p>(&self, _pin: &'p Pin<'_, G>, hot: &Hot) -> (*mut Face, &'p CodeVersion<G>) {
         // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
-        let word = hot.code.load(Ordering::Acquire);
+        let word = hot.code.load(ordering!(Current: Acquire));
         // SAFETY: reachable while pinned, so not freed before the pin ends; an occupied slot's word is never null.
-        (word, unsafe { &*CodeVersion::of_word(word) })
+        let version: &CodeVersion<G> = unsafe { &*CodeVersion::of_word(word) };
+        version.header.built.seen();
+        (word, version)
     }
 
     /// A strong count on a version reached under a pin.
@@ -200,9 +203,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// The caller is pinned, or holds a lease on the expected version: its address cannot have been reused.
     pub(crate) fn publish(&self, hot: &Hot, expected: *mut Face, next: &Arc<CodeVersion<G>>, counting: Counting) -> bool {
         // Ordering: AcqRel. Pairs with: Acquire in `on_invoke` and `current`. Carries: the version, the unit, and what
-        // the compiler did to make the code executable. (The fence of the caller's pin happens to carry it as well, so
-        // loom cannot tell when this alone is weakened.) Test: loom install_vs_call.
-        if hot.code.compare_exchange(expected, next.word(counting), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        // the compiler did to make the code executable. Test: loom install_vs_call.
+        if hot.code.compare_exchange(expected, next.word(counting), ordering!(Publish: AcqRel), Ordering::Relaxed).is_err() {
             return false;
         }
         if let Some(body) = &next.body {
@@ -390,6 +392,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
 impl<G> Drop for Shared<G> {
     fn drop(&mut self) {
+        #[cfg(all(loom, feature = "threads"))]
+        self.crew.let_go();
         // No handle is left, so no reader either: everything still registered or in limbo goes now.
         for item in self.reclaimer.take_all() {
             match item {

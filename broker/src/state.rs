@@ -28,6 +28,7 @@
 //! An abandoned compile keeps its COMPILING bit, and so the slot, until it really returns.
 
 use crate::{
+    mutation::ordering,
     sync::{AtomicU64, Ordering},
     tier::{Tier, TierSet},
     tuning::MAX_RETRIES,
@@ -228,7 +229,7 @@ impl State {
     pub(crate) fn snapshot(&self) -> Snapshot {
         // Ordering: Acquire. Pairs with: Release in `update` and `activate`. Carries: the cold entry written before
         // `activate`, so that whoever sees LIVE may read the guest handle.
-        Snapshot(self.0.load(Ordering::Acquire))
+        Snapshot(self.0.load(ordering!(Snapshot: Acquire)))
     }
 
     /// Every change goes through here: `change` maps a snapshot to its successor and a result, or refuses.
@@ -240,7 +241,7 @@ impl State {
             // Ordering: AcqRel. Pairs with itself: each transition sees everything done under the one it builds on (a
             // worker that begins a job sees what the requester wrote; the last one out sees all uses of the slot as over).
             // Failure Acquire: the closure decides again on what it reads.
-            match self.0.compare_exchange_weak(now.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
+            match self.0.compare_exchange_weak(now.0, next.0, ordering!(Transition: AcqRel), ordering!(Transition: Acquire)) {
                 Ok(_) => return result,
                 Err(actual) => now = Snapshot(actual),
             }
@@ -250,7 +251,7 @@ impl State {
     /// vacant → live. Only the registrar, who owns the vacant slot, calls this.
     pub(crate) fn activate(&self) {
         // Ordering: Release. Pairs with: Acquire in `snapshot`. Carries: guest, size, code word, generation.
-        self.0.store(LIVE, Ordering::Release);
+        self.0.store(LIVE, ordering!(Activate: Release));
     }
 
     /// released → vacant, after the grace period. Only the reclaimer, who owns the retired slot, calls this.

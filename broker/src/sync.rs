@@ -4,9 +4,11 @@
 //! `Arc` is always the standard one. Nothing in the broker relies on loom to see a reference count: what is freed too early
 //! is caught by the fake compiler's leases, whose flags loom does see.
 
-pub(crate) use std::sync::{Arc, PoisonError};
+#[cfg(any(loom, feature = "threads"))]
+pub(crate) use std::sync::OnceLock;
 #[cfg(feature = "threads")]
-pub(crate) use std::sync::{OnceLock, Weak};
+pub(crate) use std::sync::Weak;
+pub(crate) use std::sync::{Arc, PoisonError};
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
@@ -67,18 +69,32 @@ pub(crate) fn park_timeout(limit: std::time::Duration) {
     }
 }
 
-/// Whether the negative control `name` runs: `TIERUP_WEAKEN` names an ordering the models must notice the lack of. Only a
-/// loom build looks.
-#[cfg(loom)]
-pub(crate) fn weakened(name: &str) -> bool {
-    std::env::var_os("TIERUP_WEAKEN").is_some_and(|chosen| chosen == name)
+/// A mark inside something that is built by one thread and published to others through an atomic pointer. Whoever follows
+/// the pointer says so; loom then checks that building happened before. Nothing at all outside loom.
+#[derive(Debug)]
+pub(crate) struct Built {
+    #[cfg(loom)]
+    cell: loom::cell::UnsafeCell<()>,
 }
 
-/// Nothing is weakened outside loom.
-#[cfg(not(loom))]
-#[inline(always)]
-pub(crate) const fn weakened(_name: &str) -> bool {
-    false
+// SAFETY: the value is `()`; loom's cell is kept from threads only because most values are not.
+#[cfg(loom)]
+unsafe impl Sync for Built {}
+
+impl Built {
+    pub(crate) fn new() -> Self {
+        Built {
+            #[cfg(loom)]
+            cell: loom::cell::UnsafeCell::new(()),
+        }
+    }
+
+    /// The caller is about to read what was built.
+    #[inline(always)]
+    pub(crate) fn seen(&self) {
+        #[cfg(loom)]
+        self.cell.with(|_| ());
+    }
 }
 
 /// A cell reached through closures, so that loom can check every access.

@@ -51,7 +51,7 @@ pub(crate) const WARM_POLL: Duration = Duration::from_micros(500);
 
 /// How many empty polls a worker makes before it parks.
 #[cfg(feature = "threads")]
-pub(crate) const WARM_POLLS: u32 = 100;
+pub(crate) const WARM_POLLS: u32 = if cfg!(loom) { 0 } else { 100 };
 
 /// How often a parked worker looks whether retired code can be freed, while there is any.
 #[cfg(feature = "threads")]

@@ -15,7 +15,7 @@
 
 use crate::{
     Tier,
-    sync::{Arc, AtomicPtr},
+    sync::{Arc, AtomicPtr, Built},
     unit::InstalledUnit,
 };
 
@@ -71,6 +71,7 @@ pub(crate) struct CodeHeader {
     pub(crate) tier: Tier,
     /// Which registered or reloaded body this is a version of: an install made for another lineage loses.
     pub(crate) lineage: u64,
+    pub(crate) built: Built,
 }
 
 impl CodeHeader {
@@ -93,13 +94,13 @@ pub(crate) struct CodeVersion<G> {
 impl<G> CodeVersion<G> {
     /// A version without native code: native callers reach the interpreter through `bridge`.
     pub(crate) fn without_body(bridge: *const u8, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
-        let header = CodeHeader { faces: faces(bridge), tier: Tier::INTERPRETER, lineage };
+        let header = CodeHeader { faces: faces(bridge), tier: Tier::INTERPRETER, lineage, built: Built::new() };
         Arc::new(CodeVersion { header, guest, body: None })
     }
 
     /// A version whose faces hold the entry of `body`.
     pub(crate) fn with_body(body: Arc<InstalledUnit>, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
-        let header = CodeHeader { faces: faces(body.entry.as_ptr()), tier: body.tier, lineage };
+        let header = CodeHeader { faces: faces(body.entry.as_ptr()), tier: body.tier, lineage, built: Built::new() };
         Arc::new(CodeVersion { header, guest, body: Some(body) })
     }
 

@@ -1,23 +1,22 @@
 //! Workers: the threads that compile in background mode. Spawned at the first request, never joined, never waited for.
 //!
-//! Waking. A worker that has just worked polls the inbox; only after a while it announces itself parked and parks. A
-//! requester pushes, then looks at the announcements; a worker announces, then looks at the inbox. A SeqCst fence in between on
-//! both sides makes sure that at least one of them sees the other.
+//! A worker that has just worked polls the inbox; only after a while it parks, as `parking.rs` says.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use crate::{
     BailoutKind, Mode, Stats, Transition,
     contain::contained,
     job::Outcome,
+    parking::Parking,
     shared::Shared,
-    sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, OnceLock, Ordering, Weak, fence, park_timeout, thread},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, Weak, fence, park_timeout, thread},
     tuning::{LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
     watchdog::{Watchdog, Watched},
 };
 
-/// Seats for workers, replacements included: one bit of `parked` each.
-const SEATS: usize = 2 * MOST_WORKERS;
+/// Seats for workers, replacements included.
+const SEATS: usize = Parking::SEATS;
 
 /// The workers of one broker.
 pub(crate) struct Crew<G> {
@@ -29,8 +28,7 @@ pub(crate) struct Crew<G> {
     started: AtomicBool,
     seats_taken: AtomicUsize,
     seats: Box<[OnceLock<thread::Thread>]>,
-    /// One bit per seat whose worker is parked, or about to be.
-    parked: AtomicU64,
+    parking: Parking,
     /// Workers that are looking for work or doing it.
     active: AtomicUsize,
     spawn_failures: AtomicU32,
@@ -49,7 +47,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             started: AtomicBool::new(false),
             seats_taken: AtomicUsize::new(0),
             seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
-            parked: AtomicU64::new(0),
+            parking: Parking::default(),
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
             watchdog: Arc::new(Watchdog::default()),
@@ -86,15 +84,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
     }
 
     fn rouse(&self) {
-        // Ordering: SeqCst fence between the push and the look at `parked`. Pairs with: the fence in `park`. Weaker fails: the
-        // worker sees an empty inbox, we see no parked worker, and the request waits for the next one.
-        fence(Ordering::SeqCst);
-        // Ordering: Relaxed, ordered by the fence. Whoever clears the bit does the waking.
-        let taken =
-            self.parked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |parked| (parked != 0).then(|| parked & (parked - 1)));
-        if let Ok(parked) = taken
-            && let Some(worker) = self.seats[parked.trailing_zeros() as usize].get()
-        {
+        if let Some(worker) = self.parking.wake_one().and_then(|seat| self.seats[seat].get()) {
             worker.unpark();
         }
     }
@@ -128,22 +118,6 @@ impl<G: Send + Sync + 'static> Crew<G> {
         spawned.is_ok()
     }
 
-    /// Announces a worker parked, and parks unless there is something to do.
-    fn park(&self, seat: usize, limit: Option<Duration>, anything: impl Fn() -> bool) {
-        let bit = 1 << seat;
-        // Ordering: Relaxed, ordered by the fence.
-        self.parked.fetch_or(bit, Ordering::Relaxed);
-        // Ordering: SeqCst fence between the announcement and the look at the inbox. Pairs with: the fence in `rouse`.
-        fence(Ordering::SeqCst);
-        if !anything() {
-            match limit {
-                Some(limit) => park_timeout(limit),
-                None => thread::park(),
-            }
-        }
-        self.parked.fetch_and(!bit, Ordering::Relaxed);
-    }
-
     /// Whether a worker is at work, or should be.
     pub(crate) fn is_busy(&self, shared: &Shared<G>) -> bool {
         // Ordering: Acquire. Pairs with: AcqRel in `work`: a worker counts itself active before it takes anything, so who sees
@@ -151,8 +125,11 @@ impl<G: Send + Sync + 'static> Crew<G> {
         !shared.queue.inbox.is_empty() || !shared.events.is_empty() || self.active.load(Ordering::Acquire) > 0
     }
 
-    /// Lets all workers go.
+    /// Lets all workers go: the broker is marked as stopped.
     pub(crate) fn dismiss(&self) {
+        // Ordering: SeqCst fence between "stopped" and the look at the seats. Pairs with: the fence in `Parking::sleep`, between
+        // taking a seat and the look at "stopped". Weaker fails: a worker that is just starting parks for ever.
+        fence(Ordering::SeqCst);
         for worker in self.seats.iter().filter_map(OnceLock::get) {
             worker.unpark();
         }
@@ -162,6 +139,16 @@ impl<G: Send + Sync + 'static> Crew<G> {
     pub(crate) fn fill(&self, stats: &mut Stats) {
         // Ordering: Relaxed. Counter.
         stats.spawn_failures = self.spawn_failures.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(loom)]
+impl<G> Crew<G> {
+    /// Loom does not see that `Arc` drops its contents after every use through other handles: called by a worker that lets its
+    /// handle go, and by whoever drops the contents, this stands in for the count.
+    pub(crate) fn let_go(&self) {
+        // Ordering: AcqRel. Pairs with itself, as the count does.
+        self.active.fetch_add(0, Ordering::AcqRel);
     }
 }
 
@@ -195,6 +182,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.drop_waiting();
         self.events.deliver();
         self.collect();
+        #[cfg(loom)]
+        crew.let_go();
     }
 
     /// Drains the inbox, compiles one request, tells, collects.
@@ -236,7 +225,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         // Retired code waits for interpreter threads: look again, ever less often.
         let limit = (self.reclaimer.waiting() > 0).then(|| LIMBO_POLL * (1 << (idle - WARM_POLLS).min(6)));
-        self.crew.park(seat, limit, || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.is_stopped());
+        let anything = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.is_stopped();
+        self.crew.parking.sleep(seat, anything, || match limit {
+            Some(limit) => park_timeout(limit),
+            None => thread::park(),
+        });
     }
 
     /// The watchdog gives up on a compile: disables the tier for the bead, answers the request, replaces the worker.

@@ -9,6 +9,7 @@ pub(crate) use countdown::Countdown;
 
 use crate::{
     BeadRef, CountSlot, Face, RegisterError, ThreadCells, Tier,
+    mutation::ordering,
     retire::Participant,
     shared::Shared,
     sync::{Arc, Ordering},
@@ -80,7 +81,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     pub fn try_invoke(&self, bead: BeadRef<'_, G>) -> Charge<Option<NativeCode<'_>>> {
         // Ordering: Acquire. Pairs with: Release in `Shared::publish`. Carries: the version and its code. Weaker fails: a
         // caller jumps into code whose bytes it does not see. Test: loom install_vs_call.
-        let word = bead.hot.code.load(Ordering::Acquire);
+        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
         if word.addr() & (COUNTED | NO_BODY) == 0 {
             return Charge::Paid(NativeCode::of_word(word));
         }
@@ -155,8 +156,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             Some(rest) => slot.countdown = rest,
             None => self.shared.budget_spent(id),
         }
-        // Ordering: Acquire. As in `on_invoke`; in sync mode the code may have been installed just now.
-        let word = bead.hot.code.load(Ordering::Acquire);
+        // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.
+        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
         if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
     }
 
@@ -227,14 +228,21 @@ impl NativeCode<'_> {
         // SAFETY: the face belongs to a version that was reachable since the thread's last quiescent point, which cannot
         // have passed while this borrows the thread: the version is not freed.
         let entry = unsafe { self.face.as_ref() }.entry();
+        self.header().built.seen();
         // SAFETY: the faces of a version with a body hold the unit's entry, which `InstalledUnit::accept` checked.
         unsafe { NonNull::new_unchecked(entry.cast_mut()) }
     }
 
     /// The tier the code is of.
     pub fn tier(&self) -> Tier {
+        let header = self.header();
+        header.built.seen();
+        header.tier
+    }
+
+    fn header(&self) -> &CodeHeader {
         // SAFETY: as in `address`; the header is the leading part of the version the word publishes.
-        unsafe { (*CodeHeader::of_word(self.face.as_ptr())).tier }
+        unsafe { &*CodeHeader::of_word(self.face.as_ptr()) }
     }
 }
 

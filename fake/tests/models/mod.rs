@@ -1,0 +1,450 @@
+//! The models. What they share: a compiler whose code loom can see being written, entered and freed.
+
+use std::sync::Arc as StdArc;
+
+use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+use tierup_broker::{
+    Bailout, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, InvalidateReason, Mode, Reason,
+    Threshold, Tier, ToldToPanic,
+};
+
+const TIER1: Tier = Tier::new(1);
+
+/// Units one model may compile.
+const UNITS: usize = 3;
+
+/// The value of code whose mapping is gone.
+const FREED: usize = usize::MAX;
+
+/// The guest whose compile panics.
+const PANICS: usize = 100;
+
+/// "Machine code": written by the compiler, read by callers, taken away by the lease; loom reports any two that race.
+struct Code(UnsafeCell<usize>);
+
+// SAFETY: loom checks every access, which is what the models are for.
+unsafe impl Sync for Code {}
+
+impl Code {
+    fn read(&self) -> usize {
+        // SAFETY: loom checks that nobody writes.
+        self.0.with(|code| unsafe { *code })
+    }
+
+    fn write(&self, value: usize) {
+        // SAFETY: loom checks that nobody else reads or writes.
+        self.0.with_mut(|code| unsafe { *code = value });
+    }
+}
+
+/// A compiler whose every unit is a [`Code`], found again through its address.
+struct LoomCompiler {
+    units: [StdArc<Code>; UNITS],
+    used: std::sync::atomic::AtomicUsize,
+    compiling: Option<thread::Thread>,
+}
+
+struct Mapping(StdArc<Code>);
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        assert_ne!(self.0.read(), FREED, "freed twice");
+        self.0.write(FREED);
+    }
+}
+
+// SAFETY: nobody calls these entries: callers look at the `Code` behind them.
+unsafe impl Compiler<usize> for LoomCompiler {
+    fn name(&self) -> &str {
+        "loom"
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, usize>) -> Result<CodeUnit, Bailout> {
+        if let Some(waiting) = &self.compiling {
+            waiting.unpark();
+        }
+        if *request.guest() == PANICS {
+            std::panic::panic_any(ToldToPanic);
+        }
+        let code = self.units[self.used.fetch_add(1, Ordering::SeqCst)].clone();
+        code.write(*request.guest() + 1);
+        let entry = StdArc::as_ptr(&code).cast::<u8>();
+        Ok(request.unit(entry, 1, Box::new(Mapping(code))))
+    }
+}
+
+impl LoomCompiler {
+    fn new(compiling: Option<thread::Thread>) -> StdArc<Self> {
+        let units = std::array::from_fn(|_| StdArc::new(Code(UnsafeCell::new(0))));
+        StdArc::new(LoomCompiler { units, used: std::sync::atomic::AtomicUsize::new(0), compiling })
+    }
+
+    fn broker(self: &StdArc<Self>, mode: Mode) -> Broker<usize> {
+        let builder = Broker::builder().mode(mode).policy(Threshold { calls: 0 }).compiler(StdArc::clone(self));
+        builder.deadline(None).max_beads(2).build().unwrap()
+    }
+
+    fn assert_all_freed(&self) {
+        for code in &self.units[..self.used.load(Ordering::SeqCst)] {
+            assert_eq!(code.read(), FREED, "leaked");
+        }
+    }
+}
+
+/// What every model starts from: a broker in pump mode, with one bead.
+struct Start {
+    broker: Broker<usize>,
+    compiler: StdArc<LoomCompiler>,
+    bead: Arc<Bead<usize>>,
+}
+
+impl Start {
+    fn new(guest: usize) -> Self {
+        let compiler = LoomCompiler::new(None);
+        let broker = compiler.broker(Mode::Pump);
+        let bead = Arc::new(register(&broker, guest));
+        Start { broker, compiler, bead }
+    }
+
+    /// The bead's request waits.
+    fn requested(guest: usize) -> Self {
+        let start = Self::new(guest);
+        start.promote();
+        start
+    }
+
+    /// The bead runs native code.
+    fn compiled(guest: usize) -> Self {
+        let start = Self::new(guest);
+        start.broker.compile_now(start.bead(), TIER1).unwrap();
+        start
+    }
+
+    fn bead(&self) -> BeadRef<'_, usize> {
+        Bead::as_ref(&self.bead)
+    }
+
+    fn promote(&self) {
+        self.broker.promote(self.bead(), TIER1, Reason::Forced);
+    }
+
+    fn invalidate(&self) -> bool {
+        self.broker.invalidate(self.bead(), InvalidateReason::Assumption)
+    }
+
+    /// An interpreter thread, online, and the bead it is to call.
+    fn caller(&self) -> (InterpThread<usize>, Arc<Bead<usize>>) {
+        (self.broker.register_thread().unwrap(), self.bead.clone())
+    }
+
+    /// What compiles one request.
+    fn compile(&self) -> impl FnOnce() -> usize + 'static {
+        let broker = self.broker.clone();
+        move || broker.run_pending(1)
+    }
+
+    /// Nobody uses anything any more: everything compiled must have been freed.
+    fn end(self) {
+        drop(self.bead);
+        self.broker.run_pending(UNITS);
+        self.broker.collect();
+        self.compiler.assert_all_freed();
+    }
+}
+
+/// Runs `other` on a second thread and `this` on this one.
+///
+/// When loom decides which orders are worth trying it knows only the last access to each location, so that one load against
+/// the load and exchange of an update loop may be tried in one order alone. `crossing`, by which neither thread learns
+/// anything of the other in time, makes it try all of `other` first as well.
+fn race<A: 'static, B>(other: impl FnOnce() -> A + 'static, this: impl FnOnce() -> B) -> (A, B) {
+    let crossing = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&crossing);
+    let thread = thread::spawn(move || {
+        let result = other();
+        seen.load(Ordering::Relaxed);
+        result
+    });
+    crossing.store(1, Ordering::Relaxed);
+    let result = this();
+    (thread.join().unwrap(), result)
+}
+
+/// Makes two threads take turns, without either seeing what the other did: where the order that matters is one in thousands.
+#[derive(Clone)]
+struct Steps(Arc<AtomicUsize>);
+
+impl Steps {
+    fn pair() -> (Self, Self) {
+        let steps = Steps(Arc::new(AtomicUsize::new(0)));
+        (steps.clone(), steps)
+    }
+
+    fn reach(&self, step: usize) {
+        self.0.store(step, Ordering::Relaxed);
+    }
+
+    fn wait_for(&self, step: usize) {
+        while self.0.load(Ordering::Relaxed) < step {
+            thread::yield_now();
+        }
+    }
+}
+
+fn invalidate_and_collect(broker: &Broker<usize>, bead: &Bead<usize>) {
+    assert!(broker.invalidate(bead.as_ref(), InvalidateReason::Assumption));
+    broker.collect();
+}
+
+fn register(broker: &Broker<usize>, guest: usize) -> Bead<usize> {
+    broker.register(guest, BeadSpec { size: 1 }).unwrap()
+}
+
+/// Calls the function: what native code would have computed.
+fn call(interpreter: &InterpThread<usize>, bead: &Bead<usize>) -> Option<usize> {
+    let code = interpreter.on_invoke(bead.as_ref())?;
+    // SAFETY: entries point at a `Code` which the compiler's list keeps allocated.
+    let value = unsafe { &*code.address().as_ptr().cast::<Code>() }.read();
+    assert_ne!(value, FREED, "inside freed code");
+    assert_ne!(value, 0, "inside code whose bytes are not there yet");
+    Some(value)
+}
+
+/// One race, tried in every order.
+macro_rules! models {
+    ($($(#[$doc:meta])* fn $name:ident() $body:block)*) => {
+        $($(#[$doc])* #[test] fn $name() { loom::model(|| $body); })*
+    };
+}
+
+models! {
+    fn request_vs_request() {
+        let start = Start::new(1);
+        let (broker, bead) = (start.broker.clone(), start.bead.clone());
+        race(move || broker.promote(Bead::as_ref(&bead), TIER1, Reason::Forced), || start.promote());
+        assert_eq!(start.broker.stats().pending, 1, "asked for once");
+        assert_eq!(start.broker.run_pending(usize::MAX), 1);
+        assert_eq!(start.broker.run_pending(usize::MAX), 0);
+        start.end();
+    }
+
+    fn requests_vs_drain() {
+        let start = Start::requested(1);
+        let (broker, second) = (start.broker.clone(), register(&start.broker, 2));
+        let ask = move || {
+            broker.promote(second.as_ref(), TIER1, Reason::Forced);
+            second
+        };
+        let (second, ran) = race(ask, || start.broker.run_pending(usize::MAX));
+        assert_eq!(ran + start.broker.run_pending(usize::MAX), 2, "a request was lost");
+        drop(second);
+        start.end();
+    }
+
+    fn answer_vs_waiting() {
+        let start = Start::requested(6);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || {
+            if start.broker.stats().pending == 0 {
+                assert_eq!(call(&interpreter, &start.bead), Some(7), "answered, and the answer is not there");
+            }
+        });
+        drop(interpreter);
+        start.end();
+    }
+
+    fn install_vs_call() {
+        let start = Start::requested(6);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || assert!(matches!(call(&interpreter, &start.bead), None | Some(7))));
+        assert_eq!(call(&interpreter, &start.bead), Some(7));
+        drop(interpreter);
+        start.end();
+    }
+
+    fn install_vs_visit() {
+        let start = Start::requested(6);
+        race(start.compile(), || assert!(start.broker.bead_stats(start.bead()).unwrap().tier <= TIER1));
+        start.end();
+    }
+
+    fn install_vs_invalidate() {
+        let start = Start::requested(6);
+        let (_, had_code) = race(start.compile(), || start.invalidate());
+        if had_code {
+            assert_eq!(start.broker.bead_stats(start.bead()).unwrap().tier, Tier::INTERPRETER, "invalidated code is back");
+        }
+        assert_eq!(start.broker.stats().pending, 0);
+        start.end();
+    }
+
+    fn install_vs_reload() {
+        let start = Start::requested(1);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || {
+            assert!(start.broker.reload(start.bead(), 8));
+            assert_ne!(call(&interpreter, &start.bead), Some(2), "the old body's code");
+        });
+        assert_ne!(call(&interpreter, &start.bead), Some(2), "the old body's code");
+        drop(interpreter);
+        start.end();
+    }
+
+    fn retire_vs_coming_online() {
+        let start = Start::compiled(6);
+        let (mut interpreter, bead) = start.caller();
+        interpreter.offline(|| ());
+        let come = move || {
+            interpreter.offline(|| ());
+            call(&interpreter, &bead);
+        };
+        race(come, || invalidate_and_collect(&start.broker, &start.bead));
+        start.end();
+    }
+
+    fn free_vs_call_before_quiescent() {
+        let start = Start::compiled(6);
+        let (mut interpreter, bead) = start.caller();
+        let (mine, theirs) = Steps::pair();
+        let pass = move || {
+            call(&interpreter, &bead);
+            theirs.reach(1);
+            theirs.wait_for(2);
+            interpreter.quiescent();
+            theirs.reach(3);
+            interpreter
+        };
+        race(pass, || {
+            mine.wait_for(1);
+            start.invalidate();
+            mine.reach(2);
+            mine.wait_for(3);
+            start.broker.collect();
+        });
+        start.end();
+    }
+
+    fn free_vs_call_after_quiescent() {
+        let start = Start::compiled(6);
+        let (mut interpreter, bead) = start.caller();
+        let (mine, theirs) = Steps::pair();
+        let pass = move || {
+            theirs.wait_for(1);
+            interpreter.quiescent();
+            theirs.reach(2);
+            theirs.wait_for(3);
+            call(&interpreter, &bead);
+            interpreter
+        };
+        race(pass, || {
+            start.invalidate();
+            mine.reach(1);
+            mine.wait_for(2);
+            start.broker.collect();
+            mine.reach(3);
+        });
+        start.end();
+    }
+
+    fn retire_vs_going_offline() {
+        let start = Start::compiled(6);
+        let (interpreter, bead) = start.caller();
+        race(move || call(&interpreter, &bead), || invalidate_and_collect(&start.broker, &start.bead));
+        start.end();
+    }
+
+    fn retire_vs_collect() {
+        let start = Start::compiled(6);
+        let broker = start.broker.clone();
+        race(move || broker.collect(), || start.invalidate());
+        start.end();
+    }
+
+    fn join_vs_collect() {
+        let start = Start::new(1);
+        let broker = start.broker.clone();
+        race(move || broker.register_thread().unwrap(), || start.broker.collect());
+        start.end();
+    }
+
+    fn post_vs_deliver() {
+        let start = Start::requested(1);
+        race(start.compile(), || start.broker.collect());
+        start.end();
+    }
+
+    fn register_vs_walk() {
+        let broker = LoomCompiler::new(None).broker(Mode::Pump);
+        let registrar = broker.clone();
+        race(move || register(&registrar, 5), || broker.walk(|info| assert_eq!(*info.guest, 5)));
+    }
+
+    fn release_vs_register() {
+        let Start { broker, bead, .. } = Start::new(1);
+        let registrar = broker.clone();
+        let release = move || {
+            drop(bead);
+            broker.prune()
+        };
+        race(release, || register(&registrar, 2));
+    }
+
+    fn release_vs_compile() {
+        let start = Start::requested(1);
+        let compile = start.compile();
+        let Start { broker, compiler, bead } = start;
+        race(compile, || drop(bead));
+        broker.prune();
+        assert_eq!((broker.stats().pending, broker.stats().beads), (0, 0));
+        compiler.assert_all_freed();
+        assert_eq!(register(&broker, 2).id().id, 0, "the slot is free again");
+    }
+
+    fn release_vs_panicking_compile() {
+        let start = Start::requested(PANICS);
+        let compile = start.compile();
+        let Start { broker, bead, .. } = start;
+        race(compile, || {
+            drop(bead);
+            broker.prune();
+        });
+        broker.prune();
+        assert_eq!((broker.stats().pending, broker.stats().beads), (0, 0));
+    }
+
+    fn request_vs_panicking_compile() {
+        let start = Start::requested(PANICS);
+        race(start.compile(), || start.promote());
+        start.broker.run_pending(2);
+        let stats = start.broker.bead_stats(start.bead()).unwrap();
+        assert_eq!((stats.pending, stats.disabled.len()), (false, 1), "the claim is given back, the failure remembered");
+        assert_eq!(start.broker.stats().pending, 0);
+        start.end();
+    }
+
+    fn shutdown_vs_queued_work() {
+        let start = Start::requested(1);
+        race(start.compile(), || start.broker.shutdown());
+        assert_eq!(start.broker.stats().pending, 0, "compiled or dropped, not forgotten");
+        start.end();
+    }
+
+    /// The worker of a background broker has compiled one function and is about to sleep when the next is asked for: this
+    /// thread sleeps until that is compiled, so that a lost wake-up is a deadlock. Then the broker goes, and so must its worker.
+    fn request_vs_park() {
+        let compiler = LoomCompiler::new(Some(thread::current()));
+        let broker = compiler.broker(Mode::Background);
+        let beads = [1, 2].map(|guest| register(&broker, guest));
+        for bead in &beads {
+            broker.promote(bead.as_ref(), TIER1, Reason::Forced);
+            thread::park();
+        }
+    }
+}
