@@ -15,7 +15,7 @@ LLVM := $(shell command -v llvm-config-19 2>/dev/null)
 # One selection of crates for every command: another one would build Cranelift again, with other features.
 CRATES := $(if $(LLVM),--workspace --exclude tierup-peers,)
 
-.PHONY: demo test verify peers lint loom llvm-install
+.PHONY: demo test verify peers lint loom llvm-install crates
 
 test:
 	$(CARGO) test $(CRATES)
@@ -31,6 +31,10 @@ loom:
 
 verify:
 	scripts/verify
+
+# For scripts.
+crates:
+	@echo $(CRATES)
 
 # One experiment with its options: `make peers PEERS="cold --sizes 1ms"`; all four without.
 peers:
