@@ -9,8 +9,8 @@ use crate::readdir::Entry;
 use crate::rights::Rights;
 use crate::stdio::{Input, Output};
 
-/// Descriptors one guest may have open.
-const MAX_OPEN: usize = 1 << 16;
+/// Descriptors one guest may have open. Each is one of the process's, which often has no more than 1024.
+pub(crate) const MAX_OPEN: usize = 512;
 
 /// Descriptor flag: every write goes to the end.
 pub(crate) const FDFLAGS_APPEND: u16 = 1 << 0;

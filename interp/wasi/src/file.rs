@@ -1,6 +1,6 @@
 //! Reading, writing, seeking, and what else is done to an open descriptor.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use cap_std::fs::FileExt;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
@@ -9,7 +9,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fds::{FDFLAGS_ALL, FDFLAGS_APPEND, FDFLAGS_NONBLOCK, Kind};
 use crate::filestat::FileType;
-use crate::guest::Guest;
+use crate::guest::{Guest, Iovec};
 use crate::rights::Rights;
 
 pub(crate) fn fd_read(
@@ -23,7 +23,7 @@ pub(crate) fn fd_read(
     let descriptor = ctx.fds.with_rights(fd, Rights::FD_READ)?;
     let iovecs = guest.iovecs(iovecs, count)?;
     let total = match &mut descriptor.kind {
-        Kind::File(file) => scatter(guest, &iovecs, |buffer, _| file.read(buffer))?,
+        Kind::File(file) => transfer(&iovecs, |iovec, _| Ok(file.read(guest.bytes_mut(iovec.at, iovec.len)?)?))?,
         // One buffer only: a second read could block although there is something to return.
         Kind::Input(input) => match iovecs.iter().find(|iovec| iovec.len > 0) {
             Some(iovec) => uninterrupted(|| input.read(guest.bytes_mut(iovec.at, iovec.len)?).map_err(Errno::from))? as u32,
@@ -46,27 +46,23 @@ pub(crate) fn fd_pread(
 ) -> Result<(), Errno> {
     let file = ctx.fds.file(fd, Rights::FD_READ | Rights::FD_SEEK)?;
     let iovecs = guest.iovecs(iovecs, count)?;
-    let total = scatter(guest, &iovecs, |buffer, done| file.read_at(buffer, offset.saturating_add(done)))?;
+    let total =
+        transfer(&iovecs, |iovec, done| Ok(file.read_at(guest.bytes_mut(iovec.at, iovec.len)?, offset.saturating_add(done))?))?;
     guest.write_u32(read, total)
 }
 
-/// Fills buffer after buffer until one stays short.
-fn scatter(
-    guest: &mut Guest<'_>,
-    iovecs: &[crate::guest::Iovec],
-    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-) -> Result<u32, Errno> {
+/// Moves bytes buffer by buffer until one stays short. `part` is told how many bytes were moved before its buffer.
+fn transfer(iovecs: &[Iovec], mut part: impl FnMut(Iovec, u64) -> Result<usize, Errno>) -> Result<u32, Errno> {
     let mut total = 0;
-    for iovec in iovecs.iter().filter(|iovec| iovec.len > 0) {
-        let buffer = guest.bytes_mut(iovec.at, iovec.len)?;
-        match uninterrupted(|| read(buffer, u64::from(total)).map_err(Errno::from)) {
-            Ok(got) => {
-                total += got as u32;
-                if got < buffer.len() {
+    for &iovec in iovecs.iter().filter(|iovec| iovec.len > 0) {
+        match uninterrupted(|| part(iovec, u64::from(total))) {
+            Ok(moved) => {
+                total += moved as u32;
+                if moved < iovec.len as usize {
                     break;
                 }
             }
-            // What was read before counts; the error comes again.
+            // What was moved before counts; the error comes again.
             Err(_) if total > 0 => break,
             Err(error) => return Err(error),
         }
@@ -103,20 +99,10 @@ pub(crate) fn fd_pwrite(
     written: u32,
 ) -> Result<(), Errno> {
     let file = ctx.fds.file(fd, Rights::FD_WRITE | Rights::FD_SEEK)?;
-    let mut total = 0u64;
-    for slice in guest.gather(iovecs, count)?.iter().filter(|slice| !slice.is_empty()) {
-        match uninterrupted(|| file.write_at(slice, offset.saturating_add(total)).map_err(Errno::from)) {
-            Ok(put) => {
-                total += put as u64;
-                if put < slice.len() {
-                    break;
-                }
-            }
-            Err(_) if total > 0 => break,
-            Err(error) => return Err(error),
-        }
-    }
-    guest.write_u32(written, total as u32)
+    let iovecs = guest.iovecs(iovecs, count)?;
+    let total =
+        transfer(&iovecs, |iovec, done| Ok(file.write_at(guest.bytes(iovec.at, iovec.len)?, offset.saturating_add(done))?))?;
+    guest.write_u32(written, total)
 }
 
 /// Signals of the host are none of the guest's business.

@@ -9,7 +9,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Errno;
 use crate::fds::Kind;
 use crate::guest::Guest;
-use crate::path::LOOKUP_SYMLINK_FOLLOW;
+use crate::path::{LOOKUP_SYMLINK_FOLLOW, beneath};
 use crate::rights::Rights;
 
 /// A preview 1 file type.
@@ -80,8 +80,7 @@ pub(crate) fn path_filestat_get(
     path_len: u32,
     at: u32,
 ) -> Result<(), Errno> {
-    let dir = ctx.fds.dir(fd, Rights::PATH_FILESTAT_GET)?;
-    let path = guest.str(path, path_len)?;
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_FILESTAT_GET)?;
     let metadata = if lookup & LOOKUP_SYMLINK_FOLLOW != 0 { dir.metadata(path)? } else { dir.symlink_metadata(path)? };
     guest.write(at, &record(&metadata))
 }
@@ -143,14 +142,15 @@ pub(crate) fn path_filestat_set_times(
     modification: u64,
     flags: u32,
 ) -> Result<(), Errno> {
-    let dir = ctx.fds.dir(fd, Rights::PATH_FILESTAT_SET_TIMES)?;
-    let path = guest.str(path, path_len)?;
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_FILESTAT_SET_TIMES)?;
     let times = times(access, modification, flags)?;
     let mut options = OpenOptions::new();
-    options.read(true);
+    // A pipe would wait for a writer.
+    let mut flags = OFlags::NONBLOCK;
     if lookup & LOOKUP_SYMLINK_FOLLOW == 0 {
-        options.custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        flags |= OFlags::NOFOLLOW;
     }
+    options.read(true).custom_flags(flags.bits() as i32);
     let file = dir.open_with(path, &options)?;
     Ok(rustix::fs::futimens(&file, &times)?)
 }

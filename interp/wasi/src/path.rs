@@ -21,6 +21,20 @@ const OFLAGS_EXCL: u32 = 1 << 2;
 const OFLAGS_TRUNC: u32 = 1 << 3;
 const OFLAGS_ALL: u32 = OFLAGS_CREAT | OFLAGS_DIRECTORY | OFLAGS_EXCL | OFLAGS_TRUNC;
 
+/// The directory behind `fd` with the given rights, and a path of the guest's beneath it.
+///
+/// # Errors
+///
+/// As [`Fds::dir`](crate::fds::Fds::dir) and [`Guest::str`].
+pub(crate) fn beneath<'g>(
+    ctx: &WasiCtx,
+    guest: &'g Guest<'_>,
+    (fd, path, len): (u32, u32, u32),
+    needed: Rights,
+) -> Result<(Arc<Dir>, &'g str), Errno> {
+    Ok((ctx.fds.dir(fd, needed)?, guest.str(path, len)?))
+}
+
 /// Opens a file or directory. The new descriptor gets those of the wanted rights that its directory hands down and
 /// that make sense for what was found; opening for writing without the right to is an error, not a lesser descriptor.
 #[allow(clippy::too_many_arguments, reason = "preview 1 passes so many")]
@@ -121,7 +135,8 @@ pub(crate) fn path_create_directory(
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    Ok(ctx.fds.dir(fd, Rights::PATH_CREATE_DIRECTORY)?.create_dir(guest.str(path, path_len)?)?)
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_CREATE_DIRECTORY)?;
+    Ok(dir.create_dir(path)?)
 }
 
 pub(crate) fn path_remove_directory(
@@ -131,11 +146,13 @@ pub(crate) fn path_remove_directory(
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    Ok(ctx.fds.dir(fd, Rights::PATH_REMOVE_DIRECTORY)?.remove_dir(guest.str(path, path_len)?)?)
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_REMOVE_DIRECTORY)?;
+    Ok(dir.remove_dir(path)?)
 }
 
 pub(crate) fn path_unlink_file(ctx: &mut WasiCtx, guest: &mut Guest<'_>, fd: u32, path: u32, path_len: u32) -> Result<(), Errno> {
-    Ok(ctx.fds.dir(fd, Rights::PATH_UNLINK_FILE)?.remove_file(guest.str(path, path_len)?)?)
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_UNLINK_FILE)?;
+    Ok(dir.remove_file(path)?)
 }
 
 #[allow(clippy::too_many_arguments, reason = "preview 1 passes so many")]
@@ -149,9 +166,9 @@ pub(crate) fn path_rename(
     to: u32,
     to_len: u32,
 ) -> Result<(), Errno> {
-    let from_dir = ctx.fds.dir(fd, Rights::PATH_RENAME_SOURCE)?;
-    let to_dir = ctx.fds.dir(to_fd, Rights::PATH_RENAME_TARGET)?;
-    Ok(from_dir.rename(guest.str(path, path_len)?, &to_dir, guest.str(to, to_len)?)?)
+    let (from_dir, from) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_RENAME_SOURCE)?;
+    let (to_dir, to) = beneath(ctx, guest, (to_fd, to, to_len), Rights::PATH_RENAME_TARGET)?;
+    Ok(from_dir.rename(from, &to_dir, to)?)
 }
 
 #[allow(clippy::too_many_arguments, reason = "preview 1 passes so many")]
@@ -170,9 +187,9 @@ pub(crate) fn path_link(
     if lookup & LOOKUP_SYMLINK_FOLLOW != 0 {
         return Err(Errno::Inval);
     }
-    let from_dir = ctx.fds.dir(fd, Rights::PATH_LINK_SOURCE)?;
-    let to_dir = ctx.fds.dir(to_fd, Rights::PATH_LINK_TARGET)?;
-    Ok(from_dir.hard_link(guest.str(path, path_len)?, &to_dir, guest.str(to, to_len)?)?)
+    let (from_dir, from) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_LINK_SOURCE)?;
+    let (to_dir, to) = beneath(ctx, guest, (to_fd, to, to_len), Rights::PATH_LINK_TARGET)?;
+    Ok(from_dir.hard_link(from, &to_dir, to)?)
 }
 
 pub(crate) fn path_symlink(
@@ -184,8 +201,8 @@ pub(crate) fn path_symlink(
     path: u32,
     path_len: u32,
 ) -> Result<(), Errno> {
-    let dir = ctx.fds.dir(fd, Rights::PATH_SYMLINK)?;
-    Ok(dir.symlink(guest.str(target, target_len)?, guest.str(path, path_len)?)?)
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_SYMLINK)?;
+    Ok(dir.symlink(guest.str(target, target_len)?, path)?)
 }
 
 /// As much of a link's target as the buffer takes.
@@ -200,8 +217,8 @@ pub(crate) fn path_readlink(
     len: u32,
     used: u32,
 ) -> Result<(), Errno> {
-    let dir = ctx.fds.dir(fd, Rights::PATH_READLINK)?;
-    let target = dir.read_link(guest.str(path, path_len)?)?;
+    let (dir, path) = beneath(ctx, guest, (fd, path, path_len), Rights::PATH_READLINK)?;
+    let target = dir.read_link(path)?;
     let target = target.to_str().ok_or(Errno::IlSeq)?.as_bytes();
     let taken = target.len().min(len as usize);
     guest.write(buffer, &target[..taken])?;

@@ -40,55 +40,65 @@ impl Rights {
 
     /// Reading from a stream that cannot seek.
     pub(crate) const INPUT: Self =
-        Self(Self::FD_READ.0 | Self::FD_FDSTAT_SET_FLAGS.0 | Self::FD_FILESTAT_GET.0 | Self::POLL_FD_READWRITE.0);
+        Self::all(&[Self::FD_READ, Self::FD_FDSTAT_SET_FLAGS, Self::FD_FILESTAT_GET, Self::POLL_FD_READWRITE]);
     /// Writing to a stream that cannot seek.
     pub(crate) const OUTPUT: Self =
-        Self(Self::FD_WRITE.0 | Self::FD_FDSTAT_SET_FLAGS.0 | Self::FD_FILESTAT_GET.0 | Self::POLL_FD_READWRITE.0);
+        Self::all(&[Self::FD_WRITE, Self::FD_FDSTAT_SET_FLAGS, Self::FD_FILESTAT_GET, Self::POLL_FD_READWRITE]);
     /// What makes sense for a regular file.
-    pub(crate) const FILE: Self = Self(
-        Self::INPUT.0
-            | Self::OUTPUT.0
-            | Self::FD_DATASYNC.0
-            | Self::FD_SEEK.0
-            | Self::FD_SYNC.0
-            | Self::FD_TELL.0
-            | Self::FD_ADVISE.0
-            | Self::FD_ALLOCATE.0
-            | Self::FD_FILESTAT_SET_SIZE.0
-            | Self::FD_FILESTAT_SET_TIMES.0,
-    );
+    pub(crate) const FILE: Self = Self::all(&[
+        Self::INPUT,
+        Self::OUTPUT,
+        Self::FD_DATASYNC,
+        Self::FD_SEEK,
+        Self::FD_SYNC,
+        Self::FD_TELL,
+        Self::FD_ADVISE,
+        Self::FD_ALLOCATE,
+        Self::FD_FILESTAT_SET_SIZE,
+        Self::FD_FILESTAT_SET_TIMES,
+    ]);
     /// What changes a file or a directory.
-    pub(crate) const MUTATING: Self = Self(
-        Self::FD_DATASYNC.0
-            | Self::FD_WRITE.0
-            | Self::FD_ALLOCATE.0
-            | Self::FD_FILESTAT_SET_SIZE.0
-            | Self::FD_FILESTAT_SET_TIMES.0
-            | Self::PATH_CREATE_DIRECTORY.0
-            | Self::PATH_CREATE_FILE.0
-            | Self::PATH_LINK_SOURCE.0
-            | Self::PATH_LINK_TARGET.0
-            | Self::PATH_RENAME_SOURCE.0
-            | Self::PATH_RENAME_TARGET.0
-            | Self::PATH_FILESTAT_SET_SIZE.0
-            | Self::PATH_FILESTAT_SET_TIMES.0
-            | Self::PATH_SYMLINK.0
-            | Self::PATH_REMOVE_DIRECTORY.0
-            | Self::PATH_UNLINK_FILE.0,
-    );
+    pub(crate) const MUTATING: Self = Self::all(&[
+        Self::FD_DATASYNC,
+        Self::FD_WRITE,
+        Self::FD_ALLOCATE,
+        Self::FD_FILESTAT_SET_SIZE,
+        Self::FD_FILESTAT_SET_TIMES,
+        Self::PATH_CREATE_DIRECTORY,
+        Self::PATH_CREATE_FILE,
+        Self::PATH_LINK_SOURCE,
+        Self::PATH_LINK_TARGET,
+        Self::PATH_RENAME_SOURCE,
+        Self::PATH_RENAME_TARGET,
+        Self::PATH_FILESTAT_SET_SIZE,
+        Self::PATH_FILESTAT_SET_TIMES,
+        Self::PATH_SYMLINK,
+        Self::PATH_REMOVE_DIRECTORY,
+        Self::PATH_UNLINK_FILE,
+    ]);
     /// What makes sense for a directory.
-    pub(crate) const DIRECTORY: Self = Self(
-        Self::FD_FDSTAT_SET_FLAGS.0
-            | Self::FD_SYNC.0
-            | Self::FD_ADVISE.0
-            | Self::FD_READDIR.0
-            | Self::FD_FILESTAT_GET.0
-            | Self::FD_FILESTAT_SET_TIMES.0
-            | Self::PATH_OPEN.0
-            | Self::PATH_READLINK.0
-            | Self::PATH_FILESTAT_GET.0
-            | (Self::MUTATING.0 & !(Self::FD_DATASYNC.0 | Self::FD_WRITE.0 | Self::FD_ALLOCATE.0 | Self::FD_FILESTAT_SET_SIZE.0)),
-    );
+    pub(crate) const DIRECTORY: Self = Self::all(&[
+        Self::FD_FDSTAT_SET_FLAGS,
+        Self::FD_SYNC,
+        Self::FD_ADVISE,
+        Self::FD_READDIR,
+        Self::FD_FILESTAT_GET,
+        Self::FD_FILESTAT_SET_TIMES,
+        Self::PATH_OPEN,
+        Self::PATH_READLINK,
+        Self::PATH_FILESTAT_GET,
+        Self::MUTATING.without(Self::all(&[Self::FD_DATASYNC, Self::FD_WRITE, Self::FD_ALLOCATE, Self::FD_FILESTAT_SET_SIZE])),
+    ]);
+
+    /// All of these together. (`|` does not work in constants.)
+    const fn all(sets: &[Self]) -> Self {
+        let (mut bits, mut i) = (0, 0);
+        while i < sets.len() {
+            bits |= sets[i].0;
+            i += 1;
+        }
+        Self(bits)
+    }
 
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

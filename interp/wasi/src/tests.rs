@@ -1,5 +1,7 @@
 //! The functions of preview 1 called directly, on a small memory and a scratch directory: no VM in between.
 
+mod hostile;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
