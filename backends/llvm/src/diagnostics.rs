@@ -59,7 +59,9 @@ extern "C" fn handler(info: LLVMDiagnosticInfoRef, reports: *mut c_void) {
 
 /// Reads the report the attribute `warn-stack-size` asks for: LLVM's C API has no other way to the size of a frame.
 fn frame_size(text: &str) -> Option<(String, u32)> {
-    let (bytes, rest) = text.strip_prefix("stack frame size (")?.split_once(") exceeds limit (")?;
+    // A source position comes first, known or not.
+    let (_, report) = text.split_once("stack frame size (")?;
+    let (bytes, rest) = report.split_once(") exceeds limit (")?;
     let symbol = rest.split_once("in function '")?.1.strip_suffix('\'')?;
     Some((symbol.to_owned(), bytes.parse().ok()?))
 }
@@ -68,7 +70,7 @@ fn frame_size(text: &str) -> Option<(String, u32)> {
 mod tests {
     #[test]
     fn frame_sizes_are_read() {
-        let report = super::frame_size("stack frame size (40008) exceeds limit (0) in function 'u0:1'");
+        let report = super::frame_size("<unknown>:0:0: stack frame size (40008) exceeds limit (0) in function 'u0:1'");
         assert_eq!(report, Some(("u0:1".to_owned(), 40008)));
         assert_eq!(super::frame_size("loop not vectorized"), None);
     }

@@ -1,5 +1,5 @@
 //! Traps. The ABI's traps are calls of the trap stub, which the lowering emits. CLIF's own become `llvm.ubsantrap`: on x86-64
-//! `ud1` with the trap code as its operand, so that LLVM cannot merge two codes into one instruction as it does with `ud2`.
+//! `ud1l code(%eax), %eax` with the trap code in the place of a displacement, so that LLVM cannot merge two codes into one instruction as it does with `ud2`.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, TrapCode};
 use inkwell::values::IntValue;
