@@ -7,19 +7,24 @@ pub mod abi;
 mod backend;
 pub mod clif;
 mod code;
+mod frontend;
+#[cfg(feature = "llvm")]
+pub mod llvm;
 mod lower;
 #[cfg(feature = "llvm")]
 pub mod object;
 mod stack;
+mod stats;
 mod symbols;
 pub mod trap;
 
-pub use backend::{
-    BackendError, CompileTotals, CompiledFunction, CraneliftBackend, CraneliftBackendBuilder, FunctionReport, OptLevel,
-};
+pub use backend::{BackendError, CraneliftBackend, CraneliftBackendBuilder, FunctionReport, OptLevel};
 pub use clif::MemoryStyle;
-pub use code::{CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Position};
+pub use code::{CodeMap, CodeMemory, CompiledFunction, DEFAULT_CODE_BYTES, Position};
+#[cfg(feature = "llvm")]
+pub use llvm::{LlvmBackend, LlvmBackendBuilder, LlvmPipeline};
 pub use lower::{Builder, Lower, LowerCx};
+pub use stats::CompileTotals;
 pub use trap::GuardedRegion;
 
 /// The Cranelift crates lowerings are written against, in the one version that fits.

@@ -53,11 +53,18 @@ pub(crate) struct Target<'a> {
     pub(crate) config: TargetFrontendConfig,
 }
 
-/// How the unit is called in maps and profiles.
+/// How a function is called in maps and profiles.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Label {
     pub(crate) tag: u64,
     pub(crate) name: Option<String>,
+}
+
+impl Label {
+    /// What profilers see.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("guest {:#x}", self.tag))
+    }
 }
 
 impl<'a, G> LowerCx<'a, G> {

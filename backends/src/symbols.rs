@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use cranelift_codegen::ir::Signature;
+use cranelift_codegen::ir::{ExternalName, Function, Signature};
+use cranelift_module::default_libcall_names;
+use tierup_broker::{Bailout, BailoutReason};
 
 use crate::{
     abi::{TRAP_SYMBOL, trap_stub},
@@ -10,12 +12,12 @@ use crate::{
 };
 
 /// Name → address and, for what a lowering may call, signature.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Symbols {
     by_name: HashMap<String, Symbol>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Symbol {
     address: usize,
     signature: Option<Signature>,
@@ -38,6 +40,19 @@ impl Symbols {
 
     pub(crate) fn address(&self, name: &str) -> Option<*const u8> {
         Some(self.by_name.get(name)?.address as *const u8)
+    }
+
+    /// What an external name of `func` stands for.
+    pub(crate) fn resolve(&self, name: &ExternalName, func: &Function) -> Result<(String, *const u8), Bailout> {
+        let name = match name {
+            ExternalName::TestCase(name) => String::from_utf8_lossy(name.raw()).into_owned(),
+            ExternalName::LibCall(call) => default_libcall_names()(*call),
+            other => other.display(Some(&func.params)).to_string(),
+        };
+        match self.address(&name) {
+            Some(address) => Ok((name, address)),
+            None => Err(Bailout::terminal(BailoutReason::UnknownSymbol { name })),
+        }
     }
 
     /// The signature of a helper; `None` for names a lowering cannot call.

@@ -2,59 +2,27 @@
 
 use std::{fmt, sync::Arc};
 
-use cranelift_codegen::{
-    CodegenError, CompiledCode, Context, FinalizedRelocTarget,
-    control::ControlPlane,
-    ir::{ExternalName, Function},
-    isa::{CallConv, TargetFrontendConfig},
-    verify_function,
-};
+use cranelift_codegen::{CodegenError, CompiledCode, Context, FinalizedRelocTarget, control::ControlPlane, ir::Function};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use tierup_broker::{Bailout, BailoutReason};
 
-use super::{
-    isa::HostIsa,
-    stats::{CompileStats, Phase},
-};
+use super::isa::HostIsa;
 use crate::{
-    CodeMemory,
+    CompiledFunction,
     abi::MAX_FRAME,
-    code::{CodePages, MappedUnit, PerfMap, UnitMap, UnitMemory},
+    code::{FunctionMap, LinkedCode, Publisher, UnitMemory},
     lower::Label,
+    stats::{CompileStats, Phase},
     symbols::Symbols,
 };
 
 /// Cranelift at one level, with the symbols and the memory its output is linked against.
 pub(crate) struct Codegen {
-    name: &'static str,
-    isa: HostIsa,
+    isa: Arc<HostIsa>,
     symbols: Arc<Symbols>,
-    memory: Arc<CodeMemory>,
-    perf: Option<PerfMap>,
-    stats: CompileStats,
-}
-
-/// Linked code. Dropping it frees the code.
-#[derive(Debug)]
-pub struct CompiledFunction {
-    entry: usize,
-    code_bytes: usize,
-    // In this order: nobody may find the unit in the map once its pages are gone.
-    _mapped: MappedUnit,
-    _pages: Vec<CodePages>,
-}
-
-impl CompiledFunction {
-    /// First instruction.
-    pub fn entry(&self) -> *const u8 {
-        self.entry as *const u8
-    }
-
-    /// Bytes of machine code.
-    pub fn code_bytes(&self) -> usize {
-        self.code_bytes
-    }
+    publisher: Publisher,
+    stats: Arc<CompileStats>,
 }
 
 /// What a function would compile to.
@@ -70,87 +38,36 @@ pub struct FunctionReport {
 }
 
 impl Codegen {
-    pub(crate) fn new(
-        name: &'static str,
-        isa: HostIsa,
-        symbols: Arc<Symbols>,
-        memory: Arc<CodeMemory>,
-        perf: Option<PerfMap>,
-    ) -> Self {
-        Codegen { name, isa, symbols, memory, perf, stats: CompileStats::default() }
+    pub(crate) fn new(isa: Arc<HostIsa>, symbols: Arc<Symbols>, publisher: Publisher, stats: Arc<CompileStats>) -> Self {
+        Codegen { isa, symbols, publisher, stats }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        self.name
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
-    pub(crate) fn symbols(&self) -> &Symbols {
-        &self.symbols
-    }
-
-    pub(crate) fn memory(&self) -> &Arc<CodeMemory> {
-        &self.memory
-    }
-
-    pub(crate) fn stats(&self) -> &CompileStats {
-        &self.stats
-    }
-
-    pub(crate) fn frontend_config(&self) -> Result<TargetFrontendConfig, Bailout> {
-        Ok(self.isa.get()?.frontend_config())
-    }
-
-    /// Verifies, compiles and links; asks `checkpoint` between the phases whether to go on.
+    /// Compiles and links a verified function; asks `checkpoint` in between whether to go on.
     pub(crate) fn compile(
         &self,
         context: &mut Context,
         label: &Label,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<CompiledFunction, Bailout> {
-        self.verify(&context.func)?;
-        checkpoint()?;
         self.generate(context)?;
         checkpoint()?;
         let instructions = context.func.dfg.num_insts();
         let code = context.take_compiled_code().expect("`generate` succeeded");
         let linked = self.stats.time(Phase::Link, || self.link(&code, &context.func, label))?;
-        self.stats.count(linked.code_bytes, instructions);
+        self.stats.count(linked.code_bytes(), instructions);
         Ok(linked)
     }
 
-    /// Verifies and compiles.
+    /// Compiles a verified function and throws the code away.
     pub(crate) fn check(&self, context: &mut Context) -> Result<FunctionReport, Bailout> {
-        self.verify(&context.func)?;
         let frame_bytes = self.generate(context)?;
         let instructions = context.func.dfg.num_insts();
         let code_bytes = context.compiled_code().map_or(0, |code| code.code_buffer().len());
         Ok(FunctionReport { instructions, code_bytes, frame_bytes })
-    }
-
-    fn verify(&self, func: &Function) -> Result<(), Bailout> {
-        let isa = self.isa.get()?;
-        let verified = self.stats.time(Phase::Verify, || verify_function(func, &**isa));
-        verified.map_err(|errors| Bailout::terminal(BailoutReason::Verifier { message: errors.to_string() }))?;
-        if func.signature.call_conv != CallConv::SystemV || func.signature.returns.len() > 1 {
-            return Err(unsupported(format!("a body of signature {}", func.signature)));
-        }
-        for (_, callee) in func.dfg.ext_funcs.iter() {
-            self.resolve(&callee.name, func)?;
-        }
-        Ok(())
-    }
-
-    /// The symbol an external name stands for.
-    fn resolve(&self, name: &ExternalName, func: &Function) -> Result<(String, *const u8), Bailout> {
-        let name = match name {
-            ExternalName::TestCase(name) => String::from_utf8_lossy(name.raw()).into_owned(),
-            ExternalName::LibCall(call) => default_libcall_names()(*call),
-            other => other.display(Some(&func.params)).to_string(),
-        };
-        match self.symbols.address(&name) {
-            Some(address) => Ok((name, address)),
-            None => Err(Bailout::terminal(BailoutReason::UnknownSymbol { name })),
-        }
     }
 
     /// Leaves the machine code in the context; returns the size of its frame.
@@ -170,7 +87,7 @@ impl Codegen {
 
     /// A JIT module of one function, dropped as soon as its pages are sealed.
     fn link(&self, code: &CompiledCode, func: &Function, label: &Label) -> Result<CompiledFunction, Bailout> {
-        let memory = UnitMemory::new(&self.memory);
+        let memory = UnitMemory::new(self.publisher.memory());
         let isa = self.isa.get()?;
         let mut builder = JITBuilder::with_isa(Arc::clone(isa), default_libcall_names());
         builder.memory_provider(Box::new(memory.clone()));
@@ -189,13 +106,9 @@ impl Codegen {
         let code_bytes = code.code_buffer().len();
         let locations = code.buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default());
         let locations = locations.map(|at| (at.start, at.end, at.loc.bits())).collect();
-        let unit = UnitMap { start: entry, len: code_bytes, tag: label.tag, locations };
-        if let Some(perf) = &self.perf {
-            let name = label.name.clone().unwrap_or_else(|| format!("guest {:#x}", label.tag));
-            perf.add(entry, code_bytes, &format!("{name} [{}]", self.name));
-        }
-        let mapped = MappedUnit::new(&self.memory, unit);
-        Ok(CompiledFunction { entry, code_bytes, _mapped: mapped, _pages: memory.into_pages() })
+        let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations };
+        let functions = vec![(function, label.name())];
+        Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, pages: memory.into_pages() }))
     }
 
     /// Relocations with names turned into imports of `module`. All resolve, or the JIT module would panic.
@@ -210,7 +123,7 @@ impl Codegen {
             let name = match &reloc.target {
                 FinalizedRelocTarget::Func(offset) => ModuleRelocTarget::FunctionOffset(id, *offset),
                 FinalizedRelocTarget::ExternalName(name) => {
-                    let (symbol, _) = self.resolve(name, func)?;
+                    let (symbol, _) = self.symbols.resolve(name, func)?;
                     let import = module.declare_function(&symbol, Linkage::Import, &func.signature);
                     ModuleRelocTarget::from(import.map_err(not_linked)?)
                 }
@@ -242,6 +155,6 @@ fn not_linked(error: ModuleError) -> Bailout {
 
 impl fmt::Debug for Codegen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Codegen").field("name", &self.name).field("memory", &self.memory).finish_non_exhaustive()
+        f.debug_struct("Codegen").field("publisher", &self.publisher).finish_non_exhaustive()
     }
 }

@@ -7,8 +7,10 @@ use cranelift_codegen::ir::Signature;
 use super::{CraneliftBackend, codegen::Codegen, isa::HostIsa};
 use crate::{
     CodeMemory, MemoryStyle,
-    code::{DEFAULT_CODE_BYTES, PerfMap},
+    code::{DEFAULT_CODE_BYTES, PerfMap, Publisher},
+    frontend::Frontend,
     lower::Lower,
+    stats::CompileStats,
     symbols::Symbols,
 };
 
@@ -40,10 +42,9 @@ pub enum BackendError {
     PerfMap(#[source] io::Error),
 }
 
-/// Configuration of a [`CraneliftBackend`].
-#[derive(Debug)]
-pub struct CraneliftBackendBuilder {
-    opt_level: OptLevel,
+/// What every backend is configured with.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
     symbols: Symbols,
     duplicate: Option<String>,
     memory_style: MemoryStyle,
@@ -51,20 +52,70 @@ pub struct CraneliftBackendBuilder {
     perf_map: bool,
 }
 
+impl Parts {
+    pub(crate) fn new(memory_style: MemoryStyle) -> Self {
+        Parts { symbols: Symbols::builtin(), duplicate: None, memory_style, memory: None, perf_map: false }
+    }
+
+    pub(crate) fn symbol(&mut self, name: &str, address: *const u8, signature: Signature) {
+        if self.symbols.address(name).is_some() {
+            self.duplicate.get_or_insert_with(|| name.to_owned());
+        }
+        self.symbols.insert(name, address, signature);
+    }
+
+    pub(crate) fn memory_style(&mut self, style: MemoryStyle) {
+        self.memory_style = style;
+    }
+
+    pub(crate) fn code_memory(&mut self, memory: Arc<CodeMemory>) {
+        self.memory = Some(memory);
+    }
+
+    pub(crate) fn perf_map(&mut self, on: bool) {
+        self.perf_map = on;
+    }
+
+    /// The parts of a backend of that name, around a lowering.
+    pub(crate) fn build<G, L: Lower<G>>(
+        self,
+        name: &'static str,
+        isa: Arc<HostIsa>,
+        lower: L,
+    ) -> Result<(Frontend<G, L>, Arc<Symbols>, Publisher, Arc<CompileStats>), BackendError> {
+        if let Some(name) = self.duplicate {
+            return Err(BackendError::DuplicateSymbol(name));
+        }
+        let memory = match self.memory {
+            Some(memory) => memory,
+            None => CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(BackendError::CodeMemory)?,
+        };
+        let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
+        let (symbols, stats) = (Arc::new(self.symbols), Arc::default());
+        let frontend = Frontend::new(lower, isa, Arc::clone(&symbols), self.memory_style, Arc::clone(&stats));
+        Ok((frontend, symbols, Publisher::new(name, memory, perf), stats))
+    }
+}
+
+/// Configuration of a [`CraneliftBackend`].
+#[derive(Debug)]
+pub struct CraneliftBackendBuilder {
+    opt_level: OptLevel,
+    parts: Parts,
+}
+
 impl Default for CraneliftBackendBuilder {
     fn default() -> Self {
-        CraneliftBackendBuilder {
-            opt_level: OptLevel::default(),
-            symbols: Symbols::builtin(),
-            duplicate: None,
-            memory_style: MemoryStyle::default(),
-            memory: None,
-            perf_map: false,
-        }
+        CraneliftBackendBuilder { opt_level: OptLevel::default(), parts: Parts::new(MemoryStyle::default()) }
     }
 }
 
 impl CraneliftBackendBuilder {
+    #[cfg(feature = "llvm")]
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// How much to optimize; [`OptLevel::Speed`] unless set.
     pub fn opt_level(mut self, level: OptLevel) -> Self {
         self.opt_level = level;
@@ -78,28 +129,25 @@ impl CraneliftBackendBuilder {
     /// `address` is a function of that signature and System V convention. It lives as long as any code of this backend, does
     /// not unwind, and may be called by any thread that runs such code.
     pub unsafe fn symbol(mut self, name: &str, address: *const u8, signature: Signature) -> Self {
-        if self.symbols.address(name).is_some() {
-            self.duplicate.get_or_insert_with(|| name.to_owned());
-        }
-        self.symbols.insert(name, address, signature);
+        self.parts.symbol(name, address, signature);
         self
     }
 
     /// How linear memory is protected; [`MemoryStyle::Guarded`] unless set.
     pub fn memory_style(mut self, style: MemoryStyle) -> Self {
-        self.memory_style = style;
+        self.parts.memory_style(style);
         self
     }
 
     /// Where the code goes. An arena of its own unless set; backends of one broker share one.
     pub fn code_memory(mut self, memory: Arc<CodeMemory>) -> Self {
-        self.memory = Some(memory);
+        self.parts.code_memory(memory);
         self
     }
 
     /// Whether units are written to perf's map file. Off unless set.
     pub fn perf_map(mut self, on: bool) -> Self {
-        self.perf_map = on;
+        self.parts.perf_map(on);
         self
     }
 
@@ -110,20 +158,12 @@ impl CraneliftBackendBuilder {
     /// [`BackendError`]: the target, the symbols or the system do not allow it. Whether Cranelift knows the processor is
     /// found out by the first compile, which bails out if it does not.
     pub fn build<G, L: Lower<G>>(self, lower: L) -> Result<CraneliftBackend<G, L>, BackendError> {
-        if let Some(name) = self.duplicate {
-            return Err(BackendError::DuplicateSymbol(name));
-        }
-        let isa = HostIsa::new(self.opt_level)?;
-        let memory = match self.memory {
-            Some(memory) => memory,
-            None => CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(BackendError::CodeMemory)?,
-        };
-        let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
+        let isa = Arc::new(HostIsa::new(self.opt_level)?);
         let name = match self.opt_level {
             OptLevel::None => "cranelift-none",
             OptLevel::Speed => "cranelift",
         };
-        let codegen = Codegen::new(name, isa, Arc::new(self.symbols), memory, perf);
-        Ok(CraneliftBackend::new(lower, codegen, self.memory_style))
+        let (frontend, symbols, publisher, stats) = self.parts.build(name, Arc::clone(&isa), lower)?;
+        Ok(CraneliftBackend { frontend, codegen: Codegen::new(isa, symbols, publisher, stats) })
     }
 }

@@ -19,15 +19,18 @@ pub struct Position {
     pub guest_offset: Option<u32>,
 }
 
-/// One unit's entry: its code range, tag, and source locations by ascending code offset.
+/// One function's code range, tag, and source locations by ascending code offset.
 #[derive(Debug)]
-pub(crate) struct UnitMap {
+pub(crate) struct FunctionMap {
     pub(crate) start: usize,
     pub(crate) len: usize,
     pub(crate) tag: u64,
     /// (first code offset, end, location).
     pub(crate) locations: Box<[(u32, u32, u32)]>,
 }
+
+/// The functions of one unit, by ascending address.
+type UnitMap = Box<[FunctionMap]>;
 
 const LEAF: usize = 512;
 type Leaf = [ArcSwapOption<UnitMap>; LEAF];
@@ -62,12 +65,13 @@ impl CodeMap {
     pub fn find(&self, pc: usize) -> Option<Position> {
         let page = pc.checked_sub(self.base)? / self.page;
         let unit = self.leaves.get(page / LEAF)?.get()?[page % LEAF].load();
-        let unit = unit.as_deref()?;
-        let code_offset = pc.checked_sub(unit.start).filter(|&offset| offset < unit.len)? as u32;
-        let after = unit.locations.partition_point(|&(start, ..)| start <= code_offset);
-        let location = after.checked_sub(1).map(|at| unit.locations[at]);
+        let functions = unit.as_deref()?;
+        let function = &functions[functions.partition_point(|function| function.start <= pc).checked_sub(1)?];
+        let code_offset = Some(pc - function.start).filter(|&offset| offset < function.len)? as u32;
+        let after = function.locations.partition_point(|&(start, ..)| start <= code_offset);
+        let location = after.checked_sub(1).map(|at| function.locations[at]);
         let guest_offset = location.filter(|&(_, end, _)| code_offset < end).map(|(.., location)| location);
-        Some(Position { tag: unit.tag, code_offset, guest_offset })
+        Some(Position { tag: function.tag, code_offset, guest_offset })
     }
 
     /// Sets the slots of every page `unit` covers.
@@ -89,9 +93,12 @@ pub(crate) struct MappedUnit {
 }
 
 impl MappedUnit {
-    pub(crate) fn new(memory: &Arc<super::CodeMemory>, unit: UnitMap) -> Self {
-        let (start, len) = (unit.start, unit.len);
-        memory.map().set(start, len, Some(&Arc::new(unit)));
+    /// Enters functions in pages of their own, by ascending address; at least one.
+    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: UnitMap) -> Self {
+        debug_assert!(functions.is_sorted_by_key(|function| function.start));
+        let (first, last) = (functions.first().expect("a unit has code"), functions.last().expect("a unit has code"));
+        let (start, len) = (first.start, last.start + last.len - first.start);
+        memory.map().set(start, len, Some(&Arc::new(functions)));
         MappedUnit { memory: Arc::clone(memory), start, len }
     }
 }
@@ -104,7 +111,7 @@ impl Drop for MappedUnit {
 
 #[cfg(test)]
 mod tests {
-    use super::{MappedUnit, UnitMap};
+    use super::{FunctionMap, MappedUnit};
     use crate::CodeMemory;
 
     #[test]
@@ -112,7 +119,8 @@ mod tests {
         let memory = CodeMemory::reserve(8 << 20).unwrap();
         let start = memory.map().base + 3 * 4096;
         let locations = Box::from([(0, 4, 100), (4, 8, 101), (16, 5000, 102)]);
-        let unit = MappedUnit::new(&memory, UnitMap { start, len: 6000, tag: 7, locations });
+        let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default() };
+        let unit = MappedUnit::new(&memory, Box::new([FunctionMap { start, len: 6000, tag: 7, locations }, second]));
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));
@@ -120,6 +128,7 @@ mod tests {
         assert_eq!(guest(4999), Some((7, Some(102))));
         assert_eq!(guest(5999), Some((7, None)));
         assert_eq!(guest(6000), None);
+        assert_eq!((guest(6015), guest(6016), guest(6032)), (None, Some((8, None)), None));
         assert_eq!(memory.map().find_return(start + 4).unwrap().guest_offset, Some(100));
         assert_eq!(memory.map().find(start - 1), None);
         drop(unit);

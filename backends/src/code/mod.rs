@@ -4,11 +4,14 @@ mod map;
 mod memory;
 mod pages;
 mod perf;
+mod publish;
 mod unit;
 
 pub use map::{CodeMap, Position};
-pub(crate) use map::{MappedUnit, UnitMap};
+pub(crate) use map::{FunctionMap, MappedUnit};
 pub(crate) use memory::CodePages;
 pub use memory::{CodeMemory, DEFAULT_CODE_BYTES};
 pub(crate) use perf::PerfMap;
+pub use publish::CompiledFunction;
+pub(crate) use publish::{LinkedCode, Publisher};
 pub(crate) use unit::UnitMemory;

@@ -37,7 +37,7 @@ pub struct LoadedObject {
     relocations: BTreeMap<RelocationKind, usize>,
     largest_frame: Option<u64>,
     code_bytes: usize,
-    _pages: CodePages,
+    pages: CodePages,
 }
 
 /// A function of a loaded object.
@@ -76,6 +76,10 @@ impl LoadedObject {
     /// Bytes of code, veneers, slots and constants.
     pub fn code_bytes(&self) -> usize {
         self.code_bytes
+    }
+
+    pub(crate) fn into_pages(self) -> CodePages {
+        self.pages
     }
 }
 
@@ -118,5 +122,5 @@ pub fn load(
         *relocations.entry(relocation.kind).or_default() += 1;
     }
     functions.sort_by_key(|function| function.start);
-    Ok(LoadedObject { functions, relocations, largest_frame: input.largest_frame, code_bytes: image.len(), _pages: pages })
+    Ok(LoadedObject { functions, relocations, largest_frame: input.largest_frame, code_bytes: image.len(), pages })
 }

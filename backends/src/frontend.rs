@@ -1,0 +1,126 @@
+//! The half of a backend that knows guests and no compiler: the embedder's lowering, scratch space, the verifier. Every
+//! backend has one.
+
+use std::{
+    cell::Cell,
+    fmt,
+    marker::PhantomData,
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cranelift_codegen::{Context, ir::Function, isa::CallConv, verify_function};
+use cranelift_frontend::FunctionBuilderContext;
+use tierup_broker::{Bailout, BailoutReason, Tier};
+
+use crate::{
+    MemoryStyle,
+    backend::HostIsa,
+    lower::{self, Label, Lower, LowerCx, Target},
+    stack,
+    stats::{CompileStats, Phase},
+    symbols::Symbols,
+};
+
+/// Guest functions in, verified CLIF out.
+pub(crate) struct Frontend<G, L> {
+    lower: L,
+    isa: Arc<HostIsa>,
+    symbols: Arc<Symbols>,
+    memory_style: MemoryStyle,
+    stats: Arc<CompileStats>,
+    /// Scratch space of compiles that ended well, for reuse.
+    scratch: Mutex<Vec<Box<Scratch>>>,
+    _guest: PhantomData<fn(&G)>,
+}
+
+/// Allocations a compile reuses.
+struct Scratch {
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl<G, L: Lower<G>> Frontend<G, L> {
+    pub(crate) fn new(
+        lower: L,
+        isa: Arc<HostIsa>,
+        symbols: Arc<Symbols>,
+        memory_style: MemoryStyle,
+        stats: Arc<CompileStats>,
+    ) -> Self {
+        Frontend { lower, isa, symbols, memory_style, stats, scratch: Mutex::default(), _guest: PhantomData }
+    }
+
+    pub(crate) fn stats(&self) -> &CompileStats {
+        &self.stats
+    }
+
+    /// Lowers `guest` and hands the function to `then`, as it is: not verified.
+    pub(crate) fn lower<R>(
+        &self,
+        guest: &G,
+        tier: Tier,
+        then: impl FnOnce(&mut Context, &Label) -> Result<R, Bailout>,
+    ) -> Result<R, Bailout> {
+        self.with_scratch(|scratch| {
+            let label = self.lower_into(scratch, guest, tier)?;
+            then(&mut scratch.context, &label)
+        })
+    }
+
+    /// Checks that a function is valid CLIF, a body by its signature, and calls only what is registered.
+    pub(crate) fn verify(&self, func: &Function) -> Result<(), Bailout> {
+        let isa = self.isa.get()?;
+        let verified = self.stats.time(Phase::Verify, || verify_function(func, &**isa));
+        verified.map_err(|errors| Bailout::terminal(BailoutReason::Verifier { message: errors.to_string() }))?;
+        if func.signature.call_conv != CallConv::SystemV || func.signature.returns.len() > 1 {
+            let what = format!("a body of signature {}", func.signature);
+            return Err(Bailout::terminal(BailoutReason::Unsupported { what }));
+        }
+        for (_, callee) in func.dfg.ext_funcs.iter() {
+            self.symbols.resolve(&callee.name, func)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `f` with scratch space, which is kept if `f` succeeds. After a failure it may hold half a function.
+    fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> Result<R, Bailout>) -> Result<R, Bailout> {
+        let pooled = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch =
+            pooled.unwrap_or_else(|| Box::new(Scratch { context: Context::new(), builder: FunctionBuilderContext::new() }));
+        let result = f(&mut scratch)?;
+        scratch.context.clear();
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+        Ok(result)
+    }
+
+    fn lower_into(&self, scratch: &mut Scratch, guest: &G, tier: Tier) -> Result<Label, Bailout> {
+        // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
+        if !stack::has_room_to_compile() {
+            return Err(Bailout::retryable(BailoutReason::StackExhausted));
+        }
+        let target =
+            Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
+        let finished = Cell::new(false);
+        let mut cx = LowerCx::new(guest, tier, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
+        let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
+        match lowered {
+            Ok(result) => result?,
+            Err(payload) if lower::is_exhaustion(&*payload) => {
+                return Err(Bailout::terminal(BailoutReason::StackExhausted));
+            }
+            Err(payload) => panic::resume_unwind(payload),
+        }
+        if !finished.get() {
+            let message = "the lowering did not finish its function".to_owned();
+            return Err(Bailout::terminal(BailoutReason::Verifier { message }));
+        }
+        Ok(cx.into_label())
+    }
+}
+
+impl<G, L> fmt::Debug for Frontend<G, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frontend").field("memory_style", &self.memory_style).finish_non_exhaustive()
+    }
+}

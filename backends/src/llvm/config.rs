@@ -1,0 +1,141 @@
+//! Building an LLVM backend: symbols and memory as for Cranelift, and where the helper is.
+
+use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
+
+use cranelift_codegen::ir::Signature;
+
+use super::{Helper, LlvmBackend, ObjectSource, helper::ANSWER_LIMIT};
+use crate::{
+    BackendError, CodeMemory, CraneliftBackendBuilder, MemoryStyle, OptLevel,
+    backend::{HostIsa, Parts},
+    lower::Lower,
+};
+
+/// Which of LLVM's passes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LlvmPipeline {
+    /// A handful, for scalar code: no inlining and no vectorization.
+    Cheap,
+    /// LLVM's `O2`.
+    #[default]
+    O2,
+    /// LLVM's `O3`.
+    O3,
+}
+
+/// Configuration of an [`LlvmBackend`].
+#[derive(Debug)]
+pub struct LlvmBackendBuilder {
+    parts: Parts,
+    program: Option<PathBuf>,
+    pipeline: LlvmPipeline,
+    arguments: Vec<OsString>,
+    answer_limit: Duration,
+}
+
+impl Default for LlvmBackendBuilder {
+    fn default() -> Self {
+        LlvmBackendBuilder {
+            // What faults is not enough here: `MEMORY.md` of the reference, and ABI.md, "Memory access".
+            parts: Parts::new(MemoryStyle::Checked),
+            program: None,
+            pipeline: LlvmPipeline::default(),
+            arguments: Vec::new(),
+            answer_limit: ANSWER_LIMIT,
+        }
+    }
+}
+
+impl LlvmBackendBuilder {
+    /// The symbols, the code memory if it was set, and the perf map of another tier's backend.
+    pub fn beside(mut self, other: &CraneliftBackendBuilder) -> Self {
+        let mut parts = other.parts().clone();
+        parts.memory_style(MemoryStyle::Checked);
+        self.parts = parts;
+        self
+    }
+
+    /// Registers a host function that lowerings may call by name through [`LowerCx::helper`](crate::LowerCx::helper).
+    ///
+    /// # Safety
+    ///
+    /// As for [`CraneliftBackendBuilder::symbol`].
+    pub unsafe fn symbol(mut self, name: &str, address: *const u8, signature: Signature) -> Self {
+        self.parts.symbol(name, address, signature);
+        self
+    }
+
+    /// How linear memory is protected; [`MemoryStyle::Checked`] unless set: LLVM does not keep the faults of guarded accesses.
+    pub fn memory_style(mut self, style: MemoryStyle) -> Self {
+        self.parts.memory_style(style);
+        self
+    }
+
+    /// Where the code goes. An arena of its own unless set; backends of one broker share one.
+    pub fn code_memory(mut self, memory: Arc<CodeMemory>) -> Self {
+        self.parts.code_memory(memory);
+        self
+    }
+
+    /// Whether units are written to perf's map file. Off unless set.
+    pub fn perf_map(mut self, on: bool) -> Self {
+        self.parts.perf_map(on);
+        self
+    }
+
+    /// Which passes run; LLVM's `O2` unless set.
+    pub fn pipeline(mut self, pipeline: LlvmPipeline) -> Self {
+        self.pipeline = pipeline;
+        self
+    }
+
+    /// The helper's executable, whose code this process will run. Otherwise: the environment variable `TIERUP_LLVM_HELPER`;
+    /// `tierup-llvm` beside this executable or one folder up; `tierup-llvm` on the path.
+    pub fn helper(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// One more argument for the helper. `tierup-llvm --help` lists them.
+    pub fn helper_argument(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// How long the helper may take to answer before it is taken for hung and killed. 8 seconds unless set: less than the
+    /// broker's deadline, so that the compile is tried again.
+    pub fn answer_limit(mut self, limit: Duration) -> Self {
+        self.answer_limit = limit;
+        self
+    }
+
+    /// Builds the backend around a lowering. The helper is not started yet.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError`]: the target, the symbols or the system do not allow it. That there is no helper shows later, as a
+    /// terminal bailout.
+    pub fn build<G, L: Lower<G>>(mut self, lower: L) -> Result<LlvmBackend<G, L>, BackendError> {
+        let pipeline = match self.pipeline {
+            LlvmPipeline::Cheap => "cheap",
+            LlvmPipeline::O2 => "o2",
+            LlvmPipeline::O3 => "o3",
+        };
+        let mut arguments = vec!["--pipeline".into(), pipeline.into()];
+        arguments.append(&mut self.arguments);
+        let helper = Helper::new(self.program.take(), arguments, self.answer_limit);
+        self.build_with(helper, lower)
+    }
+
+    /// Builds the backend around a lowering and another source of objects than the helper process.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build).
+    pub fn build_with<G, L: Lower<G>, S: ObjectSource>(self, source: S, lower: L) -> Result<LlvmBackend<G, L, S>, BackendError> {
+        // For the verifier and the front end's settings only: nothing is generated with it.
+        let isa = Arc::new(HostIsa::new(OptLevel::None)?);
+        let (frontend, symbols, publisher, stats) = self.parts.build("llvm", isa, lower)?;
+        Ok(LlvmBackend { frontend, source, symbols, publisher, stats })
+    }
+}

@@ -1,0 +1,118 @@
+//! LLVM in processes of its own: one helper per compile under way, kept for the next.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt::Write,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cranelift_codegen::ir::Function;
+use tierup_broker::{Bailout, BailoutReason};
+
+use super::{
+    Object, ObjectSource,
+    connection::{Connection, Patience},
+    protocol::{Answer, MAX_BODY},
+};
+
+/// The name of the helper's executable.
+pub const HELPER_NAME: &str = "tierup-llvm";
+
+/// The environment variable that names the helper's executable, when the builder does not.
+pub const HELPER_VARIABLE: &str = "TIERUP_LLVM_HELPER";
+
+/// How long an answer may take unless configured otherwise: below the broker's default deadline, so that a helper that hangs
+/// is told from a function that takes too long.
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(8);
+
+/// The helper's executable and the helpers that run.
+///
+/// A compile takes a helper for itself, an idle one or a new one: a crash or a kill hits the one compile, and LLVM's
+/// process-wide state is never shared. So there are as many as compiles were ever made at once; what they share (LLVM's code)
+/// the system shares.
+#[derive(Debug)]
+pub struct Helper {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    answer_limit: Duration,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Helper {
+    pub(super) fn new(program: Option<PathBuf>, arguments: Vec<OsString>, answer_limit: Duration) -> Self {
+        Helper { program: program.unwrap_or_else(find), arguments, answer_limit, idle: Mutex::default() }
+    }
+
+    /// The executable that is run.
+    pub fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    /// Process ids of the helpers that wait for work.
+    pub fn idle(&self) -> Vec<u32> {
+        self.lock().iter().map(Connection::pid).collect()
+    }
+
+    fn start(&self) -> Result<Connection, super::HelperError> {
+        Connection::start(Command::new(&self.program).arg("--serve").args(&self.arguments))
+    }
+
+    fn ask(&self, clif: &str, cancelled: &dyn Fn() -> bool) -> Result<Answer, super::HelperError> {
+        let idle = self.lock().pop();
+        let mut connection = idle.map_or_else(|| self.start(), Ok)?;
+        let answer = connection.compile(clif, &Patience { cancelled, limit: self.answer_limit })?;
+        self.lock().push(connection);
+        Ok(answer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// SAFETY: the helper is `tierup-llvm`, which keeps the ABI for what it compiles; who names another executable vouches for it
+// (`LlvmBackendBuilder::helper`).
+unsafe impl ObjectSource for Helper {
+    fn object(&self, unit: &[&Function], cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
+        let mut clif = String::new();
+        for function in unit {
+            let _ = writeln!(clif, "{}", function.display());
+        }
+        if clif.len() > MAX_BODY {
+            let (size, limit) = (clif.len() as u64, MAX_BODY as u64);
+            return Err(Bailout::terminal(BailoutReason::TooLarge { size, limit }));
+        }
+        match self.ask(&clif, cancelled)? {
+            Answer::Object { entry, bytes, .. } => Ok(Object { entry, bytes }),
+            Answer::Unsupported(what) => Err(Bailout::terminal(BailoutReason::Unsupported { what })),
+            Answer::FrameTooLarge { bytes, limit } => Err(Bailout::terminal(BailoutReason::FrameTooLarge { bytes, limit })),
+            Answer::Failed(why) => Err(Bailout::terminal(BailoutReason::Other(why))),
+        }
+    }
+
+    /// Starts a helper unless one is idle. Starting takes about a millisecond, being ready is not waited for; failing is told
+    /// when the helper is needed.
+    fn prewarm(&self) {
+        if self.lock().is_empty() {
+            match self.start() {
+                Ok(connection) => self.lock().push(connection),
+                Err(error) => tracing::debug!(target: "tierup", %error, "no helper yet"),
+            }
+        }
+    }
+}
+
+/// Where the helper is when nobody says: the environment's word, beside this executable or one folder up (as in a build tree),
+/// or on the path.
+fn find() -> PathBuf {
+    if let Some(named) = env::var_os(HELPER_VARIABLE) {
+        return named.into();
+    }
+    let here = env::current_exe().unwrap_or_default();
+    let beside = here.ancestors().skip(1).take(2).map(|folder| folder.join(HELPER_NAME));
+    beside.into_iter().find(|path| path.is_file()).unwrap_or_else(|| HELPER_NAME.into())
+}

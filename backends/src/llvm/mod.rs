@@ -1,0 +1,143 @@
+//! The LLVM backend: a [`Compiler`] made of a [`Lower`], whatever makes objects, and the loader.
+//!
+//! Nothing here needs LLVM: it lives in an executable of its own, `tierup-llvm`, that is started when it is first needed. A
+//! crash costs one promotion, and a program that never reaches this tier pays nothing. `LLVM.md` in `backends/` has the
+//! measurements behind that.
+
+mod config;
+mod connection;
+mod error;
+mod helper;
+pub mod protocol;
+mod source;
+
+use std::{fmt, sync::Arc};
+
+use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+
+pub use config::{LlvmBackendBuilder, LlvmPipeline};
+pub use connection::Status;
+pub use error::HelperError;
+pub use helper::{HELPER_NAME, HELPER_VARIABLE, Helper};
+pub use source::{Object, ObjectSource};
+
+use crate::{
+    CodeMemory, CompileTotals, CompiledFunction,
+    code::{FunctionMap, LinkedCode, Publisher},
+    frontend::Frontend,
+    lower::{Label, Lower},
+    object::{LoadError, MAX_UNIT_BYTES, load},
+    stats::{CompileStats, Phase},
+    symbols::Symbols,
+};
+
+/// Lowers guest functions with `L`, has them compiled by `S`, and loads what comes back.
+///
+/// Usable by several workers at once. Keep an `Arc` of it to ask for statistics and to [`prewarm`](Self::prewarm).
+pub struct LlvmBackend<G, L, S = Helper> {
+    frontend: Frontend<G, L>,
+    source: S,
+    symbols: Arc<Symbols>,
+    publisher: Publisher,
+    stats: Arc<CompileStats>,
+}
+
+impl LlvmBackend<(), ()> {
+    /// Starts a configuration. (On this instance of the type, so that it needs no annotation.)
+    pub fn builder() -> LlvmBackendBuilder {
+        LlvmBackendBuilder::default()
+    }
+}
+
+impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
+    /// A request will come soon: starts the helper unless one is idle. Takes about a millisecond, so not for an interpreter
+    /// thread; does not wait until the helper is ready.
+    pub fn prewarm(&self) {
+        self.source.prewarm();
+    }
+
+    /// What makes the objects.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Where the code goes, and the map from pcs.
+    pub fn code_memory(&self) -> &Arc<CodeMemory> {
+        self.publisher.memory()
+    }
+
+    /// What was compiled so far and how long each phase took. `codegen` is from request to object, waiting for a helper to
+    /// start included.
+    pub fn totals(&self) -> CompileTotals {
+        self.stats.totals()
+    }
+
+    /// Compiles without a broker: for tools and tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
+        self.compile_until(guest, tier, &|| false)
+    }
+
+    fn compile_until(&self, guest: &G, tier: Tier, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
+        self.frontend.lower(guest, tier, |context, label| {
+            self.frontend.verify(&context.func)?;
+            if cancelled() {
+                return Err(Bailout::retryable(BailoutReason::Cancelled));
+            }
+            let object = self.stats.time(Phase::Codegen, || self.source.object(&[&context.func], cancelled))?;
+            let linked = self.stats.time(Phase::Link, || self.link(&object, label))?;
+            self.stats.count(linked.code_bytes(), context.func.dfg.num_insts());
+            Ok(linked)
+        })
+    }
+
+    fn link(&self, object: &Object, label: &Label) -> Result<CompiledFunction, Bailout> {
+        let loaded = load(&object.bytes, self.publisher.memory(), &|name| self.symbols.address(name)).map_err(refused)?;
+        let Some(entry) = loaded.function(&object.entry).map(|function| function.start) else {
+            return Err(Bailout::terminal(BailoutReason::Other(format!("the object does not define `{}`", object.entry))));
+        };
+        let functions = loaded.functions().iter().map(|function| {
+            let name = if function.start == entry { label.name() } else { format!("{} in {}", function.name, label.name()) };
+            (FunctionMap { start: function.start, len: function.len, tag: label.tag, locations: Box::default() }, name)
+        });
+        let (functions, bytes) = (functions.collect(), loaded.code_bytes());
+        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, pages: vec![loaded.into_pages()] }))
+    }
+}
+
+fn refused(error: LoadError) -> Bailout {
+    match error {
+        LoadError::Unresolved(name) => Bailout::terminal(BailoutReason::UnknownSymbol { name }),
+        LoadError::FrameTooLarge(bytes) => {
+            Bailout::terminal(BailoutReason::FrameTooLarge { bytes, limit: crate::abi::MAX_FRAME as u64 })
+        }
+        LoadError::TooLarge => {
+            Bailout::terminal(BailoutReason::TooLarge { size: MAX_UNIT_BYTES as u64 + 1, limit: MAX_UNIT_BYTES as u64 })
+        }
+        LoadError::OutOfCodeMemory(_) => Bailout::retryable(BailoutReason::OutOfCodeMemory),
+        other => Bailout::terminal(BailoutReason::Other(other.to_string())),
+    }
+}
+
+// SAFETY: a unit's entry is what the source made of verified CLIF, which it promises to compile under the ABI
+// (`ObjectSource`), at an address that stays mapped until the pages in the lease are dropped. That the CLIF means the guest
+// function is the `Lower` implementation's affair, as in the Cranelift backend.
+unsafe impl<G: 'static, L: Lower<G>, S: ObjectSource> Compiler<G> for LlvmBackend<G, L, S> {
+    fn name(&self) -> &str {
+        self.publisher.backend()
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
+        let compiled = self.compile_until(request.guest(), request.tier(), &|| request.is_cancelled())?;
+        Ok(request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled)))
+    }
+}
+
+impl<G, L, S: fmt::Debug> fmt::Debug for LlvmBackend<G, L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LlvmBackend").field("source", &self.source).finish_non_exhaustive()
+    }
+}
