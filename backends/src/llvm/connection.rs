@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     HelperError,
-    protocol::{self, Answer, Hello, VERSION},
+    protocol::{self, Answer, BadBody, Hello, VERSION},
 };
 
 /// How often a wait asks whether it is still wanted.
@@ -66,7 +66,11 @@ impl Connection {
 
     /// Waits until the helper is ready.
     pub(super) fn greet(&mut self, patience: &Patience<'_>) -> Result<(), HelperError> {
-        let hello = Hello::decode(&self.exchange(&[], patience)?)?;
+        let hello = match self.exchange(&[], patience) {
+            Ok(body) => Hello::decode(&body).map_err(HelperError::NotAHelper)?,
+            Err(HelperError::Confused(error)) => return Err(HelperError::NotAHelper(error)),
+            Err(error) => return Err(error),
+        };
         if hello.version != VERSION {
             return Err(HelperError::Version { found: hello.version });
         }
@@ -81,7 +85,7 @@ impl Connection {
         loop {
             if let Some((body, rest)) = protocol::split_frame(&self.incoming)? {
                 if !rest.is_empty() || !request.is_empty() {
-                    return Err(HelperError::Confused);
+                    return Err(BadBody::UNASKED.into());
                 }
                 let body = body.to_vec();
                 self.incoming.clear();
@@ -158,6 +162,11 @@ impl Connection {
 
     fn last_words(&self) -> String {
         String::from_utf8_lossy(&self.last_words).trim().to_owned()
+    }
+
+    /// Whether the process has not ended. Reaps it if it has.
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Process id of the helper.

@@ -27,12 +27,12 @@ pub enum HelperError {
         /// The helper's version.
         found: u32,
     },
-    /// It is not a helper, or lost the thread.
-    #[error("the LLVM helper does not keep to the protocol: {0}")]
-    Protocol(#[from] BadBody),
-    /// It spoke unasked.
-    #[error("the LLVM helper answered without being asked")]
-    Confused,
+    /// It does not say hello as a helper does.
+    #[error("the LLVM helper is none: {0}")]
+    NotAHelper(#[source] BadBody),
+    /// It lost the thread.
+    #[error("the LLVM helper is confused: {0}")]
+    Confused(#[from] BadBody),
     /// The system has no room for another process now.
     #[error("the LLVM helper cannot be started: {0}")]
     Spawn(#[source] io::Error),
@@ -80,7 +80,7 @@ impl From<HelperError> for Bailout {
         let reason = BailoutReason::Other(error.to_string());
         match error {
             HelperError::Cancelled => Bailout::retryable(BailoutReason::Cancelled),
-            HelperError::Missing { .. } | HelperError::Version { .. } | HelperError::Protocol(_) => Bailout::terminal(reason),
+            HelperError::Missing { .. } | HelperError::Version { .. } | HelperError::NotAHelper(_) => Bailout::terminal(reason),
             _ => Bailout::retryable(reason),
         }
     }

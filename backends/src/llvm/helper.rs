@@ -62,11 +62,21 @@ impl Helper {
     }
 
     fn ask(&self, clif: &str, cancelled: &dyn Fn() -> bool) -> Result<Answer, super::HelperError> {
-        let idle = self.lock().pop();
-        let mut connection = idle.map_or_else(|| self.start(), Ok)?;
+        let mut connection = self.idle_connection().map_or_else(|| self.start(), Ok)?;
         let answer = connection.compile(clif, &Patience { cancelled, limit: self.answer_limit })?;
         self.lock().push(connection);
         Ok(answer)
+    }
+
+    /// One that waits for work. Those that ended meanwhile are forgotten.
+    fn idle_connection(&self) -> Option<Connection> {
+        let mut idle = self.lock();
+        while let Some(mut connection) = idle.pop() {
+            if connection.is_running() {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {

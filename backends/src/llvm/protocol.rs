@@ -61,6 +61,10 @@ pub enum Answer {
 #[error("not a {0}")]
 pub struct BadBody(&'static str);
 
+impl BadBody {
+    pub(super) const UNASKED: Self = BadBody("place for an answer");
+}
+
 impl Hello {
     /// As a frame's body.
     pub fn encode(&self) -> Vec<u8> {
