@@ -82,7 +82,7 @@ impl Parts {
         name: &'static str,
         isa: Arc<HostIsa>,
         lower: L,
-    ) -> Result<(Frontend<G, L>, Arc<Symbols>, Publisher, Arc<CompileStats>), BackendError> {
+    ) -> Result<Assembled<G, L>, BackendError> {
         if let Some(name) = self.duplicate {
             return Err(BackendError::DuplicateSymbol(name));
         }
@@ -93,8 +93,16 @@ impl Parts {
         let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
         let (symbols, stats) = (Arc::new(self.symbols), Arc::default());
         let frontend = Frontend::new(lower, isa, Arc::clone(&symbols), self.memory_style, Arc::clone(&stats));
-        Ok((frontend, symbols, Publisher::new(name, memory, perf), stats))
+        Ok(Assembled { frontend, symbols, publisher: Publisher::new(name, memory, perf), stats })
     }
+}
+
+/// What every backend is made of, but for its compiler.
+pub(crate) struct Assembled<G, L> {
+    pub(crate) frontend: Frontend<G, L>,
+    pub(crate) symbols: Arc<Symbols>,
+    pub(crate) publisher: Publisher,
+    pub(crate) stats: Arc<CompileStats>,
 }
 
 /// Configuration of a [`CraneliftBackend`].
@@ -163,7 +171,7 @@ impl CraneliftBackendBuilder {
             OptLevel::None => "cranelift-none",
             OptLevel::Speed => "cranelift",
         };
-        let (frontend, symbols, publisher, stats) = self.parts.build(name, Arc::clone(&isa), lower)?;
+        let Assembled { frontend, symbols, publisher, stats } = self.parts.build(name, Arc::clone(&isa), lower)?;
         Ok(CraneliftBackend { frontend, codegen: Codegen::new(isa, symbols, publisher, stats) })
     }
 }

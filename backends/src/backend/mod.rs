@@ -10,7 +10,7 @@ use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, 
 
 pub use codegen::FunctionReport;
 #[cfg(feature = "llvm")]
-pub(crate) use config::Parts;
+pub(crate) use config::{Assembled, Parts};
 pub use config::{BackendError, CraneliftBackendBuilder, OptLevel};
 pub(crate) use isa::HostIsa;
 

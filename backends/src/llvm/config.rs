@@ -7,7 +7,7 @@ use cranelift_codegen::ir::Signature;
 use super::{Helper, LlvmBackend, ObjectSource, helper::ANSWER_LIMIT};
 use crate::{
     BackendError, CodeMemory, CraneliftBackendBuilder, MemoryStyle, OptLevel,
-    backend::{HostIsa, Parts},
+    backend::{Assembled, HostIsa, Parts},
     lower::Lower,
 };
 
@@ -135,7 +135,7 @@ impl LlvmBackendBuilder {
     pub fn build_with<G, L: Lower<G>, S: ObjectSource>(self, source: S, lower: L) -> Result<LlvmBackend<G, L, S>, BackendError> {
         // For the verifier and the front end's settings only: nothing is generated with it.
         let isa = Arc::new(HostIsa::new(OptLevel::None)?);
-        let (frontend, symbols, publisher, stats) = self.parts.build("llvm", isa, lower)?;
+        let Assembled { frontend, symbols, publisher, stats } = self.parts.build("llvm", isa, lower)?;
         Ok(LlvmBackend { frontend, source, symbols, publisher, stats })
     }
 }

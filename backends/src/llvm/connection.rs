@@ -83,8 +83,8 @@ impl Connection {
     fn exchange(&mut self, mut request: &[u8], patience: &Patience<'_>) -> Result<Vec<u8>, HelperError> {
         let start = Instant::now();
         loop {
-            if let Some((body, rest)) = protocol::split_frame(&self.incoming)? {
-                if !rest.is_empty() || !request.is_empty() {
+            if let Some(body) = protocol::first_body(&self.incoming)? {
+                if protocol::LENGTH_BYTES + body.len() != self.incoming.len() || !request.is_empty() {
                     return Err(BadBody::UNASKED.into());
                 }
                 let body = body.to_vec();

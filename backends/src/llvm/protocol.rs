@@ -19,6 +19,9 @@ pub const MAGIC: &[u8; 12] = b"tierup-llvm\0";
 /// The version of all that is in this file. A backend refuses a helper that says another.
 pub const VERSION: u32 = 1;
 
+/// Bytes of a frame before its body.
+pub const LENGTH_BYTES: usize = 4;
+
 /// Longest body. A longer one is a peer gone wrong.
 pub const MAX_BODY: usize = 256 << 20;
 
@@ -136,16 +139,16 @@ pub fn frame(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes(), body].concat()
 }
 
-/// Takes the body off the front of `bytes` when all of it is there.
+/// The body of the frame that `bytes` begin with, when all of it is there.
 ///
 /// # Errors
 ///
 /// When its length is beyond [`MAX_BODY`].
-pub fn split_frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, BadBody> {
+pub fn first_body(bytes: &[u8]) -> Result<Option<&[u8]>, BadBody> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(None) };
     match u32::from_le_bytes(*length) as usize {
         length if length > MAX_BODY => Err(BadBody("length of a frame")),
-        length => Ok(rest.split_at_checked(length)),
+        length => Ok(rest.get(..length)),
     }
 }
 
@@ -181,7 +184,7 @@ pub fn read_frame(from: &mut dyn Read) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Hello, MAX_BODY, frame, read_frame, split_frame, write_frame};
+    use super::{Answer, Hello, MAX_BODY, first_body, frame, read_frame, write_frame};
 
     #[test]
     fn what_is_encoded_is_decoded() {
@@ -210,10 +213,10 @@ mod tests {
     #[test]
     fn frames_are_taken_off_when_they_are_complete() {
         let bytes = [frame(b"one"), frame(b"")].concat();
-        assert_eq!(split_frame(&bytes[..6]), Ok(None));
-        let (body, rest) = split_frame(&bytes).unwrap().unwrap();
-        assert_eq!((body, split_frame(rest)), (&b"one"[..], Ok(Some((&b""[..], &b""[..])))));
-        assert!(split_frame(&u32::MAX.to_le_bytes()).is_err());
+        assert_eq!(first_body(&bytes[..6]), Ok(None));
+        assert_eq!(first_body(&bytes), Ok(Some(&b"one"[..])));
+        assert_eq!(first_body(&bytes[7..]), Ok(Some(&b""[..])));
+        assert!(first_body(&u32::MAX.to_le_bytes()).is_err());
         let mut stream = Vec::new();
         write_frame(&mut stream, b"one").unwrap();
         assert_eq!(read_frame(&mut &stream[..]).unwrap().unwrap(), b"one");
