@@ -56,6 +56,6 @@ pub use thread::{
     cells::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;
-pub use tuning::CALL_WORK;
+pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};
 pub use unit::{CodeUnit, UnitKind};
 pub use version::{CodeCell, Face};

