@@ -6,9 +6,7 @@ use crate::{
     Bead, BeadId, BeadRef, BeadSpec, BeadStats, BrokerBuilder, CompileNowError, Event, InterpThread, InvalidateReason, Mode,
     Reason, RegisterError, Stats, Tier, Transition,
     event::LossReason,
-    registry::Hot,
     shared::{Parts, Shared},
-    state::Withdrawn,
     sync::{Arc, Ordering, pause},
     version::CodeVersion,
 };
@@ -79,7 +77,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         shared.drain_inbox();
         let mut ran = 0;
         while ran < budget && !shared.is_stopped() {
-            let Some(ask) = shared.next_ask() else { break };
+            let Some((ask, _large)) = shared.next_ask() else { break };
             shared.run(ask, |_| {});
             ran += 1;
             shared.drain_inbox();
@@ -267,12 +265,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
                 .filter(|&id| shared.registry.find(id).is_some_and(|hot| hot.state.snapshot().is_live()))
                 .count(),
             pending: shared.queue.pending(),
-            tiers: shared
-                .tiers
-                .iter()
-                // Ordering: Relaxed. Approximate.
-                .map(|tier| tier.counters.snapshot(tier.compiler.name(), tier.off.load(Ordering::Relaxed)))
-                .collect(),
+            tiers: shared.tiers.iter().map(|tier| tier.snapshot()).collect(),
             waiting: shared.reclaimer.waiting(),
             ..Stats::default()
         };
@@ -397,13 +390,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Drops every request that is queued. Once stopped, whoever queues calls this after: the queue's lock orders the two.
     pub(crate) fn drop_queued(&self) {
         for ask in self.queue.take_all() {
-            let pin = self.reclaimer.pin();
-            let hot: &Hot = self.registry.hot(ask.id);
-            if hot.state.withdraw_queued(ask.tier) {
-                let dropped = crate::tier::TierSet::only(ask.tier);
-                self.note_withdrawn(ask.id, Withdrawn { dropped, vacated: false }, LossReason::ShutDown);
-            }
-            drop(pin);
+            self.drop_ask(ask, LossReason::ShutDown);
         }
     }
 }

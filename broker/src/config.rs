@@ -56,6 +56,8 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     #[cfg(feature = "threads")]
     workers: usize,
     #[cfg(feature = "threads")]
+    stale_after: Option<Duration>,
+    #[cfg(feature = "threads")]
     max_abandoned: u32,
 }
 
@@ -71,7 +73,9 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             on_event: None,
             describe: None,
             #[cfg(feature = "threads")]
-            workers: tuning::WORKERS,
+            workers: tuning::workers(crate::sync::parallelism()),
+            #[cfg(feature = "threads")]
+            stale_after: Some(tuning::PATIENCE),
             #[cfg(feature = "threads")]
             max_abandoned: tuning::MAX_ABANDONED,
         }
@@ -136,11 +140,21 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
-    /// Compile workers. Default: 1.
+    /// Compile workers. Of several one is always left for small jobs; a single one finishes what it has begun, however large.
+    /// Default: as many as HotSpot would have on this machine, at least 2.
     #[cfg(feature = "threads")]
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// How long a function may do no work before its waiting request is dropped; it is asked for again when it is hot again.
+    /// Only in background mode, and never for [forced](crate::Reason::Forced) requests. Default: 1 s; `None` is for ever.
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn stale_after(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.stale_after = limit.into();
         self
     }
 
@@ -169,6 +183,13 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         if !(1..=tuning::MOST_WORKERS).contains(&self.workers) {
             return Err(ConfigError::Workers { given: self.workers, limit: tuning::MOST_WORKERS });
         }
+        #[cfg(feature = "threads")]
+        let (large_limit, patience) = match self.mode {
+            Mode::Background => (self.workers.saturating_sub(1).max(1), self.stale_after),
+            _ => (usize::MAX, None),
+        };
+        #[cfg(not(feature = "threads"))]
+        let (large_limit, patience) = (usize::MAX, None);
         Ok(Broker::new(Parts {
             mode: self.mode,
             policy: self.policy,
@@ -178,6 +199,8 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             bridge: Bridge(self.bridge),
             max_beads: self.max_beads,
             deadline: self.deadline,
+            large_limit,
+            patience,
             on_event: self.on_event,
             describe: self.describe,
         }))

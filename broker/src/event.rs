@@ -102,6 +102,9 @@ pub enum LossReason {
     /// The bead, or the tier, is disabled.
     #[error("disabled")]
     Disabled,
+    /// The function did no work for so long that it is no longer hot.
+    #[error("no longer hot")]
+    Stale,
     /// The broker was shut down.
     #[error("shut down")]
     ShutDown,

@@ -8,7 +8,7 @@ use crate::{
     contain::contained,
     event::{Cause, LossReason},
     mutation::dropped,
-    queue::Ask,
+    queue::{Ask, LargeJob, Look, Taken},
     shared::Shared,
     state::{Ending, Finished, Seize},
     sync::{Arc, Ordering},
@@ -76,7 +76,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
             let mut event = self.event(id, self.running_tier(id), tier, Transition::Requested(reason));
             event.time = stamp.time;
             self.events.post(event);
-            self.queue.push(Ask::new(id, tier, reason, stamp.time));
+            // Ordering: Relaxed. A count.
+            let work = self.registry.cold(id).work.load(Ordering::Relaxed);
+            self.queue.push(Ask::new(id, tier, reason, stamp.time, work));
         }
         if unlinked.notice
             && let Cause::Never(reason) = stamp.cause
@@ -94,16 +96,38 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.current(&pin, self.registry.hot(id)).1.tier()
     }
 
-    /// The next request worth compiling.
-    pub(crate) fn next_ask(&self) -> Option<Ask> {
+    /// The next request worth compiling, which nobody else will compile now.
+    pub(crate) fn next_ask(&self) -> Option<(Ask, LargeJob<'_>)> {
         loop {
-            // Ordering: Relaxed. The work done by now: a score.
-            let ask = self.queue.take(|ask| self.registry.cold(ask.id).work.load(Ordering::Relaxed))?;
-            // A request that was withdrawn, or answered by a compile elsewhere, leaves its entry behind.
+            let Taken { best, stale } = self.queue.take(self.events.now(), |ask| self.look(ask));
+            for ask in stale {
+                self.drop_ask(ask, LossReason::Stale);
+            }
+            let (ask, large) = best?;
+            // Another look than the queue's: the request may have been withdrawn, or answered elsewhere, since.
             if self.registry.hot(ask.id).state.begin(ask.tier) {
-                return Some(ask);
+                return Some((ask, large));
             }
         }
+    }
+
+    /// What a bead whose request is queued looks like now; `None` when the request was withdrawn or answered elsewhere.
+    fn look(&self, ask: &Ask) -> Option<Look> {
+        let cold = self.registry.cold(ask.id);
+        self.registry.hot(ask.id).state.snapshot().is_queued(ask.tier).then(|| Look {
+            // Ordering: Relaxed, twice. A score.
+            work: cold.work.load(Ordering::Relaxed),
+            cost: self.tiers[ask.tier.slot()].pace.estimate(cold.size.load(Ordering::Relaxed)),
+        })
+    }
+
+    /// Drops a request that was taken out of the queue, unless it was withdrawn before.
+    pub(crate) fn drop_ask(&self, ask: Ask, reason: LossReason) {
+        let pin = self.reclaimer.pin();
+        if self.registry.hot(ask.id).state.withdraw_queued(ask.tier) {
+            self.note_dropped(ask.id, ask.tier, reason);
+        }
+        drop(pin);
     }
 
     /// Runs one request that `next_ask` began.
@@ -185,7 +209,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let start = Instant::now();
         let result = self.call_compiler(id, tier, &base);
         let cost = start.elapsed();
-        self.tiers[tier.slot()].counters.note_compile(waited, cost);
+        let slot = &self.tiers[tier.slot()];
+        slot.counters.note_compile(waited, cost);
+        if result.is_ok() {
+            // Ordering: Relaxed. Written at registration.
+            slot.pace.note(self.registry.cold(id).size.load(Ordering::Relaxed), cost);
+        }
         if !base.ticket.finish() {
             return self.come_back_late(claim, result);
         }

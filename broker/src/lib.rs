@@ -18,9 +18,11 @@ mod event;
 mod hotness;
 mod job;
 mod mutation;
+mod pace;
 #[cfg(feature = "threads")]
 mod parking;
 mod policy;
+mod priority;
 mod queue;
 mod registry;
 mod retire;

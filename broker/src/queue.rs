@@ -2,17 +2,23 @@
 //! (and the explicit calls that stand in for them) see.
 //!
 //! A bead is in the inbox at most once: its LINKED bit says so, and its cold entry's link threads the list. The queue holds
-//! hints; a bead's QUEUED bits are the truth, and `State::begin` checks them.
+//! hints; a bead's QUEUED bits are the truth: entries without one are thrown out when they are scored, and `State::begin`
+//! checks once more.
+//!
+//! Compiles are not preempted, so what is large may not take every worker: of several workers one is always left for small
+//! jobs. HotSpot keeps its C1 and C2 threads apart for that, and queueing theory knows it as task assignment by size interval
+//! (SITA: Harchol-Balter, Crovella, Murta 1999).
 #![forbid(unsafe_code)]
 
-use std::{collections::VecDeque, time::Duration};
+use std::{cmp, collections::VecDeque, time::Duration};
 
 use crate::{
     Reason, Tier,
     mutation::ordering,
+    priority::Job,
     registry::Registry,
-    sync::{AtomicU32, AtomicUsize, Mutex, Ordering, lock},
-    tuning::QUEUE_WINDOW,
+    sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    tuning::{LARGE_COST, QUEUE_WINDOW, RATE_SPAN, RESCORE},
 };
 
 /// The intrusive stack of beads with news.
@@ -72,13 +78,57 @@ pub(crate) struct Ask {
     pub(crate) reason: Reason,
     /// When it was made, since the broker was built.
     pub(crate) time: Duration,
-    /// Takes it has waited in the window.
-    age: u32,
+    /// Work of the bead when `rate` was taken, and when that was.
+    seen: (u64, Duration),
+    /// Work units per millisecond.
+    rate: f64,
+    /// When the bead was last seen to have done any work.
+    alive: Duration,
 }
 
 impl Ask {
-    pub(crate) fn new(id: u32, tier: Tier, reason: Reason, time: Duration) -> Self {
-        Ask { id, tier, reason, time, age: 0 }
+    /// A request for a bead that has done `work` so far.
+    pub(crate) fn new(id: u32, tier: Tier, reason: Reason, time: Duration, work: u64) -> Self {
+        Ask { id, tier, reason, time, seen: (work, time), rate: 0.0, alive: time }
+    }
+
+    /// Looks at the bead again and says what the request is worth now.
+    fn score(&mut self, now: Duration, look: Look) -> f64 {
+        let (work, at) = self.seen;
+        let span = now.saturating_sub(at);
+        if look.work > work {
+            self.alive = now;
+        }
+        if span >= RATE_SPAN {
+            self.rate = look.work.saturating_sub(work) as f64 / (span.as_secs_f64() * 1e3);
+            self.seen = (look.work, now);
+        }
+        Job { work: look.work, rate: self.rate, cost: look.cost, waited: now.saturating_sub(self.time) }.priority()
+    }
+}
+
+/// What a bead that is asked for looks like now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    /// Work units done so far.
+    pub(crate) work: u64,
+    /// What the compile is reckoned to take.
+    pub(crate) cost: Duration,
+}
+
+/// An entry with its latest score.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
+    ask: Ask,
+    score: f64,
+    large: bool,
+}
+
+impl Scored {
+    /// Highest score first; of equals the one asked for first.
+    fn by_rank(&self, other: &Self) -> cmp::Ordering {
+        let age = |scored: &Self| (scored.ask.time, scored.ask.id);
+        other.score.total_cmp(&self.score).then_with(|| age(self).cmp(&age(other)))
     }
 }
 
@@ -87,22 +137,69 @@ impl Ask {
 struct Waiting {
     /// Forced requests, served first, in order.
     forced: VecDeque<Ask>,
-    /// The requests that are re-scored on every take: bounded, so a take is too.
+    /// New requests and the best of the others. Scored on every take, so kept short.
     window: Vec<Ask>,
-    /// Everything behind the window, in order of arrival.
-    backlog: VecDeque<Ask>,
+    /// Everything else; scored every now and then.
+    backlog: Vec<Ask>,
+    /// When the backlog was last scored.
+    rescored: Duration,
+    /// Large jobs being compiled.
+    large: usize,
+}
+
+/// What [`Queue::take`] found.
+#[derive(Debug, Default)]
+pub(crate) struct Taken<'q> {
+    /// The best request, if one may be compiled now.
+    pub(crate) best: Option<(Ask, LargeJob<'q>)>,
+    /// Requests whose function has done nothing for too long: no longer in the queue, and the caller's to drop.
+    pub(crate) stale: Vec<Ask>,
+}
+
+/// The place of a large job among those that may be compiled at one time, given back when dropped; nothing for a small one.
+#[derive(Debug)]
+pub(crate) struct LargeJob<'q>(Option<&'q Queue>);
+
+impl LargeJob<'_> {
+    /// Whether the job is large.
+    #[cfg(feature = "threads")]
+    pub(crate) fn is_one(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Somebody else has called [`Queue::large_job_over`].
+    #[cfg(feature = "threads")]
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LargeJob<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            queue.large_job_over();
+        }
+    }
 }
 
 /// The inbox and what workers made of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     pub(crate) inbox: Inbox,
     waiting: Mutex<Waiting>,
     /// Requests made and not answered.
     pending: AtomicUsize,
+    /// Large jobs that may be compiled at one time.
+    large_limit: usize,
+    /// How long a function may do nothing before its request is dropped.
+    patience: Option<Duration>,
 }
 
 impl Queue {
+    pub(crate) fn new(large_limit: usize, patience: Option<Duration>) -> Self {
+        Queue { inbox: Inbox::default(), waiting: Mutex::default(), pending: AtomicUsize::new(0), large_limit, patience }
+    }
+
     /// A request was made.
     pub(crate) fn asked(&self) {
         // Ordering: Release, with the Acquire in `pending`: `drain` must not see a lower count than what it waits for.
@@ -122,36 +219,109 @@ impl Queue {
     }
 
     pub(crate) fn push(&self, ask: Ask) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.lock();
         if ask.reason == Reason::Forced {
             waiting.forced.push_back(ask);
         } else {
-            waiting.backlog.push_back(ask);
+            waiting.window.push(ask);
         }
     }
 
-    /// The best request: forced ones first, then the one with the highest `score` times its age among the oldest
-    /// `QUEUE_WINDOW`.
-    pub(crate) fn take(&self, score: impl Fn(&Ask) -> u64) -> Option<Ask> {
-        let mut waiting = lock(&self.waiting);
-        let Waiting { forced, window, backlog } = &mut *waiting;
-        if let Some(ask) = forced.pop_front() {
-            return Some(ask);
-        }
-        let room = QUEUE_WINDOW - window.len();
-        window.extend(backlog.drain(..room.min(backlog.len())));
-        let weight = |ask: &Ask| u128::from(score(ask).saturating_add(1)) * u128::from(ask.age + 1);
-        // Of equals the oldest: `max_by_key` would return the newest.
-        let best = (0..window.len()).rev().max_by_key(|&index| weight(&window[index]))?;
-        for ask in window.iter_mut() {
-            ask.age = ask.age.saturating_add(1);
-        }
-        Some(window.remove(best))
+    /// The best request that may be compiled now: forced ones first, then the one with the highest priority. `look` says what a
+    /// bead looks like now, and `None` when its request is no longer there.
+    pub(crate) fn take(&self, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
+        let mut waiting = self.lock();
+        let room = waiting.large < self.large_limit;
+        let may_run = |look: Look| room || !is_large(look);
+        let mut taken = Taken::default();
+        waiting.forced.retain(|ask| look(ask).is_some());
+        let forced = waiting.forced.iter().position(|ask| look(ask).is_some_and(may_run));
+        let best = match forced.and_then(|index| waiting.forced.remove(index)) {
+            Some(ask) => look(&ask).map(|look| (ask, is_large(look))),
+            None => {
+                let scored = waiting.score(now, self.patience, &look, &mut taken.stale);
+                let best = best_of(&scored, room);
+                let chosen = best.map(|best| (scored[best].ask, scored[best].large));
+                waiting.keep(now, scored, best);
+                chosen
+            }
+        };
+        taken.best = best.map(|(ask, large)| {
+            waiting.large += usize::from(large);
+            (ask, LargeJob(large.then_some(self)))
+        });
+        taken
+    }
+
+    /// A large job is no longer being compiled.
+    pub(crate) fn large_job_over(&self) {
+        self.lock().large -= 1;
     }
 
     /// Everything that waits, for shutting down.
     pub(crate) fn take_all(&self) -> Vec<Ask> {
-        let waiting = std::mem::take(&mut *lock(&self.waiting));
-        waiting.forced.into_iter().chain(waiting.window).chain(waiting.backlog).collect()
+        let mut waiting = self.lock();
+        let forced = std::mem::take(&mut waiting.forced);
+        let mut all = std::mem::take(&mut waiting.window);
+        all.append(&mut waiting.backlog);
+        forced.into_iter().chain(all).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
     }
 }
+
+impl Waiting {
+    /// Takes the window out and scores it; the backlog with it, when that is due or nothing else is left.
+    fn score(
+        &mut self,
+        now: Duration,
+        patience: Option<Duration>,
+        look: impl Fn(&Ask) -> Option<Look>,
+        stale: &mut Vec<Ask>,
+    ) -> Vec<Scored> {
+        let mut asks = std::mem::take(&mut self.window);
+        if asks.is_empty() || now.saturating_sub(self.rescored) >= RESCORE {
+            asks.append(&mut self.backlog);
+            self.rescored = now;
+        }
+        let mut scored = Vec::with_capacity(asks.len());
+        for mut ask in asks {
+            let Some(look) = look(&ask) else { continue };
+            let score = ask.score(now, look);
+            if patience.is_some_and(|patience| now.saturating_sub(ask.alive) > patience) {
+                stale.push(ask);
+            } else {
+                scored.push(Scored { ask, score, large: is_large(look) });
+            }
+        }
+        scored
+    }
+
+    /// Puts back what was scored, but for the one taken: the best into the window, the rest into the backlog.
+    fn keep(&mut self, now: Duration, mut scored: Vec<Scored>, taken: Option<usize>) {
+        if let Some(taken) = taken {
+            scored.remove(taken);
+        }
+        if scored.len() >= 2 * QUEUE_WINDOW {
+            scored.select_nth_unstable_by(QUEUE_WINDOW, Scored::by_rank);
+            self.backlog.extend(scored.drain(QUEUE_WINDOW..).map(|scored| scored.ask));
+            self.rescored = now;
+        }
+        self.window.extend(scored.into_iter().map(|scored| scored.ask));
+    }
+}
+
+/// The first by rank; large jobs only while there is room for one.
+fn best_of(scored: &[Scored], room: bool) -> Option<usize> {
+    let may_run = (0..scored.len()).filter(|&index| room || !scored[index].large);
+    may_run.min_by(|&left, &right| scored[left].by_rank(&scored[right]))
+}
+
+fn is_large(look: Look) -> bool {
+    look.cost > LARGE_COST
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

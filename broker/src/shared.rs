@@ -7,11 +7,12 @@ use crate::{
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     mutation::ordering,
+    pace::Pace,
     queue::Queue,
     registry::{Cold, Hot, Registry},
     retire::{Pin, Reclaimer, Retired},
     state::{Snapshot, Withdrawn},
-    stats::{CodeLedger, TierCounters},
+    stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     tuning::LIMBO_EAGER,
     version::{CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
@@ -23,8 +24,25 @@ pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
 pub(crate) struct TierSlot<G> {
     pub(crate) compiler: Box<dyn Compiler<G>>,
     pub(crate) counters: TierCounters,
+    pub(crate) pace: Pace,
     /// Too many of its compiles were abandoned.
     pub(crate) off: AtomicBool,
+}
+
+impl<G> TierSlot<G> {
+    fn new(compiler: Box<dyn Compiler<G>>) -> Self {
+        TierSlot { compiler, counters: TierCounters::default(), pace: Pace::default(), off: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn snapshot(&self) -> TierStats {
+        TierStats {
+            name: self.compiler.name().to_owned(),
+            // Ordering: Relaxed. Approximate.
+            off: self.off.load(Ordering::Relaxed),
+            nanos_per_unit: self.pace.nanos_per_unit(),
+            ..self.counters.snapshot()
+        }
+    }
 }
 
 /// One broker.
@@ -74,6 +92,10 @@ pub(crate) struct Parts<G> {
     pub(crate) bridge: Bridge,
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
+    /// Large jobs that may be compiled at one time.
+    pub(crate) large_limit: usize,
+    /// How long a function may do nothing before its request is dropped.
+    pub(crate) patience: Option<Duration>,
     pub(crate) on_event: Option<crate::event::OnEvent>,
     pub(crate) describe: Option<Describe<G>>,
     #[cfg(feature = "threads")]
@@ -82,15 +104,11 @@ pub(crate) struct Parts<G> {
 
 impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn new(parts: Parts<G>) -> Self {
-        let tiers = parts
-            .compilers
-            .into_iter()
-            .map(|compiler| TierSlot { compiler, counters: TierCounters::default(), off: AtomicBool::new(false) })
-            .collect();
+        let tiers = parts.compilers.into_iter().map(TierSlot::new).collect();
         Shared {
             registry: Registry::new(parts.max_beads),
             reclaimer: Reclaimer::new(),
-            queue: Queue::default(),
+            queue: Queue::new(parts.large_limit, parts.patience),
             events: Events::new(parts.on_event),
             tiers,
             policy: parts.policy,

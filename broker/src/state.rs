@@ -98,6 +98,10 @@ impl Snapshot {
         self.set(COMPILING).contains(tier)
     }
 
+    pub(crate) fn is_queued(self, tier: Tier) -> bool {
+        self.set(QUEUED).contains(tier)
+    }
+
     /// Asked for and not yet answered.
     pub(crate) fn is_pending(self, tier: Tier) -> bool {
         self.pending().contains(tier)

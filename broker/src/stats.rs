@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A snapshot of one broker's counters. Taken without stopping anything, so sums may be off by what is under way.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Beads registered and not released.
@@ -32,7 +32,7 @@ pub struct Stats {
 }
 
 /// Counters of one tier.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TierStats {
     /// The compiler's name.
@@ -55,6 +55,8 @@ pub struct TierStats {
     pub off: bool,
     /// Time spent in the compiler.
     pub compile_total: Duration,
+    /// What a compile is reckoned to take now, in nanoseconds per byte of guest body: a running figure that priorities use.
+    pub nanos_per_unit: f64,
     /// Longest compile.
     pub compile_max: Duration,
     /// Time requests spent waiting.
@@ -115,10 +117,9 @@ impl TierCounters {
         self.bailouts[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, name: &str, off: bool) -> TierStats {
+    pub(crate) fn snapshot(&self) -> TierStats {
         let duration = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
         TierStats {
-            name: name.to_owned(),
             requested: self.requested.load(Ordering::Relaxed),
             compiled: self.compiled.load(Ordering::Relaxed),
             installed: self.installed.load(Ordering::Relaxed),
@@ -130,11 +131,11 @@ impl TierCounters {
                 .filter(|&(_, count)| count > 0)
                 .collect(),
             abandoned: self.abandoned.load(Ordering::Relaxed),
-            off,
             compile_total: duration(&self.compile_total),
             compile_max: duration(&self.compile_max),
             wait_total: duration(&self.wait_total),
             wait_max: duration(&self.wait_max),
+            ..TierStats::default()
         }
     }
 }

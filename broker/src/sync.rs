@@ -57,6 +57,12 @@ pub(crate) fn pause() {
     loom::thread::yield_now();
 }
 
+/// Threads this machine runs at a time.
+#[cfg(feature = "threads")]
+pub(crate) fn parallelism() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Parks for at most `limit`. Loom has no time: there a timed wait is a wait for somebody else to run.
 #[cfg(feature = "threads")]
 pub(crate) fn park_timeout(limit: std::time::Duration) {

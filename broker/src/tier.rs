@@ -55,10 +55,6 @@ impl TierSet {
         tier.0 > 0 && tier <= Tier::MAX && self.0 & (1 << tier.slot()) != 0
     }
 
-    pub(crate) fn only(tier: Tier) -> Self {
-        TierSet(1 << tier.slot())
-    }
-
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }

@@ -38,15 +38,48 @@ pub(crate) const MAX_BEADS: u32 = if cfg!(any(loom, miri)) { 64 } else { 1 << 22
 /// Entries in the registry's first chunk; each further chunk doubles it. A power of two.
 pub(crate) const FIRST_CHUNK: u32 = if cfg!(any(loom, miri)) { 2 } else { 64 };
 
-/// Jobs the queue re-scores on every take; the rest wait in order of arrival.
+/// Jobs the queue scores on every take, at least; the rest are scored when [`RESCORE`] has passed.
 pub(crate) const QUEUE_WINDOW: usize = if cfg!(any(loom, miri)) { 2 } else { 64 };
+
+/// How often all that waits is scored again.
+pub(crate) const RESCORE: Duration = Duration::from_millis(10);
+
+/// Shortest time over which a rate of work is taken: HotSpot's `TieredRateUpdateMinTime`.
+pub(crate) const RATE_SPAN: Duration = Duration::from_millis(1);
+
+/// A request that has waited this long counts double.
+pub(crate) const AGING: Duration = Duration::from_millis(50);
+
+/// A compile that is reckoned to take longer than this is large: one worker is kept free of them.
+pub(crate) const LARGE_COST: Duration = Duration::from_millis(10);
+
+/// Nanoseconds a compile is reckoned to take per size unit before any was measured: Cranelift's order of magnitude.
+pub(crate) const FIRST_PACE: u64 = 4_000;
+
+/// What every compile costs beyond its size, in size units.
+pub(crate) const BASE_SIZE: u64 = 64;
+
+/// How long a function may do no work before its request is dropped, unless configured otherwise. (HotSpot drops after 50 ms,
+/// `TieredCompileTaskTimeout`; work is seen here only slice by slice.)
+#[cfg(feature = "threads")]
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Retired things that make an API call collect by itself.
 pub(crate) const LIMBO_EAGER: usize = 64;
 
-/// Workers unless configured otherwise.
+/// Workers unless configured otherwise, on a machine that runs `parallelism` threads at a time: HotSpot's number of compiler
+/// threads (`CompilationPolicy::initialize`), `max(log2(n) · log2(log2(n)) · 3/2, 2)`, which counts in whole numbers.
 #[cfg(feature = "threads")]
-pub(crate) const WORKERS: usize = 1;
+pub(crate) fn workers(parallelism: usize) -> usize {
+    let log = parallelism.max(2).ilog2();
+    ((log * log.ilog2() * 3 / 2) as usize).clamp(2, MOST_WORKERS)
+}
+
+#[cfg(all(test, feature = "threads"))]
+#[test]
+fn as_many_workers_as_hotspot_has() {
+    assert_eq!([1, 2, 4, 8, 16, 64, 4096].map(workers), [2, 2, 3, 4, 12, 18, MOST_WORKERS]);
+}
 
 /// Stack of a compile worker, in bytes.
 #[cfg(feature = "threads")]

@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) id: u32,
     pub(crate) tier: Tier,
+    /// Whether it has a large job's place in the queue.
+    pub(crate) large: bool,
 }
 
 impl Watched {

@@ -189,7 +189,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Drains the inbox, compiles one request, tells, collects.
     fn round(&self) -> Round {
         self.drain_inbox();
-        let Some(ask) = self.next_ask() else {
+        let Some((ask, mut large)) = self.next_ask() else {
             let told = !self.events.is_empty();
             self.events.deliver();
             self.collect();
@@ -201,15 +201,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let mut watched = None;
         let outcome = self.run(ask, |ticket| {
-            watched = self
-                .crew
-                .watchdog
-                .watch(self.crew.shared.get(), Watched { ticket: Arc::clone(ticket), id: ask.id, tier: ask.tier });
+            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, tier: ask.tier, large: large.is_one() };
+            watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
         });
         if let Some(ticket) = watched {
             self.crew.watchdog.forget(&ticket);
         }
         if matches!(outcome, Outcome::Abandoned) {
+            // The watchdog gave the place to somebody else.
+            large.forget();
             return Round::Replaced;
         }
         self.events.deliver();
@@ -234,7 +234,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The watchdog gives up on a compile: disables the tier for the bead, answers the request, replaces the worker.
     pub(crate) fn abandon(&self, watched: &Watched) {
-        let Watched { ticket, id, tier } = watched;
+        let Watched { ticket, id, tier, large } = watched;
         if !ticket.abandon() {
             return;
         }
@@ -249,6 +249,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let abandoned = slot.counters.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         if abandoned >= crew.max_abandoned && !slot.off.swap(true, Ordering::Relaxed) {
             self.post(*id, *tier, Transition::TierOff);
+        }
+        if *large {
+            self.queue.large_job_over();
         }
         self.queue.answered();
         crew.active.fetch_sub(1, Ordering::AcqRel);

@@ -1,0 +1,89 @@
+use super::*;
+
+const TIER: Tier = Tier::new(1);
+const MS: Duration = Duration::from_millis(1);
+const SMALL: Look = Look { work: 1_000, cost: Duration::from_micros(100) };
+const HUGE: Look = Look { work: 1_000, cost: Duration::from_millis(400) };
+
+fn ask(id: u32, reason: Reason, time: Duration) -> Ask {
+    Ask::new(id, TIER, reason, time, 0)
+}
+
+fn queue_of(large_limit: usize, patience: Option<Duration>, asks: impl IntoIterator<Item = Ask>) -> Queue {
+    let queue = Queue::new(large_limit, patience);
+    asks.into_iter().for_each(|ask| queue.push(ask));
+    queue
+}
+
+/// Takes until there is nothing left, at `now`; every job ends at once.
+fn order(queue: &Queue, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Vec<u32> {
+    std::iter::from_fn(|| queue.take(now, &look).best.map(|(ask, _)| ask.id)).collect()
+}
+
+#[test]
+fn equals_go_in_order_and_forced_ones_first() {
+    let reasons = [Reason::Budget, Reason::Budget, Reason::Forced, Reason::Budget, Reason::Forced];
+    let queue = queue_of(9, None, (0..).zip(reasons).map(|(id, reason)| ask(id, reason, MS * id)));
+    assert_eq!(order(&queue, MS * 5, |_| Some(Look { work: 0, cost: MS })), [2, 4, 0, 1, 3]);
+}
+
+#[test]
+fn a_huge_job_goes_after_small_ones_that_came_later() {
+    let queue = queue_of(9, None, (0..10).map(|id| ask(id, Reason::Budget, MS * id)));
+    assert_eq!(order(&queue, MS * 10, |ask| Some(if ask.id == 0 { HUGE } else { SMALL })).last(), Some(&0));
+}
+
+#[test]
+fn what_became_hotter_while_it_waited_goes_first() {
+    let queue = queue_of(9, None, (0..10).map(|id| ask(id, Reason::Budget, MS)));
+    assert_eq!(order(&queue, MS * 3, |ask| Some(if ask.id == 7 { Look { work: 9_000, ..SMALL } } else { SMALL }))[0], 7);
+}
+
+#[test]
+fn the_best_of_ten_thousand_is_found_again_when_all_are_scored() {
+    let count = 10_000;
+    let queue = queue_of(9, None, (0..count).map(|id| ask(id, Reason::Budget, MS)));
+    assert_eq!(queue.take(MS, |_| Some(SMALL)).best.map(|(ask, _)| ask.id), Some(0));
+    let hot_now = |ask: &Ask| Some(if ask.id == count - 1 { Look { work: 1 << 20, ..SMALL } } else { SMALL });
+    assert_eq!(queue.take(MS, hot_now).best.map(|(ask, _)| ask.id), Some(1), "not looked at yet");
+    assert_eq!(queue.take(MS + RESCORE, hot_now).best.map(|(ask, _)| ask.id), Some(count - 1));
+    let mut rest = order(&queue, MS * 2 + RESCORE, |_| Some(SMALL));
+    rest.sort_unstable();
+    assert!(rest.iter().copied().eq(2..count - 1), "none lost, none twice");
+}
+
+#[test]
+fn withdrawn_requests_are_thrown_out() {
+    let queue = queue_of(9, None, [Reason::Budget, Reason::Forced].map(|reason| ask(3, reason, MS)));
+    assert!(queue.take(MS, |_| None).best.is_none());
+    assert!(queue.take_all().is_empty());
+}
+
+#[test]
+fn one_place_is_kept_free_of_large_jobs() {
+    let huge = |_: &Ask| Some(HUGE);
+    for reason in [Reason::Budget, Reason::Forced] {
+        let queue = queue_of(1, None, (0..3).map(|id| ask(id, reason, MS * id)));
+        let first = queue.take(MS, huge).best;
+        assert_eq!(first.as_ref().map(|(ask, _)| ask.id), Some(0));
+        assert!(queue.take(MS, huge).best.is_none(), "the second large one waits");
+        queue.push(ask(9, Reason::Budget, MS * 9));
+        let look = |ask: &Ask| Some(if ask.id == 9 { SMALL } else { HUGE });
+        assert_eq!(queue.take(MS * 9, look).best.map(|(ask, _)| ask.id), Some(9), "a small one does not");
+        drop(first);
+        assert_eq!(order(&queue, MS * 9, huge), [1, 2]);
+    }
+}
+
+#[test]
+fn requests_of_functions_that_went_cold_are_handed_back() {
+    let patience = MS * 50;
+    let queue = queue_of(9, Some(patience), (0..3).map(|id| ask(id, Reason::Budget, MS)));
+    queue.push(ask(3, Reason::Forced, MS));
+    let look = |work: u64| move |ask: &Ask| Some(Look { work: if ask.id == 1 { work } else { 0 }, ..SMALL });
+    assert_eq!(queue.take(MS * 30, look(100)).best.map(|(ask, _)| ask.id), Some(3));
+    assert_eq!(queue.take(MS * 30, look(100)).best.map(|(ask, _)| ask.id), Some(1), "the hot one");
+    let taken = queue.take(MS * 60, look(100));
+    assert!(taken.best.is_none());
+    assert_eq!(taken.stale.iter().map(|ask| ask.id).collect::<Vec<_>>(), [0, 2]);
+}
