@@ -88,7 +88,7 @@ impl LoomCompiler {
 
     fn broker(self: &StdArc<Self>, mode: Mode) -> Broker<usize> {
         let builder = Broker::builder().mode(mode).policy(Threshold { calls: 0 }).compiler(StdArc::clone(self));
-        builder.deadline(None).max_beads(2).build().unwrap()
+        builder.deadline(None).max_beads(2).workers(1).build().unwrap()
     }
 
     fn assert_all_freed(&self) {
