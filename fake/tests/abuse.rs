@@ -514,7 +514,9 @@ fn a_worker_that_hangs_is_replaced_and_its_late_result_dropped() {
 #[cfg(feature = "threads")]
 fn a_tier_whose_compiles_keep_hanging_is_turned_off() {
     let compiler = FakeCompiler::new();
-    let broker = builder(Mode::Background, 0, &compiler).deadline(Duration::from_millis(5)).max_abandoned(2).build().unwrap();
+    // One worker, so that no further compile hangs while the limit is being reached.
+    let background = builder(Mode::Background, 0, &compiler).workers(1);
+    let broker = background.deadline(Duration::from_millis(5)).max_abandoned(2).build().unwrap();
     let thread = broker.register_thread().unwrap();
     let beads: Vec<_> = (0..4).map(|value| bead(&broker, Guest::behaving(value, Behaviour::Hangs))).collect();
     for bead in &beads {

@@ -63,7 +63,7 @@ fn withdrawn_requests_are_thrown_out() {
 fn one_place_is_kept_free_of_large_jobs() {
     let huge = |_: &Ask| Some(HUGE);
     for reason in [Reason::Budget, Reason::Forced] {
-        let queue = queue_of(1, None, (0..3).map(|id| ask(id, reason, MS * id)));
+        let queue = queue_of(1, None, (0..3).map(|id| ask(id, reason, MS)));
         let first = queue.take(MS, huge).best;
         assert_eq!(first.as_ref().map(|(ask, _)| ask.id), Some(0));
         assert!(queue.take(MS, huge).best.is_none(), "the second large one waits");

@@ -49,7 +49,7 @@ impl Model {
         for (tier, phase) in &mut self.phase {
             if *phase == Phase::Wanted {
                 *phase = Phase::Queued;
-                queued |= TierSet::only(*tier).0;
+                queued |= 1 << tier.slot();
             }
         }
         self.linked = false;
@@ -62,7 +62,7 @@ impl Model {
         let mut dropped = 0;
         self.phase.retain(|tier, phase| {
             if *phase != Phase::Compiling {
-                dropped |= TierSet::only(*tier).0;
+                dropped |= 1 << tier.slot();
             }
             *phase == Phase::Compiling
         });
