@@ -56,7 +56,11 @@ pub(crate) unsafe fn to_error(store: *mut StoreInner, raised: Raised) -> Error {
     // SAFETY: by the caller.
     let backtrace = raised.frames().iter().map(|frame| unsafe { named(store, frame.function, frame.offset) }).collect();
     match raised.into_host() {
-        Some(HostPayload::Error(error)) => error.into_error(),
+        Some(HostPayload::Error(error)) => match error.into_error() {
+            // Of a call that a host function made and passed on: it goes on through the frames that called the host.
+            Error::Trap(trap) => trap.through(backtrace).into(),
+            other => other,
+        },
         Some(HostPayload::Body(error)) => error,
         Some(HostPayload::Panic(payload)) => panic::resume_unwind(payload),
         None => Trap::new(code, backtrace).into(),

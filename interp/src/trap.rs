@@ -80,7 +80,7 @@ pub struct Frame {
     pub offset: u64,
 }
 
-/// A trap with the guest frames it went through, innermost first.
+/// A trap with the guest frames it went through, innermost first; also those beyond host functions that passed it on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trap {
     code: TrapCode,
@@ -90,6 +90,13 @@ pub struct Trap {
 impl Trap {
     pub(crate) fn new(code: TrapCode, backtrace: Vec<Frame>) -> Self {
         Self { code, backtrace }
+    }
+
+    /// The trap with the frames it went through next.
+    pub(crate) fn through(mut self, outer: Vec<Frame>) -> Self {
+        self.backtrace.extend(outer);
+        self.backtrace.truncate(MAX_FRAMES);
+        self
     }
 
     /// Why.
