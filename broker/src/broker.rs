@@ -75,6 +75,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     pub fn run_pending(&self, budget: usize) -> usize {
         let shared = self.shared();
         shared.drain_inbox();
+        shared.warm_up_compilers();
         let mut ran = 0;
         while ran < budget && !shared.is_stopped() {
             let Some((ask, _large)) = shared.next_ask() else { break };

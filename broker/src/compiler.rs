@@ -31,6 +31,15 @@ pub unsafe trait Compiler<G>: Send + Sync {
     ///
     /// A [`Bailout`] when the function cannot be compiled, now or ever.
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout>;
+
+    /// Whether [`warm_up`](Self::warm_up) is worth calling.
+    fn wants_warm_up(&self) -> bool {
+        false
+    }
+
+    /// A first request will come soon: some bead has spent a quarter of the budget of this tier. Called once at most, by whoever
+    /// compiles.
+    fn warm_up(&self) {}
 }
 
 // SAFETY: forwards to an implementation that keeps the same promise.
@@ -42,13 +51,21 @@ unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
         (**self).compile(request)
     }
+
+    fn wants_warm_up(&self) -> bool {
+        (**self).wants_warm_up()
+    }
+
+    fn warm_up(&self) {
+        (**self).warm_up();
+    }
 }
 
 /// One compile: what to compile, for which tier, and how long it may take.
 pub struct CompileRequest<'a, G> {
     pub(crate) guest: &'a G,
     pub(crate) bead: BeadId,
-    pub(crate) count_stamp: u32,
+    pub(crate) counts: bool,
     pub(crate) size: u32,
     pub(crate) tier: Tier,
     pub(crate) kind: UnitKind,
@@ -67,10 +84,10 @@ impl<G> CompileRequest<'_, G> {
         self.bead
     }
 
-    /// What a [`CountSlot`](crate::CountSlot) of the bead holds in `generation` while this code is current: code that counts
-    /// embeds it.
-    pub fn count_stamp(&self) -> u32 {
-        self.count_stamp
+    /// Whether the bead may go to a higher tier from here. If so the code may count its own work, and say so of the unit
+    /// ([`CodeUnit::counting`]); otherwise its callers in the interpreter count their calls.
+    pub fn counts(&self) -> bool {
+        self.counts
     }
 
     /// Size of the guest body in bytes, as registered.

@@ -14,7 +14,7 @@ use crate::{
     sync::{Arc, Ordering},
     tuning::{RETRY_WORK, RETRY_WORK_CAP},
     unit::InstalledUnit,
-    version::CodeVersion,
+    version::{CodeVersion, Counting},
 };
 
 /// How a compile came out.
@@ -274,8 +274,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let request = CompileRequest {
             guest,
             bead: self.bead_id(id),
-            // Ordering: Relaxed. When it changes, so does the lineage, and the code is not installed.
-            count_stamp: self.registry.hot(id).stamp.load(Ordering::Relaxed),
+            counts: self.next_tier(tier, self.registry.hot(id).state.snapshot()).is_some(),
             // Ordering: Relaxed. Written at registration.
             size: cold.size.load(Ordering::Relaxed),
             tier,
@@ -321,7 +320,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             }
             // The handle may have been updated meanwhile: the running version's is the right one.
             let next = CodeVersion::with_body(Arc::clone(&unit), running.lineage(), running.guest.clone());
-            let counting = self.arm(id, tier);
+            let armed = self.arm(id, tier);
+            let counting = if unit.counting { Counting::Final } else { armed };
             let from = running.tier();
             if self.publish(hot, word, &next, counting) {
                 // Ordering: Relaxed. Counter.

@@ -35,6 +35,7 @@ mod tier;
 mod tuning;
 mod unit;
 mod version;
+mod warm_up;
 #[cfg(feature = "threads")]
 mod watchdog;
 #[cfg(feature = "threads")]

@@ -16,6 +16,7 @@ use crate::{
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     tuning::LIMBO_EAGER,
     version::{CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
+    warm_up::WarmUp,
 };
 
 pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
@@ -59,6 +60,7 @@ pub(crate) struct Shared<G> {
     pub(crate) ledger: Arc<CodeLedger>,
     pub(crate) describe: Option<Describe<G>>,
     pub(crate) stopped: AtomicBool,
+    pub(crate) warm_up: WarmUp,
     #[cfg(feature = "threads")]
     pub(crate) crew: crate::worker::Crew<G>,
     bridge: Bridge,
@@ -104,7 +106,8 @@ pub(crate) struct Parts<G> {
 
 impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn new(parts: Parts<G>) -> Self {
-        let tiers = parts.compilers.into_iter().map(TierSlot::new).collect();
+        let tiers: Box<[_]> = parts.compilers.into_iter().map(TierSlot::new).collect();
+        let warm_up = WarmUp::new(parts.mode, &tiers);
         Shared {
             registry: Registry::new(parts.max_beads),
             reclaimer: Reclaimer::new(),
@@ -118,6 +121,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             ledger: Arc::new(CodeLedger::default()),
             describe: parts.describe,
             stopped: AtomicBool::new(false),
+            warm_up,
             #[cfg(feature = "threads")]
             crew: parts.crew,
             bridge: parts.bridge,

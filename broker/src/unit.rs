@@ -31,6 +31,7 @@ pub struct CodeUnit {
     pub(crate) entry: *const u8,
     pub(crate) code_bytes: usize,
     pub(crate) ticket: Arc<Ticket>,
+    pub(crate) counting: bool,
     lease: Lease,
 }
 
@@ -41,7 +42,14 @@ unsafe impl Sync for CodeUnit {}
 
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
-        CodeUnit { entry, code_bytes, ticket, lease: Lease(Some(lease)) }
+        CodeUnit { entry, code_bytes, ticket, counting: false, lease: Lease(Some(lease)) }
+    }
+
+    /// Says that the code spends the bead's countdown by itself, so that callers need not.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.counting = true;
+        self
     }
 
     /// Size of the machine code in bytes.
@@ -73,6 +81,8 @@ pub(crate) struct InstalledUnit {
     pub(crate) entry: NonNull<u8>,
     pub(crate) code_bytes: usize,
     pub(crate) tier: Tier,
+    /// The code spends the countdown, not its callers.
+    pub(crate) counting: bool,
     phase: AtomicU8,
     ledger: Arc<CodeLedger>,
     _lease: Lease,
@@ -95,6 +105,7 @@ impl InstalledUnit {
             entry,
             code_bytes: unit.code_bytes,
             tier,
+            counting: unit.counting,
             phase: AtomicU8::new(NEVER_INSTALLED),
             ledger: Arc::clone(ledger),
             _lease: unit.lease,

@@ -189,6 +189,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Drains the inbox, compiles one request, tells, collects.
     fn round(&self) -> Round {
         self.drain_inbox();
+        self.warm_up_compilers();
         let Some((ask, mut large)) = self.next_ask() else {
             let told = !self.events.is_empty();
             self.events.deliver();
@@ -225,7 +226,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         // Retired code waits for interpreter threads: look again, ever less often.
         let limit = (self.reclaimer.waiting() > 0).then(|| LIMBO_POLL * (1 << (idle - WARM_POLLS).min(6)));
-        let anything = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.is_stopped();
+        let anything = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped();
         self.crew.parking.sleep(seat, anything, || match limit {
             Some(limit) => park_timeout(limit),
             None => thread::park(),

@@ -122,6 +122,18 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         None
     }
 
+    /// Native code that counts for itself ([`CodeUnit::counting`](crate::CodeUnit::counting)) found the bead's countdown on this
+    /// thread negative, or has `work` units that it did not take from it yet: what its slow path calls.
+    ///
+    /// As [`on_invoke`](Self::on_invoke) when the budget is spent. New code shows at the next call.
+    pub fn count_native(&self, bead: BeadRef<'_, G>, work: u32) {
+        debug_assert!(self.shared.owns(bead), "a bead of another broker");
+        let work = work.min(MAX_CHARGE);
+        if !self.charge(bead, work) {
+            self.spent(bead, work);
+        }
+    }
+
     /// Takes `work` from the bead's countdown on this thread; false when that must go the slow way.
     #[inline(always)]
     fn charge(&self, bead: BeadRef<'_, G>, work: u32) -> bool {
@@ -153,7 +165,10 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         };
         *slot = CountSlot { countdown: 0, generation };
         match self.shared.draw(id, deficit) {
-            Some(rest) => slot.countdown = rest,
+            Some(rest) => {
+                slot.countdown = rest;
+                self.shared.foresee(id);
+            }
             None => self.shared.budget_spent(id),
         }
         // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.

@@ -1,0 +1,99 @@
+//! Telling a compiler that it will be needed, before it is.
+//!
+//! Some compilers take long to get ready: one that lives in a process of its own has to be started. A program that never needs
+//! such a tier should not pay for it, and one that does should not wait. So whoever draws on a bead's budget looks how far it
+//! has got, and the first to see a quarter of it gone has a worker tell the compiler. Only speed depends on all this.
+
+use crate::{
+    Mode, Tier,
+    contain::contained,
+    shared::{Shared, TierSlot},
+    sync::{AtomicU8, Ordering},
+    tier::TierSet,
+    version::CodeHeader,
+};
+
+/// Which compilers wait to be told, and which are to be told now: sets of tiers.
+pub(crate) struct WarmUp {
+    cold: AtomicU8,
+    due: AtomicU8,
+}
+
+impl WarmUp {
+    pub(crate) fn new<G>(mode: Mode, tiers: &[TierSlot<G>]) -> Self {
+        // Where the caller compiles there is nothing to be gained.
+        let wanting =
+            Tier::compiled(tiers.len()).filter(|tier| mode != Mode::Sync && tiers[tier.slot()].compiler.wants_warm_up());
+        let cold = wanting.fold(0, |set, tier| set | bit(tier));
+        WarmUp { cold: AtomicU8::new(cold), due: AtomicU8::new(0) }
+    }
+
+    /// Whether a compiler is to be told.
+    pub(crate) fn is_due(&self) -> bool {
+        // Ordering: Relaxed. Ordered by the fence of `Parking::sleep`.
+        self.due.load(Ordering::Relaxed) != 0
+    }
+
+    /// Moves a tier from cold to due; false when it was not cold.
+    fn call(&self, tier: Tier) -> bool {
+        // Ordering: Relaxed. One winner; nothing is published.
+        if self.cold.fetch_and(!bit(tier), Ordering::Relaxed) & bit(tier) == 0 {
+            return false;
+        }
+        // Ordering: Relaxed. Ordered by the fence of `Parking::wake_one`.
+        self.due.fetch_or(bit(tier), Ordering::Relaxed);
+        true
+    }
+}
+
+fn bit(tier: Tier) -> u8 {
+    1 << tier.slot()
+}
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    /// Part of a bead's budget was drawn: if that leaves less than three quarters, the next tier's compiler is told. The
+    /// calling thread is online.
+    #[inline]
+    pub(crate) fn foresee(&self, id: u32) {
+        // Ordering: Relaxed. A late look tells later.
+        if self.warm_up.cold.load(Ordering::Relaxed) != 0 {
+            self.look_ahead(id);
+        }
+    }
+
+    #[cold]
+    fn look_ahead(&self, id: u32) {
+        let hot = self.registry.hot(id);
+        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
+        let word = hot.code.load(Ordering::Acquire);
+        // SAFETY: the calling thread is online, so the version is not freed before its next quiescent point.
+        let header = unsafe { &*CodeHeader::of_word(word) };
+        header.built.seen();
+        let Some(next) = self.next_tier(header.tier, hot.state.snapshot()) else { return };
+        // Ordering: Relaxed. As in `foresee`.
+        if self.warm_up.cold.load(Ordering::Relaxed) & bit(next) == 0 {
+            return;
+        }
+        // Ordering: Relaxed, twice. Approximate numbers.
+        let whole = self.policy.first_budget(next, self.registry.cold(id).size.load(Ordering::Relaxed));
+        let left = hot.budget.load(Ordering::Relaxed);
+        if i64::from(left) * 4 <= i64::from(whole) * 3 && self.warm_up.call(next) {
+            #[cfg(feature = "threads")]
+            self.crew.wake();
+        }
+    }
+
+    /// Tells the compilers that are to be told.
+    pub(crate) fn warm_up_compilers(&self) {
+        if !self.warm_up.is_due() {
+            return;
+        }
+        // Ordering: Relaxed. Whoever takes a bit does the telling.
+        let due = TierSet(self.warm_up.due.swap(0, Ordering::Relaxed));
+        for tier in due.iter() {
+            if let Err(message) = contained(|| self.tiers[tier.slot()].compiler.warm_up()) {
+                tracing::error!(target: "tierup", %message, "warming up a compiler panicked");
+            }
+        }
+    }
+}

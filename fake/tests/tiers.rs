@@ -1,0 +1,141 @@
+//! Two compiled tiers: who counts for the second, and when its compiler is told that it will be needed.
+
+mod common;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use common::*;
+use tierup_broker::{Bailout, Broker, BrokerBuilder, CALL_WORK, CodeUnit, CompileRequest, Compiler, Mode, Tiered};
+use tierup_fake::{FakeCompiler, Guest};
+
+/// A compiler whose code says that it counts where it may, and that wants to be warmed up.
+#[derive(Clone, Default)]
+struct Counts {
+    fake: FakeCompiler,
+    warm: Arc<AtomicUsize>,
+    /// Units that count.
+    counting: Arc<AtomicUsize>,
+}
+
+// SAFETY: the units are the fake compiler's.
+unsafe impl Compiler<Guest> for Counts {
+    fn name(&self) -> &str {
+        "counts"
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
+        let unit = self.fake.compile(request)?;
+        if !request.counts() {
+            return Ok(unit);
+        }
+        self.counting.fetch_add(1, Ordering::SeqCst);
+        Ok(unit.counting())
+    }
+
+    fn wants_warm_up(&self) -> bool {
+        true
+    }
+
+    fn warm_up(&self) {
+        self.warm.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Tier 1 at the first call, tier 2 after 100 more.
+fn tiers(mode: Mode, first: impl Compiler<Guest> + 'static, second: &Counts) -> Broker<Guest> {
+    let builder: BrokerBuilder<Guest> = Broker::builder().mode(mode).policy(Tiered::new(0, 100)).max_beads(1 << 10);
+    builder.compiler(first).compiler(second.clone()).build().unwrap()
+}
+
+#[test]
+fn callers_count_for_code_that_does_not() {
+    let broker = tiers(Mode::Sync, FakeCompiler::new(), &Counts::default());
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    let tiers: Vec<_> = (0..102).map(|_| thread.on_invoke(bead.as_ref()).unwrap().tier()).collect();
+    assert_eq!((tiers[99], tiers[101]), (TIER1, TIER2));
+}
+
+#[test]
+fn code_that_counts_is_not_counted_by_its_callers() {
+    let broker = tiers(Mode::Sync, Counts::default(), &Counts::default());
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    for _ in 0..1000 {
+        assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER1);
+    }
+    // What the code's slow path does; it has charged nothing itself.
+    thread.count_native(bead.as_ref(), 99 * CALL_WORK);
+    assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER1);
+    thread.count_native(bead.as_ref(), 2 * CALL_WORK);
+    assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER2);
+    thread.count_native(bead.as_ref(), u32::MAX);
+}
+
+/// What native code did to its slot itself is paid from the shared budget when it asks.
+#[test]
+fn what_the_code_took_is_paid() {
+    let broker = tiers(Mode::Sync, Counts::default(), &Counts::default());
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    assert_eq!(invoke(&thread, &bead), Some(3));
+    thread.count_native(bead.as_ref(), 1);
+    let mut id = 0;
+    broker.walk(|bead| id = bead.id.id as usize);
+    // SAFETY: generated code does the same, on this thread.
+    let slot = unsafe { &mut *(*thread.cells()).countdown.add(id) };
+    slot.countdown -= 200 * CALL_WORK as i32;
+    thread.count_native(bead.as_ref(), 0);
+    assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER2);
+}
+
+#[test]
+fn the_highest_tier_does_not_count() {
+    let second = Counts::default();
+    let broker = tiers(Mode::Sync, Counts::default(), &second);
+    let bead = bead(&broker, Guest::new(1));
+    broker.compile_now(bead.as_ref(), TIER1).unwrap();
+    assert_eq!(second.counting.load(Ordering::SeqCst), 0);
+    broker.compile_now(bead.as_ref(), TIER2).unwrap();
+    assert_eq!((second.fake.compiles(), second.counting.load(Ordering::SeqCst)), (1, 0));
+    assert_eq!(broker.bead_stats(bead.as_ref()).unwrap().budget, i32::MAX);
+}
+
+#[test]
+fn a_compiler_is_told_once_at_a_quarter() {
+    let second = Counts::default();
+    let broker = tiers(Mode::Pump, Counts::default(), &second);
+    let thread = broker.register_thread().unwrap();
+    let (bead, another) = (bead(&broker, Guest::new(3)), bead(&broker, Guest::new(4)));
+    broker.compile_now(bead.as_ref(), TIER1).unwrap();
+    broker.compile_now(another.as_ref(), TIER1).unwrap();
+    let mut told_after = None;
+    for call in 1..=99 {
+        thread.count_native(bead.as_ref(), CALL_WORK);
+        thread.count_native(another.as_ref(), CALL_WORK);
+        broker.run_pending(0);
+        if second.warm.load(Ordering::SeqCst) > 0 {
+            told_after.get_or_insert(call);
+        }
+    }
+    // Threads draw slices of an eighth, so it is not told to the call.
+    assert!(matches!(told_after, Some(13..=37)), "{told_after:?}");
+    assert_eq!(second.warm.load(Ordering::SeqCst), 1);
+    assert_eq!(second.fake.compiles(), 0);
+}
+
+#[cfg(feature = "threads")]
+#[test]
+fn a_worker_tells() {
+    let second = Counts::default();
+    let broker = tiers(Mode::Background, Counts::default(), &second);
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    broker.compile_now(bead.as_ref(), TIER1).unwrap();
+    thread.count_native(bead.as_ref(), 60 * CALL_WORK);
+    wait_for("the compiler to be told", || second.warm.load(Ordering::SeqCst) == 1);
+    assert_eq!(second.fake.compiles(), 0);
+}
