@@ -226,20 +226,35 @@ pub fn poll(b: &mut FunctionBuilder<'_>, cells: Value) -> Value {
     b.ins().atomic_load(I64, MemFlagsData::trusted(), cell)
 }
 
-/// Spends `work` units of this thread's countdown for bead `id`. The result is not zero when the slow path must be taken:
-/// the countdown is used up, or belongs to another generation.
-///
-/// A slot of another generation is written too: nobody trusts a slot before the generations match.
-pub fn countdown(b: &mut FunctionBuilder<'_>, cells: Value, id: u32, generation: u32, work: u32) -> Value {
-    let table = b.ins().load(I64, constant(), cells, offset::COUNTDOWN);
-    let slot = b.ins().iadd_imm_s(table, i64::from(id) * 8);
-    let stamp = b.ins().load(I32, MemFlagsData::trusted(), slot, offset::SLOT_GENERATION);
-    let left = b.ins().load(I32, MemFlagsData::trusted(), slot, offset::SLOT_COUNTDOWN);
-    let left = b.ins().iadd_imm_s(left, -i64::from(work));
-    b.ins().store(MemFlagsData::trusted(), left, slot, offset::SLOT_COUNTDOWN);
-    let foreign = b.ins().icmp_imm_u(IntCC::NotEqual, stamp, i64::from(generation));
-    let spent = b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
-    b.ins().bor(foreign, spent)
+/// A bead's countdown, for code that counts for itself; see [`LowerCx::countdown`](crate::LowerCx::countdown).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Countdown {
+    id: u32,
+}
+
+impl Countdown {
+    /// The countdown of the bead with index `id` in the thread's table.
+    pub const fn of_bead(id: u32) -> Self {
+        Countdown { id }
+    }
+
+    /// Takes `work` units, an i32 that is not negative, from this thread's countdown. The result is negative when it is spent:
+    /// then the broker has to be told, through [`InterpThread::count_native`](tierup_broker::InterpThread::count_native).
+    ///
+    /// The slot's generation is not looked at: code that was overtaken by a reload spends what was drawn before or will be
+    /// drawn next, which is a matter of speed only.
+    pub fn charge(self, b: &mut FunctionBuilder<'_>, cells: Value, work: Value) -> Value {
+        let table = b.ins().load(I64, constant(), cells, offset::COUNTDOWN);
+        let (slot, at) = match i32::try_from(u64::from(self.id) * 8) {
+            Ok(at) => (table, at),
+            Err(_) => (b.ins().iadd_imm_s(table, i64::from(self.id) * 8), 0),
+        };
+        let at = at + offset::SLOT_COUNTDOWN;
+        let left = b.ins().load(I32, MemFlagsData::trusted(), slot, at);
+        let left = b.ins().isub(left, work);
+        b.ins().store(MemFlagsData::trusted(), left, slot, at);
+        left
+    }
 }
 
 /// Stores result `index` of a function with two or more results, as a slot: 32-bit values zero-extended.

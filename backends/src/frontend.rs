@@ -11,11 +11,12 @@ use std::{
 
 use cranelift_codegen::{Context, ir::Function, isa::CallConv, verify_function};
 use cranelift_frontend::FunctionBuilderContext;
-use tierup_broker::{Bailout, BailoutReason, Tier};
+use tierup_broker::{Bailout, BailoutReason, CompileRequest, Tier};
 
 use crate::{
     MemoryStyle,
     backend::HostIsa,
+    clif::Countdown,
     lower::{self, Label, Lower, LowerCx, Target},
     stack,
     stats::{CompileStats, Phase},
@@ -32,6 +33,11 @@ pub(crate) struct Frontend<G, L> {
     /// Scratch space of compiles that ended well, for reuse.
     scratch: Mutex<Vec<Box<Scratch>>>,
     _guest: PhantomData<fn(&G)>,
+}
+
+/// The countdown a request's code may spend.
+pub(crate) fn countdown<G>(request: &CompileRequest<'_, G>) -> Option<Countdown> {
+    request.counts().then(|| Countdown::of_bead(request.bead().id))
 }
 
 /// Allocations a compile reuses.
@@ -55,15 +61,16 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self.stats
     }
 
-    /// Lowers `guest` and hands the function to `then`, as it is: not verified.
+    /// Lowers `guest` and hands the function to `then`, as it is: not verified. With `countdown` the code may count.
     pub(crate) fn lower<R>(
         &self,
         guest: &G,
         tier: Tier,
+        countdown: Option<Countdown>,
         then: impl FnOnce(&mut Context, &Label) -> Result<R, Bailout>,
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, tier)?;
+            let label = self.lower_into(scratch, guest, tier, countdown)?;
             then(&mut scratch.context, &label)
         })
     }
@@ -94,7 +101,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         Ok(result)
     }
 
-    fn lower_into(&self, scratch: &mut Scratch, guest: &G, tier: Tier) -> Result<Label, Bailout> {
+    fn lower_into(&self, scratch: &mut Scratch, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<Label, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
@@ -102,7 +109,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         let target =
             Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
         let finished = Cell::new(false);
-        let mut cx = LowerCx::new(guest, tier, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
+        let mut cx = LowerCx::new(guest, tier, countdown, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
         match lowered {
             Ok(result) => result?,

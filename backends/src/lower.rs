@@ -15,7 +15,12 @@ use cranelift_codegen::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tierup_broker::{Bailout, BailoutReason, Tier};
 
-use crate::{MemoryStyle, clif, stack, symbols::Symbols};
+use crate::{
+    MemoryStyle,
+    clif::{self, Countdown},
+    stack,
+    symbols::Symbols,
+};
 
 /// Lowers guest functions to CLIF. Called on compile workers, several at once.
 pub trait Lower<G>: Send + Sync + 'static {
@@ -40,6 +45,7 @@ where
 pub struct LowerCx<'a, G> {
     guest: &'a G,
     tier: Tier,
+    countdown: Option<Countdown>,
     target: &'a Target<'a>,
     parts: Option<(&'a mut Function, &'a mut FunctionBuilderContext)>,
     finished: &'a Cell<bool>,
@@ -58,6 +64,8 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Label {
     pub(crate) tag: u64,
     pub(crate) name: Option<String>,
+    /// The code spends the bead's countdown.
+    pub(crate) counting: bool,
 }
 
 impl Label {
@@ -71,12 +79,13 @@ impl<'a, G> LowerCx<'a, G> {
     pub(crate) fn new(
         guest: &'a G,
         tier: Tier,
+        countdown: Option<Countdown>,
         target: &'a Target<'a>,
         func: &'a mut Function,
         context: &'a mut FunctionBuilderContext,
         finished: &'a Cell<bool>,
     ) -> Self {
-        LowerCx { guest, tier, target, parts: Some((func, context)), finished, label: Label::default() }
+        LowerCx { guest, tier, countdown, target, parts: Some((func, context)), finished, label: Label::default() }
     }
 
     pub(crate) fn into_label(self) -> Label {
@@ -91,6 +100,14 @@ impl<'a, G> LowerCx<'a, G> {
     /// The tier the code is for.
     pub fn tier(&self) -> Tier {
         self.tier
+    }
+
+    /// The bead's countdown, if there is a tier above this one. A lowering that asks promises to charge every call of the body
+    /// to it: the interpreter then counts none. One that does not ask need not: calls by the interpreter are counted there, and
+    /// calls by native code are not.
+    pub fn countdown(&mut self) -> Option<Countdown> {
+        self.label.counting = self.countdown.is_some();
+        self.countdown
     }
 
     /// How [`clif::access`] protects linear memory in this tier.

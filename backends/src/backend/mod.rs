@@ -14,7 +14,12 @@ pub(crate) use config::{Assembled, Parts};
 pub use config::{BackendError, CraneliftBackendBuilder, OptLevel};
 pub(crate) use isa::HostIsa;
 
-use crate::{CodeMemory, CompileTotals, CompiledFunction, frontend::Frontend, lower::Lower};
+use crate::{
+    CodeMemory, CompileTotals, CompiledFunction,
+    clif::Countdown,
+    frontend::{self, Frontend},
+    lower::Lower,
+};
 use codegen::Codegen;
 
 /// Lowers guest functions with `L` and compiles them with Cranelift.
@@ -49,7 +54,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        self.compile_until(guest, tier, &mut || Ok(()))
+        Ok(self.compile_until(guest, tier, None, &mut || Ok(()))?.0)
     }
 
     /// Lowers, verifies and compiles, and throws the code away: what `check` commands do.
@@ -58,7 +63,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        self.frontend.lower(guest, tier, |context, _| {
+        self.frontend.lower(guest, tier, None, |context, _| {
             self.frontend.verify(&context.func)?;
             self.codegen.check(context)
         })
@@ -70,21 +75,22 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// What the lowering says.
     pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
-        self.frontend.lower(guest, tier, |context, _| Ok(context.func.display().to_string()))
+        self.frontend.lower(guest, tier, None, |context, _| Ok(context.func.display().to_string()))
     }
 
-    /// Asks `checkpoint` between the phases whether to go on.
+    /// The code, and whether it counts. Asks `checkpoint` between the phases whether to go on.
     fn compile_until(
         &self,
         guest: &G,
         tier: Tier,
+        countdown: Option<Countdown>,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
-    ) -> Result<CompiledFunction, Bailout> {
-        self.frontend.lower(guest, tier, |context, label| {
+    ) -> Result<(CompiledFunction, bool), Bailout> {
+        self.frontend.lower(guest, tier, countdown, |context, label| {
             checkpoint()?;
             self.frontend.verify(&context.func)?;
             checkpoint()?;
-            self.codegen.compile(context, label, checkpoint)
+            Ok((self.codegen.compile(context, label, checkpoint)?, label.counting))
         })
     }
 }
@@ -102,8 +108,10 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
             false => Ok(()),
             true => Err(Bailout::retryable(BailoutReason::Cancelled)),
         };
-        let compiled = self.compile_until(request.guest(), request.tier(), &mut checkpoint)?;
-        Ok(request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled)))
+        let countdown = frontend::countdown(request);
+        let (compiled, counting) = self.compile_until(request.guest(), request.tier(), countdown, &mut checkpoint)?;
+        let unit = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
+        Ok(if counting { unit.counting() } else { unit })
     }
 }
 

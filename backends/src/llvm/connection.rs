@@ -64,8 +64,8 @@ impl Connection {
         Ok(Answer::decode(&body)?)
     }
 
-    /// Waits until the helper is ready.
-    pub(super) fn greet(&mut self, patience: &Patience<'_>) -> Result<(), HelperError> {
+    /// Waits until the helper is ready, and tells what it calls itself.
+    pub(super) fn greet(&mut self, patience: &Patience<'_>) -> Result<String, HelperError> {
         let hello = match self.exchange(&[], patience) {
             Ok(body) => Hello::decode(&body).map_err(HelperError::NotAHelper)?,
             Err(HelperError::Confused(error)) => return Err(HelperError::NotAHelper(error)),
@@ -76,7 +76,7 @@ impl Connection {
         }
         tracing::debug!(target: "tierup", pid = self.child.id(), compiler = %hello.compiler, "helper is ready");
         self.greeted = true;
-        Ok(())
+        Ok(hello.compiler)
     }
 
     /// Sends `request` and receives one frame.

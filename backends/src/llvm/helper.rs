@@ -52,6 +52,18 @@ impl Helper {
         &self.program
     }
 
+    /// What the helper says it is, for example `LLVM 19.1.7`. Starts one, which is kept for the first compile.
+    ///
+    /// # Errors
+    ///
+    /// [`HelperError`](super::HelperError), above all that there is none.
+    pub fn version(&self) -> Result<String, super::HelperError> {
+        let mut connection = self.start()?;
+        let version = connection.greet(&Patience { cancelled: &|| false, limit: self.answer_limit })?;
+        self.lock().push(connection);
+        Ok(version)
+    }
+
     /// Process ids of the helpers that wait for work.
     pub fn idle(&self) -> Vec<u32> {
         self.lock().iter().map(Connection::pid).collect()

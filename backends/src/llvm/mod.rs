@@ -13,6 +13,7 @@ mod source;
 
 use std::{fmt, sync::Arc};
 
+use cranelift_codegen::ir::Function;
 use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
 
 pub use config::{LlvmBackendBuilder, LlvmPipeline};
@@ -22,11 +23,12 @@ pub use helper::{HELPER_NAME, HELPER_VARIABLE, Helper};
 pub use source::{Object, ObjectSource};
 
 use crate::{
-    CodeMemory, CompileTotals, CompiledFunction,
+    CodeMemory, CompileTotals, CompiledFunction, FunctionReport,
+    clif::Countdown,
     code::{FunctionMap, LinkedCode, Publisher},
-    frontend::Frontend,
+    frontend::{self, Frontend},
     lower::{Label, Lower},
-    object::{LoadError, MAX_UNIT_BYTES, load},
+    object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
@@ -78,24 +80,64 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        self.compile_until(guest, tier, &|| false)
+        Ok(self.compile_until(guest, tier, None, &|| false)?.0)
     }
 
-    fn compile_until(&self, guest: &G, tier: Tier, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
-        self.frontend.lower(guest, tier, |context, label| {
-            self.frontend.verify(&context.func)?;
-            if cancelled() {
-                return Err(Bailout::retryable(BailoutReason::Cancelled));
-            }
-            let object = self.stats.time(Phase::Codegen, || self.source.object(&[&context.func], cancelled))?;
-            let linked = self.stats.time(Phase::Link, || self.link(&object, label))?;
-            self.stats.count(linked.code_bytes(), context.func.dfg.num_insts());
-            Ok(linked)
+    /// Lowers, verifies, compiles and loads, and throws the code away: what `check` commands do.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
+        self.frontend.lower(guest, tier, None, |context, _| {
+            let loaded = self.load(&self.object(&context.func, &|| false)?)?;
+            Ok(FunctionReport {
+                instructions: context.func.dfg.num_insts(),
+                code_bytes: loaded.code_bytes(),
+                frame_bytes: loaded.largest_frame().unwrap_or_default() as usize,
+            })
         })
     }
 
+    /// The function's CLIF, as text. Not verified.
+    ///
+    /// # Errors
+    ///
+    /// What the lowering says.
+    pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
+        self.frontend.lower(guest, tier, None, |context, _| Ok(context.func.display().to_string()))
+    }
+
+    /// The code, and whether it counts.
+    fn compile_until(
+        &self,
+        guest: &G,
+        tier: Tier,
+        countdown: Option<Countdown>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(CompiledFunction, bool), Bailout> {
+        self.frontend.lower(guest, tier, countdown, |context, label| {
+            let object = self.object(&context.func, cancelled)?;
+            let linked = self.stats.time(Phase::Link, || self.link(&object, label))?;
+            self.stats.count(linked.code_bytes(), context.func.dfg.num_insts());
+            Ok((linked, label.counting))
+        })
+    }
+
+    fn object(&self, func: &Function, cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
+        self.frontend.verify(func)?;
+        if cancelled() {
+            return Err(Bailout::retryable(BailoutReason::Cancelled));
+        }
+        self.stats.time(Phase::Codegen, || self.source.object(&[func], cancelled))
+    }
+
+    fn load(&self, object: &Object) -> Result<LoadedObject, Bailout> {
+        load(&object.bytes, self.publisher.memory(), &|name| self.symbols.address(name)).map_err(refused)
+    }
+
     fn link(&self, object: &Object, label: &Label) -> Result<CompiledFunction, Bailout> {
-        let loaded = load(&object.bytes, self.publisher.memory(), &|name| self.symbols.address(name)).map_err(refused)?;
+        let loaded = self.load(object)?;
         let Some(entry) = loaded.function(&object.entry).map(|function| function.start) else {
             return Err(Bailout::terminal(BailoutReason::Other(format!("the object does not define `{}`", object.entry))));
         };
@@ -131,8 +173,18 @@ unsafe impl<G: 'static, L: Lower<G>, S: ObjectSource> Compiler<G> for LlvmBacken
     }
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
-        let compiled = self.compile_until(request.guest(), request.tier(), &|| request.is_cancelled())?;
-        Ok(request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled)))
+        let (countdown, cancelled) = (frontend::countdown(request), || request.is_cancelled());
+        let (compiled, counting) = self.compile_until(request.guest(), request.tier(), countdown, &cancelled)?;
+        let unit = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
+        Ok(if counting { unit.counting() } else { unit })
+    }
+
+    fn wants_warm_up(&self) -> bool {
+        true
+    }
+
+    fn warm_up(&self) {
+        self.prewarm();
     }
 }
 
