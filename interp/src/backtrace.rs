@@ -19,7 +19,9 @@ pub(crate) unsafe fn native_frames(store: *const StoreInner, segment: Segment, m
     // SAFETY: by the caller.
     for return_address in unsafe { segment.frames() } {
         if let Some((function, offset)) = engine.native_location(return_address) {
-            found(function, offset);
+            // SAFETY: while its code is on the stack, an instance in the store keeps the function's module.
+            let start = || unsafe { &*function }.body.start as u32;
+            found(function, offset.unwrap_or_else(start));
         }
     }
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use tierup::{Event, HotnessPolicy, Mode};
 
+#[cfg(feature = "llvm")]
+pub use crate::llvm::Llvm;
+
 /// Who is told of transitions.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 
@@ -16,6 +19,10 @@ pub enum TierMode {
     /// Everything is compiled before its first call, on the calling thread. What is called with less than 512 KiB of stack
     /// left is interpreted, and stays so if that happens again and again.
     Baseline,
+    /// Everything is compiled by LLVM before its first call, on the calling thread, as for `Baseline`; by Cranelift what LLVM
+    /// refuses.
+    #[cfg(feature = "llvm")]
+    Opt,
     /// The interpreter first, native code for what turns out hot.
     #[default]
     Auto,
@@ -26,6 +33,9 @@ pub enum TierMode {
 pub struct Config {
     /// Which tiers to use.
     pub tier: TierMode,
+    /// The optimizing tier, above Cranelift's. Without it there is none, but with [`TierMode::Opt`].
+    #[cfg(feature = "llvm")]
+    pub llvm: Option<Llvm>,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).
     pub mode: Option<Mode>,
@@ -54,6 +64,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tier: TierMode::default(),
+            #[cfg(feature = "llvm")]
+            llvm: None,
             mode: None,
             policy: None,
             workers: None,
@@ -63,6 +75,18 @@ impl Default for Config {
             value_stack: 8 << 20,
             max_memory_pages: crate::memory::MAX_PAGES,
             max_table_elements: 10_000_000,
+        }
+    }
+}
+
+impl Config {
+    /// The optimizing tier, if engines of this configuration have one.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn optimizing(&self) -> Option<Llvm> {
+        match self.tier {
+            TierMode::Interp | TierMode::Baseline => None,
+            TierMode::Opt => Some(self.llvm.clone().unwrap_or_default()),
+            TierMode::Auto => self.llvm.clone(),
         }
     }
 }

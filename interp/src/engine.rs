@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, Decision, Face, HotnessPolicy, InterpThread, Mode, OptLevel, Sample,
-    Threshold, Tier, Tiered,
+    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, Sample, Threshold,
+    Tier, Tiered,
 };
 
 use crate::config::{Config, TierMode};
@@ -16,6 +16,8 @@ use crate::lower::WasmLower;
 use crate::module::{FuncHandle, Function};
 use crate::types::FuncType;
 use crate::vmctx::CodeCell;
+#[cfg(feature = "llvm")]
+use {crate::llvm::OPTIMIZING, tierup::Reason};
 
 /// What modules and stores share. Cloning shares.
 #[derive(Clone)]
@@ -45,14 +47,22 @@ impl Engine {
         let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub()).describe(FuncHandle::describe);
         let mut code = None;
         if config.tier != TierMode::Interp {
-            let backend = CraneliftBackend::builder().opt_level(OptLevel::Speed).perf_map(config.perf_map);
-            let backend = WasmLower::helpers(backend).build(WasmLower::default()).map_err(|e| refused(&e))?;
-            code = Some(Arc::clone(backend.code_memory()));
-            builder = builder.compiler(backend);
+            let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(|e| Error::Engine(e.to_string()))?;
+            let baseline = WasmLower::baseline().perf_map(config.perf_map).code_memory(Arc::clone(&memory));
+            #[cfg(feature = "llvm")]
+            let optimizing = config.optimizing().map(|llvm| llvm.build(&baseline)).transpose().map_err(|e| refused(&e))?;
+            builder = builder.compiler(baseline.build(WasmLower::default()).map_err(|e| refused(&e))?);
+            #[cfg(feature = "llvm")]
+            if let Some(optimizing) = optimizing {
+                builder = builder.compiler(optimizing);
+            }
+            code = Some(memory);
         }
         builder = match config.tier {
             // Without a compiler nobody asks the policy.
             TierMode::Interp | TierMode::Baseline => builder.mode(Mode::Sync).policy(Threshold { calls: 0 }),
+            #[cfg(feature = "llvm")]
+            TierMode::Opt => builder.mode(Mode::Sync).policy(AtOnce),
             TierMode::Auto => {
                 let builder = match config.mode {
                     Some(mode) => builder.mode(mode),
@@ -119,10 +129,26 @@ impl Engine {
     }
 
     /// The function whose native code the instruction before `return_pc` belongs to, and the offset in its module's
-    /// bytes that instruction comes from.
-    pub(crate) fn native_location(&self, return_pc: usize) -> Option<(*const Function, u32)> {
+    /// bytes that instruction comes from, where the compiler kept it.
+    pub(crate) fn native_location(&self, return_pc: usize) -> Option<(*const Function, Option<u32>)> {
         let position = self.0.code.as_ref()?.map().find_return(return_pc)?;
-        Some((position.tag as *const Function, position.guest_offset?))
+        Some((position.tag as *const Function, position.guest_offset))
+    }
+}
+
+/// Straight to the optimizing tier, or below where that is refused.
+#[cfg(feature = "llvm")]
+struct AtOnce;
+
+#[cfg(feature = "llvm")]
+impl HotnessPolicy for AtOnce {
+    fn first_budget(&self, _: Tier, _: u32) -> u32 {
+        0
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        // A tier that was refused is corrected to the next one there is.
+        Decision::Promote { tier: OPTIMIZING, reason: if sample.bailouts > 0 { Reason::Retry } else { Reason::FirstCall } }
     }
 }
 

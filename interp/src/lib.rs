@@ -15,6 +15,8 @@ mod func;
 mod host;
 mod instance;
 mod linker;
+#[cfg(feature = "llvm")]
+mod llvm;
 mod lower;
 mod memory;
 mod module;
@@ -27,6 +29,8 @@ mod trap;
 mod types;
 mod vmctx;
 
+#[cfg(feature = "llvm")]
+pub use config::Llvm;
 pub use config::{Config, OnEvent, TierMode};
 pub use engine::Engine;
 pub use error::Error;

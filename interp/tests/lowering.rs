@@ -18,7 +18,7 @@ fn load(bytes: Vec<u8>) -> Module {
 }
 
 fn checker() -> Checker {
-    Checker::new(Tier::new(1)).expect("this machine has a native tier")
+    Checker::new(&Config::default(), Tier::new(1)).expect("this machine has a native tier")
 }
 
 /// The CLIF of the first defined function; it must compile, too.

@@ -80,6 +80,7 @@ fn call(f: &mut FuncLower<'_, '_>, ty: u32, target: FuncRefParts) {
 impl FuncLower<'_, '_> {
     /// Returns the `results` topmost operands, which are all the function has.
     pub(super) fn return_top(&mut self, results: usize) {
+        self.count_return();
         if results < 2 {
             self.b.ins().return_(self.operands.top(results));
             return;

@@ -6,36 +6,56 @@ use std::sync::Arc;
 use tierup::{Bailout, CraneliftBackend, FunctionReport, Tier};
 
 use super::WasmLower;
+use crate::config::{Config, TierMode};
 use crate::error::Error;
 use crate::module::{FuncHandle, Module};
 
 /// The compiler of one tier, for asking what it makes of a function. The code it makes is thrown away.
 pub struct Checker {
     tier: Tier,
-    backend: CraneliftBackend<FuncHandle, WasmLower>,
+    backend: Backend,
+}
+
+enum Backend {
+    Baseline(CraneliftBackend<FuncHandle, WasmLower>),
+    #[cfg(feature = "llvm")]
+    Optimizing(crate::llvm::Backend),
 }
 
 impl Checker {
-    /// The compiler of `tier`, set up as engines set it up.
+    /// The compiler of `tier`, set up as engines of this configuration set it up.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] if there is no such tier; [`Error::Engine`] if this machine has no native tier.
-    pub fn new(tier: Tier) -> Result<Self, Error> {
-        if tier != Tier::new(1) {
+    /// [`Error::Engine`] if they have no such tier, or this machine cannot run it.
+    pub fn new(config: &Config, tier: Tier) -> Result<Self, Error> {
+        let refused = |error: &dyn std::error::Error| Error::Engine(error.to_string());
+        let baseline = WasmLower::baseline();
+        #[cfg(feature = "llvm")]
+        if let Some(llvm) = config.optimizing().filter(|_| tier == crate::llvm::OPTIMIZING) {
+            let backend = llvm.build(&baseline).map_err(|e| refused(&e))?;
+            backend.source().version().map_err(|e| refused(&e))?;
+            return Ok(Self { tier, backend: Backend::Optimizing(backend) });
+        }
+        if tier != Tier::new(1) || config.tier == TierMode::Interp {
             return Err(Error::Engine(format!("no compiler for {tier}")));
         }
-        let backend = WasmLower::baseline().map_err(|e| Error::Engine(e.to_string()))?;
-        Ok(Self { tier, backend })
+        let backend = baseline.build(WasmLower::default()).map_err(|e| refused(&e))?;
+        Ok(Self { tier, backend: Backend::Baseline(backend) })
     }
 
     /// Validates, lowers, verifies and compiles the defined function `index` (imports counted).
     ///
     /// # Errors
     ///
-    /// Why it would stay in the interpreter.
+    /// Why it would stay in the tier below.
     pub fn check(&self, module: &Module, index: u32) -> Result<FunctionReport, Bailout> {
-        self.backend.check(&handle(module, index), self.tier)
+        let guest = handle(module, index);
+        match &self.backend {
+            Backend::Baseline(backend) => backend.check(&guest, self.tier),
+            #[cfg(feature = "llvm")]
+            Backend::Optimizing(backend) => backend.check(&guest, self.tier),
+        }
     }
 
     /// The CLIF of the defined function `index` (imports counted), before any optimization.
@@ -44,7 +64,12 @@ impl Checker {
     ///
     /// As [`Checker::check`].
     pub fn clif(&self, module: &Module, index: u32) -> Result<String, Bailout> {
-        self.backend.clif_text(&handle(module, index), self.tier)
+        let guest = handle(module, index);
+        match &self.backend {
+            Backend::Baseline(backend) => backend.clif_text(&guest, self.tier),
+            #[cfg(feature = "llvm")]
+            Backend::Optimizing(backend) => backend.clif_text(&guest, self.tier),
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 //! the backends.
 
 pub(super) use tierup::clif::{
-    BodyAbi, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, prologue, store_wide,
+    BodyAbi, Countdown, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, prologue, store_wide,
 };
 pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
 pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
+pub(super) use tierup::cranelift::codegen::ir::immediates::Imm64;
 pub(super) use tierup::cranelift::codegen::ir::{
     AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, Inst, InstBuilder, InstructionData, JumpTableData,
     MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,

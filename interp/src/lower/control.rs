@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tierup::Bailout;
 use wasmparser::{BlockType, BrTable, Operator};
 
 use super::clif::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
@@ -10,7 +11,7 @@ use super::stack::{Frame, FrameKind};
 use crate::trap::TrapCode;
 
 /// Lowers `op` if it is a control operator; `false` if it belongs to another family.
-pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
+pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool, Bailout> {
     match *op {
         Operator::Nop => {}
         Operator::Unreachable => {
@@ -18,7 +19,7 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
             f.reachable = false;
         }
         Operator::Block { blockty } => f.open(FrameKind::Block, blockty),
-        Operator::Loop { blockty } => open_loop(f, blockty),
+        Operator::Loop { blockty } => open_loop(f, blockty)?,
         Operator::If { blockty } => open_if(f, blockty),
         Operator::Else => begin_else(f),
         Operator::End => end(f),
@@ -29,9 +30,9 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
             f.return_top(f.frames[0].results);
             f.reachable = false;
         }
-        _ => return false,
+        _ => return Ok(false),
     }
-    true
+    Ok(true)
 }
 
 /// Keeps the block structure of code that cannot run, and notices where running code begins again.
@@ -71,14 +72,17 @@ fn block_args(values: &[Value]) -> Vec<BlockArg> {
     values.iter().map(|&value| BlockArg::Value(value)).collect()
 }
 
-fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
+fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) -> Result<(), Bailout> {
     let header = f.b.create_block();
     f.facts.append_params(f.b, header, ty);
-    f.open(FrameKind::Loop { header }, ty);
     let (params, _) = f.facts.arity(ty);
     f.jump(header, params);
     f.b.switch_to_block(header);
+    // Before anything uses a variable: that may give the header more parameters.
     replace_operands(f, f.operands.height() - params, header);
+    let count = f.count_turn()?;
+    f.open(FrameKind::Loop { header, count }, ty);
+    Ok(())
 }
 
 fn open_if(f: &mut FuncLower<'_, '_>, ty: BlockType) {
@@ -124,8 +128,9 @@ fn end(f: &mut FuncLower<'_, '_>) {
         leave(f, depth);
     }
     let frame = f.frames.pop().expect("validated: an end closes a frame");
-    if let FrameKind::Loop { header } = frame.kind {
+    if let FrameKind::Loop { header, count } = frame.kind {
         f.b.seal_block(header);
+        f.end_count(count);
     }
     if let Some(end) = frame.end {
         f.b.switch_to_block(end);
@@ -166,7 +171,7 @@ fn end_of(f: &mut FuncLower<'_, '_>, depth: usize) -> Block {
 fn label(f: &mut FuncLower<'_, '_>, relative_depth: u32) -> (Block, usize) {
     let depth = f.frames.len() - 1 - relative_depth as usize;
     match f.frames[depth].kind {
-        FrameKind::Loop { header } => (header, f.frames[depth].params),
+        FrameKind::Loop { header, .. } => (header, f.frames[depth].params),
         _ => (end_of(f, depth), f.frames[depth].results),
     }
 }

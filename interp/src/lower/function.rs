@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
-use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
+use super::clif::{
+    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
+};
+use super::count::Counter;
 use super::facts::Facts;
 use super::helpers::Helper;
 use super::signature::{self, BODY_PREFIX, clif_type};
@@ -36,6 +39,10 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) reachable: bool,
     /// Frames opened in code that cannot run; they have no entry in `frames`.
     pub(super) dead_frames: usize,
+    /// Counting, if the function may go to a higher tier.
+    pub(super) count: Option<Counter>,
+    /// Its index in the module, imports counted.
+    pub(super) function: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
     signatures: HashMap<u32, SigRef>,
 }
@@ -49,6 +56,7 @@ pub(super) fn lower(
     module: &ModuleInner,
     function: &Function,
     validator: &mut FuncValidator<ValidatorResources>,
+    countdown: Option<Countdown>,
     cx: &LowerCx<'_, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
@@ -58,7 +66,8 @@ pub(super) fn lower(
     let size = validator.len_locals() as usize + function.body.len();
     let is_leaf = size <= SMALL_LEAF && !calls_guest(OperatorsReader::new(reader.clone()))?;
     let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
-    let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
+    let mut f = FuncLower::enter(cx, function.index, Facts::new(module), prologue, b);
+    f.count_call(countdown)?;
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
     f.open_body(module.function_types[function.index as usize]);
@@ -95,7 +104,13 @@ fn calls_guest(mut reader: OperatorsReader<'_>) -> Result<bool, Bailout> {
 
 impl<'a, 'f> FuncLower<'a, 'f> {
     /// Makes the entry block; code goes on after the prologue.
-    fn enter(cx: &'a LowerCx<'a, FuncHandle>, facts: Facts<'a>, prologue: Prologue, b: &'a mut FunctionBuilder<'f>) -> Self {
+    fn enter(
+        cx: &'a LowerCx<'a, FuncHandle>,
+        function: u32,
+        facts: Facts<'a>,
+        prologue: Prologue,
+        b: &'a mut FunctionBuilder<'f>,
+    ) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
@@ -105,6 +120,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         let abi = prologue(b, &mut traps);
         Self {
             cx,
+            function,
             facts,
             abi,
             traps,
@@ -118,6 +134,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             frames: Vec::new(),
             reachable: true,
             dead_frames: 0,
+            count: None,
             signatures: HashMap::new(),
         }
     }
@@ -174,10 +191,11 @@ impl<'a, 'f> FuncLower<'a, 'f> {
 
     /// Offers the operator to the families, the most frequent first.
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), Bailout> {
+        self.count_operator();
         let lowered = variable::lower(self, op)
             || numeric::lower(self, op)
             || memory::lower(self, op)
-            || control::lower(self, op)
+            || control::lower(self, op)?
             || call::lower(self, op)
             || trapping::lower(self, op)
             || bulk::lower(self, op)?

@@ -21,6 +21,7 @@ mod call;
 mod check;
 mod clif;
 mod control;
+mod count;
 mod facts;
 mod function;
 mod helpers;
@@ -35,16 +36,14 @@ mod vmctx;
 
 use std::sync::{Mutex, PoisonError};
 
-use tierup::{
-    BackendError, Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel,
-};
+use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel};
 use wasmparser::FuncValidatorAllocations;
 
 pub use check::Checker;
 
 use crate::module::{FuncHandle, Function};
 
-/// Lowers functions of this VM. Goes into a backend whose builder has been through [`helpers`](WasmLower::helpers).
+/// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
 #[derive(Default)]
 pub(crate) struct WasmLower {
     /// Scratch space of validators, for reuse by any worker.
@@ -52,14 +51,9 @@ pub(crate) struct WasmLower {
 }
 
 impl WasmLower {
-    /// The baseline tier: Cranelift's mid-end, guarded memories.
-    pub(crate) fn baseline() -> Result<CraneliftBackend<FuncHandle, Self>, BackendError> {
-        let builder = CraneliftBackend::builder().opt_level(OptLevel::Speed).memory_style(MemoryStyle::Guarded);
-        Self::helpers(builder).build(Self::default())
-    }
-
-    /// Registers what generated code calls.
-    pub(crate) fn helpers(mut builder: CraneliftBackendBuilder) -> CraneliftBackendBuilder {
+    /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
+    pub(crate) fn baseline() -> CraneliftBackendBuilder {
+        let mut builder = CraneliftBackend::builder().opt_level(OptLevel::Speed).memory_style(MemoryStyle::Guarded);
         for helper in helpers::Helper::ALL {
             // SAFETY: a plain function of that signature, in this program for good; it returns, and may run on any
             // thread that runs the instance whose vmctx it is given.
@@ -82,10 +76,11 @@ impl Lower<FuncHandle> for WasmLower {
         if let Some(name) = module.function_name(handle.index) {
             cx.set_name(name);
         }
+        let countdown = cx.countdown();
         let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
-        function::lower(&module, function, &mut validator, cx, &mut builder)?;
+        function::lower(&module, function, &mut validator, countdown, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

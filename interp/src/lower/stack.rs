@@ -1,6 +1,7 @@
 //! The two stacks wasm is written against, as the lowering sees them: operand values and open blocks.
 
 use super::clif::{Block, Value};
+use super::count::LoopCount;
 use wasmparser::BlockType;
 
 /// The operand stack. Validation has already proved every height and type, so a pop cannot fail on a body
@@ -75,7 +76,7 @@ pub(super) enum FrameKind {
     /// A `block`, or the function's body.
     Block,
     /// A `loop`; branches go to its header, which is sealed when the loop ends.
-    Loop { header: Block },
+    Loop { header: Block, count: Option<LoopCount> },
     /// An `if` whose `else` has not been seen. While it is open, the operand stack holds its parameters twice:
     /// the `then` part consumes the upper copy, the `else` part (or its absence) the lower one.
     Then { otherwise: Block },

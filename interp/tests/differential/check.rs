@@ -23,6 +23,12 @@ pub(crate) enum Tiering {
     Mixed(u64),
     /// The same, compiled in the background.
     Background(u64),
+    /// Every function compiled by LLVM before its first call.
+    #[cfg(feature = "llvm")]
+    Opt,
+    /// As mixed, with LLVM above Cranelift.
+    #[cfg(feature = "llvm")]
+    ThreeTiers(u64),
 }
 
 /// What a check of one or more modules covered.
@@ -44,6 +50,8 @@ pub(crate) struct Summary {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Native {
     pub(crate) installed: u64,
+    /// Those of them that LLVM compiled.
+    pub(crate) optimized: u64,
     /// Compiles given up, by reason.
     pub(crate) bailouts: BTreeMap<String, u64>,
 }
@@ -55,11 +63,47 @@ pub(crate) struct Failure {
     difference: Difference,
 }
 
+/// The configurations to compare with the interpreter.
+#[cfg(not(feature = "llvm"))]
+fn tierings(seed: u64) -> Vec<Tiering> {
+    vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)]
+}
+
+/// The configurations to compare with the interpreter: one of those with LLVM as well, which takes longer than the others
+/// together. All of them when much time is given.
+#[cfg(feature = "llvm")]
+fn tierings(seed: u64) -> Vec<Tiering> {
+    let mut tierings = vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)];
+    if has_llvm() {
+        let long = std::env::var_os("TIERUP_FUZZ_SECONDS").is_some();
+        if long || seed.is_multiple_of(16) {
+            tierings.push(Tiering::Opt);
+        }
+        if long || seed % 16 == 8 {
+            tierings.push(Tiering::ThreeTiers(seed));
+        }
+    }
+    tierings
+}
+
+/// Whether there is a helper; says so once if not.
+#[cfg(feature = "llvm")]
+fn has_llvm() -> bool {
+    static ASKED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ASKED.get_or_init(|| match tierup_interp::Llvm::default().version() {
+        Ok(_) => true,
+        Err(error) => {
+            println!("skipped: opt and three tiers, {error}");
+            false
+        }
+    })
+}
+
 /// Runs the module in every configuration and compares what they show.
 pub(crate) fn check(wasm: &[u8], seed: u64, nans: Nans) -> Result<Summary, Failure> {
     let (want, _) = run(Tiering::Interp, wasm, seed);
     let mut summary = Summary::of(&want);
-    for tiering in [Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)] {
+    for tiering in tierings(seed) {
         let differs = |difference| Failure { tiering, difference };
         let (got, native) = run(tiering, wasm, seed);
         summary.native.add(&native);
@@ -97,8 +141,9 @@ fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>
     };
     let observed = observe(&engine, wasm, seed).map_err(|error| error.to_string());
     let mut native = Native::default();
-    for tier in engine.broker().stats().tiers {
+    for (below, tier) in engine.broker().stats().tiers.into_iter().enumerate() {
         native.installed += tier.installed;
+        native.optimized += if below > 0 { tier.installed } else { 0 };
         for (kind, count) in tier.bailouts {
             *native.bailouts.entry(format!("{kind:?}")).or_default() += count;
         }
@@ -127,6 +172,10 @@ impl Tiering {
             Self::Baseline => Config { tier: TierMode::Baseline, ..config },
             Self::Mixed(seed) => mixed(seed, Mode::Sync),
             Self::Background(seed) => mixed(seed, Mode::Background),
+            #[cfg(feature = "llvm")]
+            Self::Opt => Config { tier: TierMode::Opt, ..config },
+            #[cfg(feature = "llvm")]
+            Self::ThreeTiers(seed) => Config { llvm: Some(tierup_interp::Llvm::default()), ..mixed(seed, Mode::Sync) },
         }
     }
 }
@@ -187,6 +236,7 @@ impl Summary {
 impl Native {
     fn add(&mut self, other: &Self) {
         self.installed += other.installed;
+        self.optimized += other.optimized;
         for (kind, count) in &other.bailouts {
             *self.bailouts.entry(kind.clone()).or_default() += count;
         }
@@ -197,7 +247,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} functions compiled, given up: {:?}",
+            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} functions compiled, {} of them by LLVM, given up: {:?}",
             self.modules,
             self.no_module,
             self.refused,
@@ -206,6 +256,7 @@ impl fmt::Display for Summary {
             self.overflows,
             self.host_calls,
             self.native.installed,
+            self.native.optimized,
             self.native.bailouts
         )
     }

@@ -20,14 +20,27 @@ pub(crate) enum Configuration {
     },
     /// As mixed, compiled on worker threads whenever they get to it.
     Background,
+    /// Everything is compiled by LLVM before its first call.
+    #[cfg(feature = "llvm")]
+    Opt,
+    /// As mixed, with LLVM above Cranelift.
+    #[cfg(feature = "llvm")]
+    ThreeTiers {
+        /// What decides.
+        seed: u64,
+    },
 }
 
 impl Configuration {
     /// Mixed, with the seed of the environment or of the clock.
     pub(crate) fn mixed() -> Self {
-        let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
-        let seed = std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
-        Self::Mixed { seed }
+        Self::Mixed { seed: seed() }
+    }
+
+    /// Three tiers, with the same seed.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn three_tiers() -> Self {
+        Self::ThreeTiers { seed: seed() }
     }
 
     /// An engine set up this way.
@@ -46,6 +59,14 @@ impl Configuration {
                 config.mode = Some(Mode::Background);
                 config.policy = Some(Arc::new(Scattered { seed: 0 }));
             }
+            #[cfg(feature = "llvm")]
+            Self::Opt => config.tier = TierMode::Opt,
+            #[cfg(feature = "llvm")]
+            Self::ThreeTiers { seed } => {
+                config.llvm = Some(tierup_interp::Llvm::default());
+                config.mode = Some(Mode::Sync);
+                config.policy = Some(Arc::new(Scattered { seed }));
+            }
         }
         Engine::new(config)
     }
@@ -58,8 +79,17 @@ impl fmt::Display for Configuration {
             Self::Baseline => f.write_str("baseline"),
             Self::Mixed { seed } => write!(f, "mixed (TIERUP_SEED={seed})"),
             Self::Background => f.write_str("background"),
+            #[cfg(feature = "llvm")]
+            Self::Opt => f.write_str("opt"),
+            #[cfg(feature = "llvm")]
+            Self::ThreeTiers { seed } => write!(f, "three tiers (TIERUP_SEED={seed})"),
         }
     }
+}
+
+fn seed() -> u64 {
+    let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
+    std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }
 
 /// A policy that gives each size of function a number of calls of its own, from none to a few dozen.

@@ -68,6 +68,31 @@ fn v2_background() {
     check_if_full(SpecVersion::V2, V2, Configuration::Background);
 }
 
+#[cfg(feature = "llvm")]
+mod with_llvm {
+    use super::*;
+
+    #[test]
+    fn v1_opt() {
+        check_if_full(SpecVersion::V1, V1, Configuration::Opt);
+    }
+
+    #[test]
+    fn v2_opt() {
+        check_if_full(SpecVersion::V2, V2, Configuration::Opt);
+    }
+
+    #[test]
+    fn v1_three_tiers() {
+        check_if_full(SpecVersion::V1, V1, Configuration::three_tiers());
+    }
+
+    #[test]
+    fn v2_three_tiers() {
+        check_if_full(SpecVersion::V2, V2, Configuration::three_tiers());
+    }
+}
+
 fn check_if_full(version: SpecVersion, expected: usize, configuration: Configuration) {
     if env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full") {
         check(version, expected, configuration);
@@ -105,12 +130,13 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
         println!("{failure}");
     }
     println!(
-        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} functions compiled, {} bailouts",
+        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} functions compiled, {} of them by LLVM, {} bailouts",
         total.assertions,
         total.assertions - total.failures.len(),
         excused.len(),
         failures.len(),
         total.installed,
+        total.optimized,
         total.bailouts,
     );
     assert!(failures.is_empty(), "{} assertions of {version} failed in {configuration}", failures.len());

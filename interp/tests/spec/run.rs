@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<Failure>,
     /// Functions that got native code.
     pub(crate) installed: u64,
+    /// Those of them that got it from the optimizing tier.
+    pub(crate) optimized: u64,
     /// Compiles that were given up.
     pub(crate) bailouts: u64,
 }
@@ -27,6 +29,7 @@ impl Outcome {
         self.assertions += other.assertions;
         self.failures.extend(other.failures);
         self.installed += other.installed;
+        self.optimized += other.optimized;
         self.bailouts += other.bailouts;
     }
 }
@@ -79,8 +82,9 @@ pub(crate) fn file(file: &TestFile<'_>, configuration: Configuration) -> Outcome
             outcome.failures.push(Failure { file: file.name().to_owned(), line: line + 1, what });
         }
     }
-    for tier in script.store.engine().broker().stats().tiers {
+    for (below, tier) in script.store.engine().broker().stats().tiers.iter().enumerate() {
         outcome.installed += tier.installed;
+        outcome.optimized += if below > 0 { tier.installed } else { 0 };
         outcome.bailouts += tier.bailouts.iter().map(|(_, count)| count).sum::<u64>();
     }
     outcome

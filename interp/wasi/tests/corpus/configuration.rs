@@ -17,14 +17,26 @@ pub(crate) enum Configuration {
     Mixed {
         seed: u64,
     },
+    /// LLVM before the first call.
+    #[cfg(feature = "llvm")]
+    Opt,
+    /// Workers compile with Cranelift, then with LLVM, after budgets that look random.
+    #[cfg(feature = "llvm")]
+    ThreeTiers {
+        seed: u64,
+    },
 }
 
 impl Configuration {
     /// Random thresholds; `TIERUP_SEED` repeats a run.
     pub(crate) fn mixed() -> Self {
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
-        let seed = std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock);
-        Self::Mixed { seed }
+        Self::Mixed { seed: seed() }
+    }
+
+    /// Random thresholds for both compilers; likewise.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn three_tiers() -> Self {
+        Self::ThreeTiers { seed: seed() }
     }
 
     pub(crate) fn config(self) -> Config {
@@ -35,6 +47,13 @@ impl Configuration {
             Self::Background => config.tier = TierMode::Auto,
             Self::Mixed { seed } => {
                 config.tier = TierMode::Auto;
+                config.policy = Some(Arc::new(Random { seed }));
+            }
+            #[cfg(feature = "llvm")]
+            Self::Opt => config.tier = TierMode::Opt,
+            #[cfg(feature = "llvm")]
+            Self::ThreeTiers { seed } => {
+                config.llvm = Some(tierup_interp::Llvm::default());
                 config.policy = Some(Arc::new(Random { seed }));
             }
         }
@@ -49,8 +68,17 @@ impl fmt::Display for Configuration {
             Self::Baseline => f.write_str("baseline"),
             Self::Background => f.write_str("background"),
             Self::Mixed { seed } => write!(f, "mixed, TIERUP_SEED={seed}"),
+            #[cfg(feature = "llvm")]
+            Self::Opt => f.write_str("opt"),
+            #[cfg(feature = "llvm")]
+            Self::ThreeTiers { seed } => write!(f, "three tiers, TIERUP_SEED={seed}"),
         }
     }
+}
+
+fn seed() -> u64 {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+    std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }
 
 /// Budgets that depend on nothing but the seed and the body's size: as random as a pure policy can be.

@@ -55,3 +55,28 @@ fn two_instances_on_two_threads() {
         });
     }
 }
+
+#[cfg(feature = "llvm")]
+mod with_llvm {
+    use super::*;
+
+    /// Checks if there is a helper.
+    fn check_if_possible(configuration: Configuration) {
+        match tierup_interp::Llvm::default().version() {
+            Ok(_) => check(configuration),
+            Err(error) => println!("skipped: {configuration}, {error}"),
+        }
+    }
+
+    #[test]
+    fn compiled_by_llvm_before_the_first_call() {
+        check_if_possible(Configuration::Opt);
+    }
+
+    #[test]
+    fn three_tiers_with_random_thresholds() {
+        let configuration = Configuration::three_tiers();
+        println!("{configuration}");
+        check_if_possible(configuration);
+    }
+}

@@ -1,0 +1,121 @@
+//! Counting in compiled code, where the function may go to a higher tier: a call at the entry, work at the loops.
+//!
+//! A call is taken from the thread's countdown in memory, five instructions. A loop's turn is added to a variable, which
+//! costs an addition and a compare-and-branch at the header; the sum is taken from the countdown when it is large, and on
+//! return. (A countdown in memory would make every turn of a loop wait for the store of the one before.) Nothing is taken
+//! when a trap ends the body.
+
+use tierup::{Bailout, CALL_WORK};
+
+use super::clif::{Block, Countdown, Imm64, Inst, InstBuilder, InstructionData, IntCC, Value, Variable, types};
+use super::function::FuncLower;
+use super::helpers::Helper;
+
+/// Work a loop does before the countdown is told, in work units: some 10 us.
+const FLUSH: i64 = 1 << 14;
+
+/// The counting of one body under way.
+pub(super) struct Counter {
+    countdown: Countdown,
+    /// Work of loops the countdown was not told of.
+    unpaid: Variable,
+    /// Whether there has been a loop.
+    loops: bool,
+    /// Operators since the innermost open loop began, without those of loops in it.
+    operators: u32,
+}
+
+/// What is to be filled in when a loop ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopCount {
+    /// The constant that is one turn's work.
+    work: Inst,
+    /// [`Counter::operators`] of what the loop is in.
+    outside: u32,
+}
+
+impl FuncLower<'_, '_> {
+    /// Counts a call; code goes on in a new block. Nothing happens without a countdown.
+    pub(super) fn count_call(&mut self, countdown: Option<Countdown>) -> Result<(), Bailout> {
+        let Some(countdown) = countdown else { return Ok(()) };
+        let work = self.b.ins().iconst(types::I32, i64::from(CALL_WORK));
+        let left = countdown.charge(self.b, self.abi.cells, work);
+        let spent = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+        let none = self.b.ins().iconst(types::I32, 0);
+        let unpaid = self.b.declare_var(types::I32);
+        self.b.def_var(unpaid, none);
+        self.count = Some(Counter { countdown, unpaid, loops: false, operators: 0 });
+        let (tell, next) = self.fork(spent);
+        self.b.switch_to_block(tell);
+        self.tell_broker(none)?;
+        self.b.ins().jump(next, &[]);
+        self.go_on(next);
+        Ok(())
+    }
+
+    /// Counts a turn of the loop whose header the builder has just entered; code goes on in a new block.
+    pub(super) fn count_turn(&mut self) -> Result<Option<LoopCount>, Bailout> {
+        let Some(count) = &mut self.count else { return Ok(None) };
+        count.loops = true;
+        let (unpaid, outside) = (count.unpaid, std::mem::take(&mut count.operators));
+        // How much is known at the loop's end.
+        let turn = self.b.ins().iconst(types::I32, 0);
+        let before = self.b.use_var(unpaid);
+        let now = self.b.ins().iadd(before, turn);
+        self.b.def_var(unpaid, now);
+        let much = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, now, FLUSH);
+        let (tell, next) = self.fork(much);
+        self.b.switch_to_block(tell);
+        self.tell_broker(now)?;
+        let none = self.b.ins().iconst(types::I32, 0);
+        self.b.def_var(unpaid, none);
+        self.b.ins().jump(next, &[]);
+        self.go_on(next);
+        let work = self.b.func.dfg.value_def(turn).inst().expect("just made");
+        Ok(Some(LoopCount { work, outside }))
+    }
+
+    /// The loop has ended: its operators are what a turn costs, whichever way it goes.
+    pub(super) fn end_count(&mut self, of_loop: Option<LoopCount>) {
+        let (Some(count), Some(of_loop)) = (&mut self.count, of_loop) else { return };
+        let turn = std::mem::replace(&mut count.operators, of_loop.outside).max(1);
+        if let InstructionData::UnaryImm { imm, .. } = &mut self.b.func.dfg.insts[of_loop.work] {
+            *imm = Imm64::new(i64::from(turn));
+        }
+    }
+
+    /// An operator was lowered.
+    pub(super) fn count_operator(&mut self) {
+        if let Some(count) = &mut self.count {
+            count.operators += 1;
+        }
+    }
+
+    /// Takes what is unpaid from the countdown: the body is about to return.
+    pub(super) fn count_return(&mut self) {
+        if let Some(Counter { countdown, unpaid, loops: true, .. }) = self.count {
+            let unpaid = self.b.use_var(unpaid);
+            // The next call finds out what is left.
+            countdown.charge(self.b, self.abi.cells, unpaid);
+        }
+    }
+
+    /// Branches to a cold block if `condition` is not zero, else to where code goes on.
+    fn fork(&mut self, condition: Value) -> (Block, Block) {
+        let (cold, next) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(condition, cold, &[], next, &[]);
+        self.b.seal_block(cold);
+        (cold, next)
+    }
+
+    fn go_on(&mut self, next: Block) {
+        self.b.seal_block(next);
+        self.b.switch_to_block(next);
+    }
+
+    fn tell_broker(&mut self, work: Value) -> Result<(), Bailout> {
+        let function = self.index(self.function);
+        self.call_helper(Helper::Count, &[function, work]).map(drop)
+    }
+}
