@@ -42,17 +42,48 @@ pub(crate) fn position() -> usize {
 /// Lowest address of the stack we are on, if that is known.
 fn end() -> Option<usize> {
     thread_local! {
-        // A constant of the thread, so not shared state; on the main thread the system reads a file to answer.
+        // A constant of the thread, so not shared state.
         static BOUNDS: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
     }
     let (low, high) = BOUNDS.with(|bounds| {
         bounds.get().unwrap_or_else(|| {
-            let found = thread_bounds().map_or((0, 0), |range| (range.start, range.end));
+            let found = main_bounds().or_else(thread_bounds).map_or((0, 0), |range| (range.start, range.end));
             bounds.set(Some(found));
             found
         })
     });
     (low..high).contains(&position()).then_some(low)
+}
+
+/// On the main thread what [`thread_bounds`] says, without reading a list of all mappings, which for a program of 0.3 ms is a
+/// tenth of its time. The kernel puts the program's name at the very top of the stack (`create_elf_tables`), lets the stack grow
+/// to its limit, and keeps at least 128 MiB below the top free of other mappings (`mmap_base`).
+#[cfg(target_os = "linux")]
+fn main_bounds() -> Option<Range<usize>> {
+    const KEPT_FREE: u64 = 128 << 20;
+    // SAFETY: no preconditions.
+    let (process, thread, name) = unsafe { (libc::getpid(), libc::gettid(), libc::getauxval(libc::AT_EXECFN)) };
+    if process != thread || name == 0 {
+        return None;
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid out-parameter.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) } == 0;
+    if !known || limit.rlim_cur >= KEPT_FREE {
+        return None;
+    }
+    // SAFETY: the kernel's copy of the program's name, which ends with a zero and stays as long as the process.
+    let length = unsafe { std::ffi::CStr::from_ptr(name as *const libc::c_char) }.count_bytes();
+    // The name's zero and a word above it.
+    let top = name as usize + length + 1 + size_of::<usize>();
+    let bounds = top.checked_sub(limit.rlim_cur as usize)?..top;
+    // Not where somebody gave the main thread another stack.
+    bounds.contains(&position()).then_some(bounds)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main_bounds() -> Option<Range<usize>> {
+    None
 }
 
 /// This thread's own stack, without its guard area.

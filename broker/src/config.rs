@@ -54,7 +54,7 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     on_event: Option<OnEvent>,
     describe: Option<Describe<G>>,
     #[cfg(feature = "threads")]
-    workers: usize,
+    workers: Option<usize>,
     #[cfg(feature = "threads")]
     stale_after: Option<Duration>,
     #[cfg(feature = "threads")]
@@ -73,7 +73,7 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             on_event: None,
             describe: None,
             #[cfg(feature = "threads")]
-            workers: tuning::workers(crate::sync::parallelism()),
+            workers: None,
             #[cfg(feature = "threads")]
             stale_after: Some(tuning::PATIENCE),
             #[cfg(feature = "threads")]
@@ -145,7 +145,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
     #[cfg(feature = "threads")]
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
+        self.workers = Some(workers);
         self
     }
 
@@ -180,16 +180,13 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             return Err(ConfigError::MaxBeads { given: self.max_beads, limit: MOST_BEADS });
         }
         #[cfg(feature = "threads")]
-        if !(1..=tuning::MOST_WORKERS).contains(&self.workers) {
-            return Err(ConfigError::Workers { given: self.workers, limit: tuning::MOST_WORKERS });
+        if let Some(given) = self.workers.filter(|workers| !(1..=tuning::MOST_WORKERS).contains(workers)) {
+            return Err(ConfigError::Workers { given, limit: tuning::MOST_WORKERS });
         }
         #[cfg(feature = "threads")]
-        let (large_limit, patience) = match self.mode {
-            Mode::Background => (self.workers.saturating_sub(1).max(1), self.stale_after),
-            _ => (usize::MAX, None),
-        };
+        let patience = self.stale_after.filter(|_| self.mode.has_workers());
         #[cfg(not(feature = "threads"))]
-        let (large_limit, patience) = (usize::MAX, None);
+        let patience = None;
         Ok(Broker::new(Parts {
             mode: self.mode,
             policy: self.policy,
@@ -199,7 +196,6 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             bridge: Bridge(self.bridge),
             max_beads: self.max_beads,
             deadline: self.deadline,
-            large_limit,
             patience,
             on_event: self.on_event,
             describe: self.describe,

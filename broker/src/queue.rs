@@ -145,6 +145,8 @@ struct Waiting {
     rescored: Duration,
     /// Large jobs being compiled.
     large: usize,
+    /// Large jobs that may be compiled at one time.
+    large_limit: usize,
 }
 
 /// What [`Queue::take`] found.
@@ -189,15 +191,20 @@ pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     /// Requests made and not answered.
     pending: AtomicUsize,
-    /// Large jobs that may be compiled at one time.
-    large_limit: usize,
     /// How long a function may do nothing before its request is dropped.
     patience: Option<Duration>,
 }
 
 impl Queue {
-    pub(crate) fn new(large_limit: usize, patience: Option<Duration>) -> Self {
-        Queue { inbox: Inbox::default(), waiting: Mutex::default(), pending: AtomicUsize::new(0), large_limit, patience }
+    pub(crate) fn new(patience: Option<Duration>) -> Self {
+        let waiting = Mutex::new(Waiting { large_limit: usize::MAX, ..Waiting::default() });
+        Queue { inbox: Inbox::default(), waiting, pending: AtomicUsize::new(0), patience }
+    }
+
+    /// From now on at most `limit` large jobs are handed out at one time.
+    #[cfg(feature = "threads")]
+    pub(crate) fn limit_large_jobs(&self, limit: usize) {
+        self.lock().large_limit = limit;
     }
 
     /// A request was made.
@@ -231,7 +238,7 @@ impl Queue {
     /// bead looks like now, and `None` when its request is no longer there.
     pub(crate) fn take(&self, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
         let mut waiting = self.lock();
-        let room = waiting.large < self.large_limit;
+        let room = waiting.large < waiting.large_limit;
         let may_run = |look: Look| room || !is_large(look);
         let mut taken = Taken::default();
         waiting.forced.retain(|ask| look(ask).is_some());

@@ -94,8 +94,6 @@ pub(crate) struct Parts<G> {
     pub(crate) bridge: Bridge,
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
-    /// Large jobs that may be compiled at one time.
-    pub(crate) large_limit: usize,
     /// How long a function may do nothing before its request is dropped.
     pub(crate) patience: Option<Duration>,
     pub(crate) on_event: Option<crate::event::OnEvent>,
@@ -111,7 +109,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Shared {
             registry: Registry::new(parts.max_beads),
             reclaimer: Reclaimer::new(),
-            queue: Queue::new(parts.large_limit, parts.patience),
+            queue: Queue::new(parts.patience),
             events: Events::new(parts.on_event),
             tiers,
             policy: parts.policy,

@@ -10,9 +10,10 @@ pub const CALL_WORK: u32 = 64;
 /// Work units the presets of [`Tiered`](crate::Tiered) take a call to be worth, what the callee does included.
 ///
 /// A compile has to be earned: Cranelift takes about 0.5 ms for a small function, and where it shares a core with the
-/// interpreter, half of that is the interpreter's. Over seven whole programs and two short runs, 100 calls of 2,000 to 6,000
-/// units were 5 % faster in geometric mean than 100 of 64, and the shortest run 25 % faster.
-pub const TYPICAL_CALL_WORK: u32 = 2048;
+/// interpreter, half of that is the interpreter's. 100 calls of this much are interpreted in about as long (the break-even of
+/// the ski-rental problem: Karlin, Manasse, Rudolph, Sleator 1988). Over seven whole programs 100 calls of 2,000 to 10,000 units
+/// were equally fast, 5 % faster in geometric mean than 100 of 64, and a run of 16 ms was 25 % faster.
+pub const TYPICAL_CALL_WORK: u32 = 4096;
 
 /// A thread draws this fraction of what is left of a bead's shared budget at a time.
 pub(crate) const SLICES: i32 = 8;

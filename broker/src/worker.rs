@@ -10,8 +10,8 @@ use crate::{
     job::Outcome,
     parking::Parking,
     shared::Shared,
-    sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, Weak, fence, park_timeout, thread},
-    tuning::{LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
+    tuning::{self, LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
     watchdog::{Watchdog, Watched},
 };
 
@@ -20,7 +20,8 @@ const SEATS: usize = Parking::SEATS;
 
 /// The workers of one broker.
 pub(crate) struct Crew<G> {
-    size: usize,
+    /// How many were asked for.
+    size: Option<usize>,
     max_abandoned: u32,
     enabled: bool,
     /// For whoever spawns a worker.
@@ -36,7 +37,7 @@ pub(crate) struct Crew<G> {
 }
 
 impl<G: Send + Sync + 'static> Crew<G> {
-    pub(crate) fn new(mode: Mode, size: usize, max_abandoned: u32, tiers: usize) -> Self {
+    pub(crate) fn new(mode: Mode, size: Option<usize>, max_abandoned: u32, tiers: usize) -> Self {
         // Replacements need seats, too.
         let most = (SEATS - MOST_WORKERS) / tiers.max(1);
         Crew {
@@ -92,25 +93,24 @@ impl<G: Send + Sync + 'static> Crew<G> {
     #[cold]
     fn start(&self) {
         // Ordering: Relaxed. One winner; nothing is published.
-        if !self.started.swap(true, Ordering::Relaxed) && !self.spawn(0) {
+        if !self.started.swap(true, Ordering::Relaxed) && !self.spawn() {
             // Tried again at the next request.
             self.started.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Spawns a worker that will itself spawn `more`.
-    fn spawn(&self, more: usize) -> bool {
+    /// Spawns a worker; the first one will itself spawn the others.
+    fn spawn(&self) -> bool {
         let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return false };
         // Ordering: Relaxed. Hands out each seat once.
         let seat = self.seats_taken.fetch_add(1, Ordering::Relaxed);
         if seat >= SEATS {
             return false;
         }
-        let more = if seat == 0 { self.size - 1 } else { more };
         let spawned = thread::Builder::new()
             .name(format!("tierup-worker-{seat}"))
             .stack_size(WORKER_STACK)
-            .spawn(move || shared.work(seat, more));
+            .spawn(move || shared.work(seat));
         if spawned.is_err() {
             // Ordering: Relaxed. Counter.
             self.spawn_failures.fetch_add(1, Ordering::Relaxed);
@@ -154,11 +154,16 @@ impl<G> Crew<G> {
 
 impl<G: Send + Sync + 'static> Shared<G> {
     /// The life of a worker.
-    fn work(self: Arc<Self>, seat: usize, more: usize) {
+    fn work(self: Arc<Self>, seat: usize) {
         let crew = &self.crew;
         let _ = crew.seats[seat].set(thread::current());
-        for _ in 0..more {
-            crew.spawn(0);
+        if seat == 0 {
+            // Asked here, where nobody waits: the system reads several files to answer.
+            let size = crew.size.unwrap_or_else(|| tuning::workers(parallelism()));
+            self.queue.limit_large_jobs((size - 1).max(1));
+            for _ in 1..size {
+                crew.spawn();
+            }
         }
         let mut idle = 0;
         while !self.is_stopped() {
@@ -256,7 +261,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         self.queue.answered();
         crew.active.fetch_sub(1, Ordering::AcqRel);
-        crew.spawn(0);
+        crew.spawn();
     }
 }
 

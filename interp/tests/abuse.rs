@@ -372,7 +372,7 @@ fn a_thread_without_stack_is_refused_and_a_small_one_suffices() {
     for configuration in configurations() {
         // Cold: in configurations that compile on the calling thread, there is no room for that either.
         let mut deep = Deep::new(configuration);
-        let refused = on_a_thread_of(96 << 10, || ["shallow", "direct", "host"].map(|name| deep.fall(name)));
+        let refused = on_a_thread_of(48 << 10, || ["shallow", "direct", "host"].map(|name| deep.fall(name)));
         assert_eq!(refused, [0; 3], "{configuration}");
         let depths = on_a_thread_of(256 << 10, || ["direct", "host"].map(|name| deep.fall(name)));
         assert!(depths.iter().all(|&depth| depth > 0), "{configuration}: {depths:?}");
@@ -544,15 +544,20 @@ fn ten_thousand_functions_hot_at_once_are_all_compiled() {
     };
     let mut store = Store::new(&Engine::new(config).unwrap(), ()).unwrap();
     let it = instance(&mut store, &text);
-    for _ in 0..5 {
-        assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), [Val::I32((FUNCTIONS * (FUNCTIONS - 1) / 2) as i32)]);
+    let sum = [Val::I32((FUNCTIONS * (FUNCTIONS - 1) / 2) as i32)];
+    // A request that waits for a second without its function being called is dropped, and made again when it is hot again.
+    for _ in 0..100 {
+        assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), sum);
+        store.engine().broker().drain();
+        if store.engine().broker().stats().tiers[0].installed >= FUNCTIONS {
+            break;
+        }
     }
-    store.engine().broker().drain();
-    assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), [Val::I32((FUNCTIONS * (FUNCTIONS - 1) / 2) as i32)]);
+    assert_eq!(call(&mut store, &it, "all", &[]).unwrap(), sum);
     let stats = store.engine().broker().stats();
     let tier = &stats.tiers[0];
-    assert!(tier.installed >= FUNCTIONS && tier.requested == tier.installed, "{tier:?}");
-    assert_eq!((stats.pending, tier.dropped, tier.lost, tier.bailouts.len()), (0, 0, 0, 0), "{tier:?}");
+    assert!(tier.installed >= FUNCTIONS && tier.requested == tier.installed + tier.dropped, "{tier:?}");
+    assert_eq!((stats.pending, tier.lost, tier.bailouts.len()), (0, 0, 0), "{tier:?}");
 }
 
 #[test]

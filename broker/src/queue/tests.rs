@@ -10,7 +10,8 @@ fn ask(id: u32, reason: Reason, time: Duration) -> Ask {
 }
 
 fn queue_of(large_limit: usize, patience: Option<Duration>, asks: impl IntoIterator<Item = Ask>) -> Queue {
-    let queue = Queue::new(large_limit, patience);
+    let queue = Queue::new(patience);
+    queue.lock().large_limit = large_limit;
     asks.into_iter().for_each(|ask| queue.push(ask));
     queue
 }
