@@ -4,8 +4,8 @@
 //! tiers.
 
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, Inst, InstBuilder, MemFlagsData, SigRef, Signature, SourceLoc,
-    TrapCode as ClifTrap, Type, Value,
+    AbiParam, Block, ExtFuncData, ExternalName, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef, Signature,
+    SourceLoc, TrapCode as ClifTrap, Type, Value, ValueDef,
     condcodes::IntCC,
     types::{F32, I32, I64},
 };
@@ -168,8 +168,10 @@ pub enum MemoryStyle {
 pub struct Heap {
     /// Native address of byte 0.
     pub base: Value,
-    /// Size in bytes; needed by [`MemoryStyle::Checked`].
+    /// Size in bytes, at most 2^32; needed by [`MemoryStyle::Checked`].
     pub len: Option<Value>,
+    /// What the size never falls below, in bytes. An access at a constant address below it needs no check.
+    pub min_len: u64,
     /// How accesses are protected.
     pub style: MemoryStyle,
     /// The trap of an access out of bounds. (A guarded one traps with the code its region was reserved with.)
@@ -192,13 +194,24 @@ pub fn access(
     size: u8,
 ) -> (Value, MemFlagsData) {
     let index = b.ins().uextend(I64, addr32);
+    // Addresses and offsets are below 2^32, so neither sum wraps.
+    let end = offset + u64::from(size);
+    let is_inside = constant_u32(b, addr32).is_some_and(|at| u64::from(at) + end <= heap.min_len);
     let flags = match heap.style {
+        _ if is_inside => MemFlagsData::new().with_notrap(),
         MemoryStyle::Guarded => MemFlagsData::new(),
         MemoryStyle::Checked => {
             let len = heap.len.expect("a checked heap has a length");
-            // Offsets are below 2^32, so the sum does not wrap.
-            let end = b.ins().iadd_imm_u(index, (offset + u64::from(size)).cast_signed());
-            let outside = b.ins().icmp(IntCC::UnsignedGreaterThan, end, len);
+            let outside = if end <= heap.min_len {
+                // Loops compare with one value, and what is below it can be added to without wrapping: to a compiler that knows
+                // the length's range, counters of the loop stay linear when they are extended.
+                let last = b.ins().iadd_imm_s(len, -end.cast_signed());
+                let last = b.ins().ireduce(I32, last);
+                b.ins().icmp(IntCC::UnsignedGreaterThan, addr32, last)
+            } else {
+                let end = b.ins().iadd_imm_u(index, end.cast_signed());
+                b.ins().icmp(IntCC::UnsignedGreaterThan, end, len)
+            };
             traps.trap_if(b, outside, heap.out_of_bounds);
             MemFlagsData::new().with_notrap()
         }
@@ -208,6 +221,15 @@ pub fn access(
         address = b.ins().iadd_imm_u(address, offset.cast_signed());
     }
     (address, flags)
+}
+
+/// The value of an `iconst.i32`.
+fn constant_u32(b: &FunctionBuilder<'_>, value: Value) -> Option<u32> {
+    let ValueDef::Result(inst, _) = b.func.dfg.value_def(value) else { return None };
+    match b.func.dfg.insts[inst] {
+        InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => Some(imm.bits() as u32),
+        _ => None,
+    }
 }
 
 /// Calls through a bead's code cell: native code, or the bridge to the interpreter.

@@ -12,8 +12,9 @@ use crate::vmctx::MemoryDef;
 
 /// Bytes of a WebAssembly page.
 pub const PAGE: u64 = 64 << 10;
-/// Pages a 32-bit memory can have.
-pub const MAX_PAGES: u64 = 1 << 16;
+/// Pages a memory can have: one short of 4 GiB, so that a size fits into 32 bits and an address inside can be added to a little
+/// without wrapping around. (The specification lets an implementation refuse to grow.)
+pub const MAX_PAGES: u64 = (1 << 16) - 1;
 /// What each memory reserves.
 const RESERVATION: usize = (8 << 30) + (64 << 10);
 
@@ -22,7 +23,7 @@ const RESERVATION: usize = (8 << 30) + (64 << 10);
 pub(crate) struct MemoryInner {
     pub(crate) def: MemoryDef,
     pub(crate) ty: MemoryType,
-    /// Pages it may grow to: the least of the type's maximum, the configuration's and 4 GiB.
+    /// Pages it may grow to: the least of the type's maximum, the configuration's and [`MAX_PAGES`].
     cap: u64,
     region: GuardedRegion,
 }

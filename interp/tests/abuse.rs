@@ -421,13 +421,15 @@ fn memory_grows_to_its_limit_and_no_further() {
         assert_tiered(&store, configuration);
         let outside = call(&mut store, &grows, "touch", &[Val::I32(0x1_0000)]);
         assert!(matches!(outside, Err(Error::Trap(trap)) if trap.code() == TrapCode::MemoryOutOfBounds), "{configuration}");
-        assert_eq!(grow(&mut store, 65_536), [Val::I32(-1)], "{configuration}: past 4 GiB");
+        assert_eq!(grow(&mut store, 65_535), [Val::I32(-1)], "{configuration}: to 4 GiB, a page too far");
         assert_eq!(grow(&mut store, -1), [Val::I32(-1)], "{configuration}: by 2^32 - 1 pages");
-        assert_eq!(grow(&mut store, 65_535), [Val::I32(1)], "{configuration}: to 4 GiB");
+        assert_eq!(grow(&mut store, 65_534), [Val::I32(1)], "{configuration}: to the limit");
         assert_eq!(grow(&mut store, 1), [Val::I32(-1)], "{configuration}: past the limit");
-        assert_eq!(grow(&mut store, 0), [Val::I32(-65_536 + 131_072)], "{configuration}");
-        assert_eq!(call(&mut store, &grows, "size", &[]).unwrap(), [Val::I32(65_536)]);
-        call(&mut store, &grows, "touch", &[Val::I32(-1)]).expect("the last byte of 4 GiB is there");
+        assert_eq!(grow(&mut store, 0), [Val::I32(65_535)], "{configuration}");
+        assert_eq!(call(&mut store, &grows, "size", &[]).unwrap(), [Val::I32(65_535)]);
+        call(&mut store, &grows, "touch", &[Val::I32(-0x1_0001)]).expect("the last byte is there");
+        let outside = call(&mut store, &grows, "touch", &[Val::I32(-0x1_0000)]);
+        assert!(matches!(outside, Err(Error::Trap(trap)) if trap.code() == TrapCode::MemoryOutOfBounds), "{configuration}");
     }
     let config = Config { max_memory_pages: 3, ..Config::default() };
     let mut store = Store::new(&Engine::new(config).unwrap(), ()).unwrap();

@@ -68,14 +68,19 @@ impl Thread {
     }
 }
 
-/// `prologue`, `Traps` and `access`, checked: loads a byte, traps when it is odd.
+/// `prologue`, `Traps` and `access`, checked: loads a byte, traps when it is odd. The same with the size known to be 64 at least.
 pub(crate) fn expansions_agree(compiler: &dyn SpikeCompiler) {
+    checked_accesses_agree(compiler, 0);
+    checked_accesses_agree(compiler, 64);
+}
+
+fn checked_accesses_agree(compiler: &dyn SpikeCompiler, min_len: u64) {
     let func = function(3, |b| {
         let mut traps = Traps::new();
         clif::prologue(b, &mut traps, 4096, STACK_OVERFLOW);
         let entry = b.func.layout.entry_block().unwrap();
         let [_, _, base, len, index] = *b.func.dfg.block_params(entry) else { unreachable!() };
-        let heap = Heap { base, len: Some(len), style: MemoryStyle::Checked, out_of_bounds: OUT_OF_BOUNDS };
+        let heap = Heap { base, len: Some(len), min_len, style: MemoryStyle::Checked, out_of_bounds: OUT_OF_BOUNDS };
         let index = b.ins().ireduce(I32, index);
         let (address, flags) = clif::access(b, &mut traps, &heap, index, 8, 1);
         let byte = b.ins().uload8(I64, flags, address, 0);

@@ -5,6 +5,7 @@
 
 use super::clif::{Block, FunctionBuilder, Type};
 use super::signature::clif_type;
+use crate::memory::{MAX_PAGES, PAGE};
 use crate::module::ModuleInner;
 use crate::types::{FuncType, TableType, ValType};
 use crate::vmctx::GLOBAL_CELLS;
@@ -76,6 +77,13 @@ impl<'m> Facts<'m> {
 
     pub(super) fn has_memory(self) -> bool {
         !self.module.memories.is_empty()
+    }
+
+    /// The least and the greatest size the guest's memory can have, in bytes.
+    pub(super) fn memory_len_range(self) -> (u64, u64) {
+        let Some(memory) = self.module.memories.first() else { return (0, 0) };
+        let max = memory.limits.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
+        (memory.limits.minimum * PAGE, max * PAGE)
     }
 
     /// The number of elements of a table whose declared limits leave no other.

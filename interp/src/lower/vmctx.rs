@@ -9,10 +9,14 @@ use super::clif::{
 };
 use super::facts::byte_offset;
 use super::function::FuncLower;
+use crate::memory::{MAX_PAGES, PAGE};
 use crate::trap::TrapCode;
 use crate::vmctx::{FuncRef, MemoryDef, TableDef, VmCtx};
 use std::borrow::Cow;
 use std::mem::{offset_of, size_of};
+
+// The pages memories can have are a mask of their lengths.
+const _: () = assert!(MAX_PAGES.count_ones() + MAX_PAGES.leading_zeros() == u64::BITS);
 
 /// Whether memory may change while a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +93,9 @@ impl FuncLower<'_, '_> {
     pub(super) fn heap(&mut self) -> Heap {
         let base = self.memory_base();
         let len = self.checked_len.map(|len| self.b.use_var(len));
-        Heap { base, len, style: self.cx.memory_style(), out_of_bounds: (TrapCode::MemoryOutOfBounds as u64).into() }
+        let (min_len, _) = self.facts.memory_len_range();
+        let out_of_bounds = (TrapCode::MemoryOutOfBounds as u64).into();
+        Heap { base, len, min_len, style: self.cx.memory_style(), out_of_bounds }
     }
 
     /// The memory's base, loaded once, at the top of the entry block, which dominates every use.
@@ -115,10 +121,19 @@ impl FuncLower<'_, '_> {
 
     /// To be called after every call that may have grown the memory.
     pub(super) fn memory_may_have_grown(&mut self) {
-        if let Some(variable) = self.checked_len {
+        let Some(variable) = self.checked_len else { return };
+        let (min, max) = self.facts.memory_len_range();
+        let len = if min == max {
+            self.b.ins().iconst(types::I64, max.cast_signed())
+        } else {
+            // Changes nothing, but tells the compiler the range: whole pages, not fewer than the least. What is checked against
+            // the length then cannot wrap around when a little is added, and loops over it can be vectorized.
             let len = self.memory_len();
-            self.b.def_var(variable, len);
-        }
+            let pages = self.b.ins().band_imm_u(len, (MAX_PAGES * PAGE).cast_signed());
+            let min = self.b.ins().iconst(types::I64, min.cast_signed());
+            self.b.ins().umax(pages, min)
+        };
+        self.b.def_var(variable, len);
     }
 
     /// Size of the memory in bytes.

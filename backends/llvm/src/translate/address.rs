@@ -1,8 +1,15 @@
 //! Addresses: an `iadd` tree becomes one `gep` off its likeliest base. Without that LLVM sees integers, knows nothing about
 //! aliasing, and does not vectorize.
+//!
+//! Where a summand is the zero-extended counter of the loop the address is computed in, the base is what the sum was when the
+//! loop began, `base + zext(start)`, and the summand `zext(counter) - zext(start)`: the same address whatever wraps, and
+//! LLVM makes the difference a multiple of the trip count where it can show that the counter does not wrap.
 
-use cranelift_codegen::ir::{InstructionData, Opcode, Value, ValueDef};
-use inkwell::{AddressSpace, values::PointerValue};
+use cranelift_codegen::ir::{InstructionData, Opcode, StackSlot, Value, ValueDef};
+use inkwell::{
+    AddressSpace,
+    values::{IntValue, PointerValue},
+};
 
 use super::Translator;
 use crate::refusal::Refusal;
@@ -16,12 +23,21 @@ impl<'ctx> Translator<'ctx, '_> {
         let leaves = self.leaves(address);
         let base = (0..leaves.len()).max_by_key(|&at| self.likelihood(leaves[at])).expect("a tree has a leaf");
         let i64_type = self.context.i64_type();
-        let (base_pointer, within) = self.base(leaves[base])?;
+        let start = (0..leaves.len()).filter(|&at| at != base).find_map(|at| self.start(leaves[at]).map(|start| (at, start)));
+        let (base_pointer, within) = self.base(leaves[base], start.map(|(_, start)| start))?;
         let mut rest = i64_type.const_int(i64::from(offset).wrapping_add(within).cast_unsigned(), true);
         for (at, &leaf) in leaves.iter().enumerate() {
-            if at != base {
-                rest = self.builder.build_int_add(rest, self.int(leaf), "")?;
+            if at == base {
+                continue;
             }
+            let mut summand = self.int(leaf);
+            if let Some((counter, start)) = start
+                && counter == at
+                && self.slot_of(leaves[base]).is_none()
+            {
+                summand = self.builder.build_int_sub(summand, self.extended(start)?, "")?;
+            }
+            rest = self.builder.build_int_add(rest, summand, "")?;
         }
         if rest.is_const() && rest.get_zero_extended_constant() == Some(0) {
             return Ok(base_pointer);
@@ -30,15 +46,36 @@ impl<'ctx> Translator<'ctx, '_> {
         Ok(unsafe { self.builder.build_gep(self.context.i8_type(), base_pointer, &[rest], "") }?)
     }
 
-    /// The base as a pointer and an offset from it. A stack slot is one already.
-    fn base(&self, value: Value) -> Result<(PointerValue<'ctx>, i64), Refusal> {
-        if let ValueDef::Result(inst, _) = self.func.dfg.value_def(value)
-            && let InstructionData::StackAddr { stack_slot, offset, .. } = self.func.dfg.insts[inst]
-        {
-            return Ok((self.slot(stack_slot), i64::from(i32::from(offset))));
+    /// The base as a pointer and an offset from it. A stack slot is one already; others have the counter's `start` in them.
+    fn base(&self, value: Value, start: Option<Value>) -> Result<(PointerValue<'ctx>, i64), Refusal> {
+        if let Some((slot, offset)) = self.slot_of(value) {
+            return Ok((self.slot(slot), offset));
+        }
+        let mut address = self.int(value);
+        if let Some(start) = start {
+            address = self.builder.build_int_add(address, self.extended(start)?, "")?;
         }
         let pointer = self.context.ptr_type(AddressSpace::default());
-        Ok((self.builder.build_int_to_ptr(self.int(value), pointer, "")?, 0))
+        Ok((self.builder.build_int_to_ptr(address, pointer, "")?, 0))
+    }
+
+    fn slot_of(&self, value: Value) -> Option<(StackSlot, i64)> {
+        let ValueDef::Result(inst, _) = self.func.dfg.value_def(value) else { return None };
+        match self.func.dfg.insts[inst] {
+            InstructionData::StackAddr { stack_slot, offset, .. } => Some((stack_slot, i64::from(i32::from(offset)))),
+            _ => None,
+        }
+    }
+
+    /// What the counter that `leaf` extends began at.
+    fn start(&self, leaf: Value) -> Option<Value> {
+        let ValueDef::Result(inst, _) = self.func.dfg.value_def(leaf) else { return None };
+        let InstructionData::Unary { opcode: Opcode::Uextend, arg } = self.func.dfg.insts[inst] else { return None };
+        self.induction.start(self.func, arg, self.func.layout.inst_block(inst)?)
+    }
+
+    fn extended(&self, value: Value) -> Result<IntValue<'ctx>, Refusal> {
+        Ok(self.builder.build_int_z_extend(self.int(value), self.context.i64_type(), "")?)
     }
 
     /// The summands of an address, left to right.

@@ -15,6 +15,7 @@ mod convert;
 mod division;
 mod float;
 mod function;
+mod induction;
 mod integer;
 mod intrinsic;
 mod memory;
@@ -44,6 +45,7 @@ use inkwell::{
 
 use crate::{Unit, refusal::Refusal};
 use function::Members;
+use induction::Induction;
 use quiet::Quieting;
 
 /// Whether a family knew the instruction.
@@ -67,7 +69,10 @@ pub(crate) fn unit<'ctx>(
 ) -> Result<(), Refusal> {
     let members = Members::declare(context, module, unit, target)?;
     for (func, function) in members.iter() {
-        Translator::new(context, module, &members, target, func, function).run()?;
+        let cfg = ControlFlowGraph::with_function(func);
+        let dominators = DominatorTree::with_function(func, &cfg);
+        let induction = Induction::of(func, &cfg, &dominators);
+        Translator::new(context, module, &members, target, func, function, induction).run(&dominators)?;
     }
     Ok(())
 }
@@ -83,6 +88,7 @@ struct Translator<'ctx, 'a> {
     function: FunctionValue<'ctx>,
     blocks: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
     values: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
+    induction: Induction,
     quieting: Quieting,
     quieted: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
     phis: SecondaryMap<Block, Vec<PhiValue<'ctx>>>,
@@ -98,6 +104,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         target: &'a TargetInfo,
         func: &'a Function,
         function: FunctionValue<'ctx>,
+        induction: Induction,
     ) -> Self {
         Translator {
             context,
@@ -109,6 +116,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             function,
             blocks: SecondaryMap::new(),
             values: SecondaryMap::new(),
+            induction,
             quieting: Quieting::of(func),
             quieted: SecondaryMap::new(),
             phis: SecondaryMap::new(),
@@ -117,9 +125,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         }
     }
 
-    fn run(&mut self) -> Result<(), Refusal> {
-        let cfg = ControlFlowGraph::with_function(self.func);
-        let dominators = DominatorTree::with_function(self.func, &cfg);
+    fn run(&mut self, dominators: &DominatorTree) -> Result<(), Refusal> {
         // Definitions before uses; unreachable blocks are left out.
         let order: Vec<Block> = dominators.cfg_rpo().copied().collect();
         let Some(&first) = order.first() else {
