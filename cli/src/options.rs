@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tierup::{HotnessPolicy, Threshold, Tiered};
+use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
 use tierup_interp::TierMode;
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
@@ -36,14 +36,18 @@ pub(crate) struct RunOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tier: TierChoice,
 
-    /// When functions are promoted (--tier auto): development, default, production (from eager to patient), or
-    /// threshold=CALLS for all alike.
+    /// When functions are promoted (--tier auto): development, default, production, production-llvm (from eager to patient),
+    /// calls=FIRST,SECOND for the first and every further compiled tier, or threshold=CALLS for all alike.
     #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
     pub(crate) policy: PolicyChoice,
 
     /// How many threads compile (--tier auto), 1 to 32; 1 unless given. The program itself runs on one thread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) threads: Option<u16>,
+
+    #[cfg(feature = "llvm")]
+    #[command(flatten)]
+    pub(crate) llvm: LlvmOptions,
 
     /// Let the program see a directory of the host, for reading and writing.
     #[arg(long = "dir", value_name = "HOST::GUEST", value_parser = parse_dir)]
@@ -85,8 +89,29 @@ impl RunOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckOptions {
+    #[cfg(feature = "llvm")]
+    #[command(flatten)]
+    pub(crate) llvm: LlvmOptions,
+
     /// The WebAssembly module.
     pub(crate) module: PathBuf,
+}
+
+/// The optimizing tier.
+#[cfg(feature = "llvm")]
+#[derive(Debug, Args)]
+pub(crate) struct LlvmOptions {
+    /// The executable in which LLVM runs; unless given, the one that the variable TIERUP_LLVM_HELPER names, or `tierup-llvm`
+    /// beside this command or on the path.
+    #[arg(long = "llvm-helper", value_name = "PATH")]
+    helper: Option<PathBuf>,
+}
+
+#[cfg(feature = "llvm")]
+impl LlvmOptions {
+    pub(crate) fn tier(&self) -> tierup_interp::Llvm {
+        tierup_interp::Llvm { helper: self.helper.clone(), ..Default::default() }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -95,6 +120,9 @@ pub(crate) enum TierChoice {
     Interp,
     /// Compile every function before its first call.
     Baseline,
+    /// Compile every function with LLVM before its first call.
+    #[cfg(feature = "llvm")]
+    Opt,
     /// Interpret first, compile what turns out hot.
     #[default]
     Auto,
@@ -105,6 +133,8 @@ impl From<TierChoice> for TierMode {
         match choice {
             TierChoice::Interp => Self::Interp,
             TierChoice::Baseline => Self::Baseline,
+            #[cfg(feature = "llvm")]
+            TierChoice::Opt => Self::Opt,
             TierChoice::Auto => Self::Auto,
         }
     }
@@ -115,6 +145,9 @@ pub(crate) enum PolicyChoice {
     Development,
     Default,
     Production,
+    ProductionLlvm,
+    /// Typical calls before the first compiled tier, and before every further one.
+    Calls(u32, u32),
     Threshold(u32),
 }
 
@@ -124,6 +157,8 @@ impl PolicyChoice {
             Self::Development => Arc::new(Tiered::development()),
             Self::Default => Arc::new(Tiered::default()),
             Self::Production => Arc::new(Tiered::production()),
+            Self::ProductionLlvm => Arc::new(Tiered::production_llvm()),
+            Self::Calls(first, second) => Arc::new(Tiered::new(first, second).call_worth(TYPICAL_CALL_WORK)),
             Self::Threshold(calls) => Arc::new(Threshold { calls }),
         }
     }
@@ -134,12 +169,23 @@ fn parse_policy(text: &str) -> Result<PolicyChoice, String> {
         "development" => PolicyChoice::Development,
         "default" => PolicyChoice::Default,
         "production" => PolicyChoice::Production,
-        _ => match text.strip_prefix("threshold=").map(str::parse) {
-            Some(Ok(calls)) => PolicyChoice::Threshold(calls),
-            Some(Err(_)) => return Err("the threshold is a number of calls".to_owned()),
-            None => return Err("one of development, default, production, threshold=CALLS".to_owned()),
+        "production-llvm" => PolicyChoice::ProductionLlvm,
+        _ => match text.split_once('=') {
+            Some(("threshold", calls)) => {
+                PolicyChoice::Threshold(calls.parse().map_err(|_| "the threshold is a number of calls")?)
+            }
+            Some(("calls", calls)) => parse_calls(calls).ok_or("two numbers of calls, FIRST,SECOND")?,
+            _ => {
+                let choices = "development, default, production, production-llvm, calls=FIRST,SECOND, threshold=CALLS";
+                return Err(format!("one of {choices}"));
+            }
         },
     })
+}
+
+fn parse_calls(text: &str) -> Option<PolicyChoice> {
+    let (first, second) = text.split_once(',')?;
+    Some(PolicyChoice::Calls(first.parse().ok()?, second.parse().ok()?))
 }
 
 /// A directory of the host and the guest's name for it.
@@ -180,6 +226,8 @@ mod tests {
     fn values() {
         assert_eq!(parse_policy("threshold=7"), Ok(PolicyChoice::Threshold(7)));
         assert_eq!(parse_policy("production"), Ok(PolicyChoice::Production));
+        assert_eq!(parse_policy("calls=3,40"), Ok(PolicyChoice::Calls(3, 40)));
+        assert!(parse_policy("calls=3").is_err() && parse_policy("calls=a,1").is_err());
         assert!(parse_policy("threshold=-1").is_err());
         assert!(parse_policy("quick").is_err());
         assert_eq!(parse_dir("a::/b"), Ok(DirGrant { host: "a".into(), guest: "/b".to_owned() }));

@@ -45,6 +45,8 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
 fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
     Config {
         tier: options.tier.into(),
+        #[cfg(feature = "llvm")]
+        llvm: Some(options.llvm.tier()),
         policy: Some(options.policy.policy()),
         workers: options.threads.map(usize::from),
         on_event: timeline.map(Timeline::recorder),

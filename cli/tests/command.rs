@@ -275,7 +275,7 @@ fn mistakes_are_told_in_a_sentence() {
         (&["compile"], 2, "unrecognized subcommand 'compile'"),
         (&["run"], 2, "required"),
         (&["run", "--quick", library.path()], 2, "unexpected argument '--quick'"),
-        (&["run", "--tier", "fast", library.path()], 2, "[possible values: interp, baseline, auto]"),
+        (&["run", "--tier", "fast", library.path()], 2, "[possible values: interp, baseline, "),
         (&["run", "--threads", "0", library.path()], 2, "0 is not in 1..=32"),
         (&["run", "--threads", "33", library.path()], 2, "33 is not in 1..=32"),
         (&["run", "--policy", "threshold=x", library.path()], 2, "the threshold is a number of calls"),
@@ -374,4 +374,61 @@ fn a_full_disk_is_an_error() {
 fn it_says_its_version() {
     let output = tierup(&["--version"]);
     assert_eq!(stdout(&output), concat!("tierup ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[cfg(feature = "llvm")]
+mod with_llvm {
+    use super::*;
+
+    /// The helper beside the command; a build of this package alone has none.
+    fn helper() -> Option<PathBuf> {
+        let path = PathBuf::from(env!("CARGO_BIN_EXE_tierup")).with_file_name("tierup-llvm");
+        if !path.exists() {
+            println!("skipped: no {}", path.display());
+        }
+        path.exists().then_some(path)
+    }
+
+    #[test]
+    fn opt_compiles_before_the_first_call() {
+        let library = Module::new("opt", LIBRARY);
+        let Some(_) = helper() else { return };
+        let output = tierup(&["run", "--tier", "opt", "--stats", "--invoke", "add", library.path(), "40", "2"]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "42\n"), "{}", stderr(&output));
+        let report = stderr(&output);
+        assert!(report.contains("interpreter → tier 2") && report.contains("tier 2 (llvm)"), "{report}");
+        let output = tierup(&["run", "--tier", "opt", "--invoke", "trap", library.path()]);
+        assert_eq!(output.status.code(), Some(134));
+        assert!(stderr(&output).contains("fails"), "the backtrace names it: {}", stderr(&output));
+    }
+
+    #[test]
+    fn a_busy_program_gets_to_tier_two() {
+        let busy = Module::new("busy-llvm", BUSY);
+        let Some(_) = helper() else { return };
+        let output = tierup(&["run", "--stats", "--policy", "development", busy.path()]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("tier 1 → tier 2"), "{}", stderr(&output));
+    }
+
+    #[test]
+    fn without_a_helper_programs_run_and_say_why() {
+        let busy = Module::new("busy-none", BUSY);
+        let arguments = ["run", "--stats", "--policy", "development", "--llvm-helper", "/nowhere/helper", busy.path()];
+        let output = tierup(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains("LLVM helper `/nowhere/helper` cannot be run"), "{}", stderr(&output));
+        let output = tierup(&["check", "--llvm-helper", "/nowhere/helper", busy.path()]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stdout(&output).contains("tier 2: not checked: LLVM helper `/nowhere/helper`"), "{}", stdout(&output));
+    }
+
+    #[test]
+    fn check_asks_tier_two() {
+        let busy = Module::new("check-llvm", BUSY);
+        let Some(_) = helper() else { return };
+        let output = tierup(&["check", busy.path()]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stdout(&output).contains("tier 2: 2 compile, 0 do not"), "{}", stdout(&output));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tierup::{Event, HotnessPolicy, Mode};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub policy: Option<Arc<dyn HotnessPolicy>>,
     /// Compile workers of the background mode; by default the broker decides.
     pub workers: Option<usize>,
+    /// Time one compile may take; by default [`BrokerBuilder::deadline`](tierup::BrokerBuilder::deadline)'s.
+    pub deadline: Option<Duration>,
     /// Told of every transition of every function, by whoever compiles.
     pub on_event: Option<OnEvent>,
     /// Whether profilers are told of native code through the system's perf map.
@@ -69,6 +72,7 @@ impl Default for Config {
             mode: None,
             policy: None,
             workers: None,
+            deadline: None,
             on_event: None,
             perf_map: false,
             max_native_stack: 1 << 20,
@@ -80,6 +84,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// How many compiled tiers engines of this configuration have.
+    pub fn compiled_tiers(&self) -> u8 {
+        #[cfg(feature = "llvm")]
+        if self.optimizing().is_some() {
+            return 2;
+        }
+        u8::from(self.tier != TierMode::Interp)
+    }
+
     /// The optimizing tier, if engines of this configuration have one.
     #[cfg(feature = "llvm")]
     pub(crate) fn optimizing(&self) -> Option<Llvm> {

@@ -77,6 +77,9 @@ impl Engine {
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
         }
+        if let Some(deadline) = config.deadline {
+            builder = builder.deadline(deadline);
+        }
         if let Some(on_event) = &config.on_event {
             builder = builder.on_event(Arc::clone(on_event));
         }

@@ -131,7 +131,7 @@ unsafe impl ObjectSource for Helper {
 /// Where the helper is when nobody says: the environment's word, beside this executable or one folder up (as in a build tree),
 /// or on the path.
 fn find() -> PathBuf {
-    if let Some(named) = env::var_os(HELPER_VARIABLE) {
+    if let Some(named) = env::var_os(HELPER_VARIABLE).filter(|named| !named.is_empty()) {
         return named.into();
     }
     let here = env::current_exe().unwrap_or_default();

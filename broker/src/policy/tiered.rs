@@ -1,4 +1,4 @@
-//! A threshold per tier, with three presets, and requests made ahead of the threshold.
+//! A threshold per tier, with four presets, and requests made ahead of the threshold.
 
 use super::{Decision, HotnessPolicy, Reason, Sample, threshold::promote_once};
 use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
@@ -37,6 +37,11 @@ impl Tiered {
     /// 1,000 and 10,000 calls: compiles only what stays hot.
     pub const fn production() -> Self {
         Tiered::new(1_000, 10_000).call_worth(TYPICAL_CALL_WORK)
+    }
+
+    /// 1,000 and 100,000 calls: for a second tier whose compiles take tens of milliseconds, as LLVM's do.
+    pub const fn production_llvm() -> Self {
+        Tiered::new(1_000, 100_000).call_worth(TYPICAL_CALL_WORK)
     }
 
     /// Requests when only `percent` of a threshold is left (at most 100), so that the code is ready when it is reached.

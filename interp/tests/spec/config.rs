@@ -60,10 +60,15 @@ impl Configuration {
                 config.policy = Some(Arc::new(Scattered { seed: 0 }));
             }
             #[cfg(feature = "llvm")]
-            Self::Opt => config.tier = TierMode::Opt,
+            Self::Opt => {
+                config.tier = TierMode::Opt;
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
+            }
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => {
-                config.llvm = Some(tierup_interp::Llvm::default());
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
                 config.mode = Some(Mode::Sync);
                 config.policy = Some(Arc::new(Scattered { seed }));
             }
@@ -91,6 +96,16 @@ fn seed() -> u64 {
     let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
     std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }
+
+/// A helper that is not taken for hung on a busy machine.
+#[cfg(feature = "llvm")]
+fn patient() -> tierup_interp::Llvm {
+    tierup_interp::Llvm { answer_limit: Some(PATIENCE), ..Default::default() }
+}
+
+/// How long one compile may take: some take seconds, and more where everything else runs at the same time.
+#[cfg(feature = "llvm")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A policy that gives each size of function a number of calls of its own, from none to a few dozen.
 struct Scattered {

@@ -50,10 +50,15 @@ impl Configuration {
                 config.policy = Some(Arc::new(Random { seed }));
             }
             #[cfg(feature = "llvm")]
-            Self::Opt => config.tier = TierMode::Opt,
+            Self::Opt => {
+                config.tier = TierMode::Opt;
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
+            }
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => {
-                config.llvm = Some(tierup_interp::Llvm::default());
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
                 config.policy = Some(Arc::new(Random { seed }));
             }
         }
@@ -80,6 +85,16 @@ fn seed() -> u64 {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
     std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }
+
+/// A helper that is not taken for hung on a busy machine.
+#[cfg(feature = "llvm")]
+fn patient() -> tierup_interp::Llvm {
+    tierup_interp::Llvm { answer_limit: Some(PATIENCE), ..Default::default() }
+}
+
+/// How long one compile may take: some take seconds, and more where everything else runs at the same time.
+#[cfg(feature = "llvm")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// Budgets that depend on nothing but the seed and the body's size: as random as a pure policy can be.
 struct Random {

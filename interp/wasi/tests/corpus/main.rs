@@ -11,7 +11,11 @@ use configuration::Configuration;
 use program::Length;
 
 fn check(configuration: Configuration) {
-    for program in program::all() {
+    check_those(configuration, |_| true);
+}
+
+fn check_those(configuration: Configuration, chosen: impl Fn(&str) -> bool) {
+    for program in program::all().into_iter().filter(|program| chosen(&program.name)) {
         for &length in Length::chosen() {
             let outcome = program.run(configuration, length);
             assert!(outcome.is_ok(), "{} {length:?}, {configuration}: {}", program.name, outcome.unwrap_err());
@@ -60,10 +64,14 @@ fn two_instances_on_two_threads() {
 mod with_llvm {
     use super::*;
 
-    /// Checks if there is a helper.
+    /// Programs that LLVM compiles in seconds; the others take a minute or two together.
+    const QUICK: [&str; 2] = ["perft", "ray"];
+
+    /// Checks if there is a helper: the quick programs, or all of them where the full matrix is asked for.
     fn check_if_possible(configuration: Configuration) {
         match tierup_interp::Llvm::default().version() {
-            Ok(_) => check(configuration),
+            Ok(_) if Length::chosen().contains(&Length::Long) => check(configuration),
+            Ok(_) => check_those(configuration, |name| QUICK.contains(&name)),
             Err(error) => println!("skipped: {configuration}, {error}"),
         }
     }
