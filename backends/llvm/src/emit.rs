@@ -165,7 +165,9 @@ impl ObjectCompiler {
     fn optimize(&self, module: &Module<'_>) -> Result<(), Refusal> {
         let passes = self.options.pipeline.passes();
         let run = module.run_passes(passes, &self.machine, PassBuilderOptions::create());
-        run.map_err(|error| Refusal::Llvm(error.to_string()))
+        run.map_err(|error| Refusal::Llvm(error.to_string()))?;
+        translate::relax(module);
+        Ok(())
     }
 
     fn accept(&self, reports: Reports) -> Result<Vec<(String, u32)>, Refusal> {

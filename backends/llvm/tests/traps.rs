@@ -319,6 +319,16 @@ fn what_is_quieted_is_not_changed_otherwise() {
     }
 }
 
+#[test]
+fn what_is_still_arithmetic_after_the_passes_is_not_quieted_again() {
+    let multiplications = |body: &str| ir(Pipeline::O2, &on_bits(body, "")).matches("fmul").count();
+    assert_eq!(multiplications("v9 = fadd v1, v1"), 0);
+    assert_eq!(multiplications("v2 = f64const 0x1.8\nv3 = fadd v1, v1\nv9 = fmul v3, v2"), 1);
+    // Folded to what came in.
+    assert_eq!(multiplications("v2 = f64const 0x1.0\nv9 = fmul v1, v2"), 1);
+    assert_eq!(multiplications("v2 = f64const -0.0\nv9 = fadd v1, v2"), 1);
+}
+
 /// Whether an object names a symbol.
 fn names(object: &Object, symbol: &str) -> bool {
     let needle = [b"\0", symbol.as_bytes(), b"\0"].concat();

@@ -22,6 +22,7 @@ mod memory;
 mod metadata;
 mod overflow;
 mod quiet;
+mod relax;
 mod signature;
 mod stack;
 mod trap;
@@ -47,6 +48,7 @@ use crate::{Unit, refusal::Refusal};
 use function::Members;
 use induction::Induction;
 use quiet::Quieting;
+pub(crate) use relax::relax;
 
 /// Whether a family knew the instruction.
 type Handled = Result<bool, Refusal>;

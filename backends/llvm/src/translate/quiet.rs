@@ -4,7 +4,7 @@
 //!
 //! Nobody can tell as long as the result goes into more arithmetic, which quiets it. So results are quieted where they escape:
 //! into memory, into integers, to callers and callees, or into a `select` or block parameter that may also hold a value whose
-//! bits must be kept. Quieting is a multiplication by a one that LLVM cannot see.
+//! bits must be kept. Quieting is a multiplication by a one that LLVM cannot see; `relax` removes it where nothing was folded.
 
 use cranelift_codegen::{
     entity::{EntitySet, SecondaryMap},
@@ -17,6 +17,9 @@ use inkwell::{
 
 use super::Translator;
 use crate::refusal::Refusal;
+
+/// The globals that hold an `f32` and an `f64` one that LLVM cannot see.
+pub(super) const ONES: [&str; 2] = ["one.f32", "one.f64"];
 
 /// Where a function's floats need quieting.
 pub(super) struct Quieting {
@@ -189,7 +192,7 @@ impl<'ctx> Translator<'ctx, '_> {
         for &value in values.iter().filter(|&&value| self.quieting.escaping.contains(value)) {
             let raw = self.float(value);
             let ty = raw.get_type();
-            let name = if ty == self.context.f32_type() { "one.f32" } else { "one.f64" };
+            let name = ONES[usize::from(ty != self.context.f32_type())];
             let one = self.module.get_global(name).unwrap_or_else(|| {
                 let one = self.module.add_global(ty, None, name);
                 one.set_initializer(&ty.const_float(1.0));

@@ -96,6 +96,9 @@ fn every_command_is_right_or_its_file_refused() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     assert!(!files.is_empty() && refused * 100 <= files.len() * 3, "{refused} of {} files refused", files.len());
     assert!(total.llvm == total.llvm_cheap && total.into_llvm == total.into_cranelift);
+    // Every command is accounted for.
+    assert_eq!(total.cranelift, total.commands);
+    assert_eq!(total.into_llvm + total.tail + total.not_across, total.commands);
 }
 
 /// Two files at a time, in order.
