@@ -51,14 +51,14 @@ impl FuncLower<'_, '_> {
     pub(super) fn open(&mut self, kind: FrameKind, ty: BlockType) {
         let (params, results) = self.facts.arity(ty);
         let height = self.operands.height() - params;
-        self.frames.push(Frame { kind, ty, params, results, height, end: None });
+        self.frames.push(Frame { kind, ty, params, results, height, end: None, work: 0 });
     }
 
     /// Opens the function's own frame, whose parameters are locals.
     pub(super) fn open_body(&mut self, ty: u32) {
         let ty = BlockType::FuncType(ty);
         let (_, results) = self.facts.arity(ty);
-        self.frames.push(Frame { kind: FrameKind::Block, ty, params: 0, results, height: 0, end: None });
+        self.frames.push(Frame { kind: FrameKind::Block, ty, params: 0, results, height: 0, end: None, work: 0 });
     }
 
     /// Jumps to `target` with the `arity` topmost operands, which stay on the stack.
@@ -92,7 +92,7 @@ fn open_if(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     f.b.ins().brif(condition, then, &[], otherwise, &[]);
     f.b.seal_block(then);
     f.b.seal_block(otherwise);
-    f.open(FrameKind::Then { otherwise }, ty);
+    f.open(FrameKind::Then { otherwise, work: f.work }, ty);
     let (params, _) = f.facts.arity(ty);
     f.operands.repeat_top(params);
     f.b.switch_to_block(then);
@@ -100,29 +100,30 @@ fn open_if(f: &mut FuncLower<'_, '_>, ty: BlockType) {
 
 fn begin_else(f: &mut FuncLower<'_, '_>) {
     let depth = f.frames.len() - 1;
-    let FrameKind::Then { otherwise } = f.frames[depth].kind else {
+    let FrameKind::Then { otherwise, work } = f.frames[depth].kind else {
         unreachable!("validated: an else follows its if");
     };
-    begin_otherwise(f, depth, otherwise);
+    begin_otherwise(f, depth, otherwise, work);
     f.frames[depth].kind = FrameKind::Else;
 }
 
 /// Ends the `then` part and goes on where the condition was false, with the `if`'s parameters.
-fn begin_otherwise(f: &mut FuncLower<'_, '_>, depth: usize, otherwise: Block) {
+fn begin_otherwise(f: &mut FuncLower<'_, '_>, depth: usize, otherwise: Block, work: u32) {
     if f.reachable {
         leave(f, depth);
     }
     let frame = &f.frames[depth];
     f.operands.truncate(frame.height + frame.params);
     f.b.switch_to_block(otherwise);
+    f.work = work;
     f.reachable = true;
 }
 
 fn end(f: &mut FuncLower<'_, '_>) {
     let depth = f.frames.len() - 1;
-    if let FrameKind::Then { otherwise } = f.frames[depth].kind {
+    if let FrameKind::Then { otherwise, work } = f.frames[depth].kind {
         // No else: where the condition was false, the parameters are the results.
-        begin_otherwise(f, depth, otherwise);
+        begin_otherwise(f, depth, otherwise, work);
     }
     if f.reachable && f.frames[depth].end.is_some() {
         leave(f, depth);
@@ -130,12 +131,15 @@ fn end(f: &mut FuncLower<'_, '_>) {
     let frame = f.frames.pop().expect("validated: an end closes a frame");
     if let FrameKind::Loop { header, count } = frame.kind {
         f.b.seal_block(header);
-        f.end_count(count);
+        if let Some(count) = count {
+            f.end_count(count);
+        }
     }
     if let Some(end) = frame.end {
         f.b.switch_to_block(end);
         f.b.seal_block(end);
         replace_operands(f, frame.height, end);
+        f.work = frame.work;
         f.reachable = true;
     }
     if f.frames.is_empty() && f.reachable {
@@ -147,6 +151,7 @@ fn end(f: &mut FuncLower<'_, '_>) {
 fn leave(f: &mut FuncLower<'_, '_>, depth: usize) {
     let end = end_of(f, depth);
     f.jump(end, f.frames[depth].results);
+    f.frames[depth].work = f.frames[depth].work.max(f.work);
 }
 
 /// From now on the operands above `height` are the parameters of `block`.
@@ -167,13 +172,18 @@ fn end_of(f: &mut FuncLower<'_, '_>, depth: usize) -> Block {
     end
 }
 
-/// Where a branch to a label goes, and with how many operands.
+/// Where a branch from here to a label goes, and with how many operands.
 fn label(f: &mut FuncLower<'_, '_>, relative_depth: u32) -> (Block, usize) {
     let depth = f.frames.len() - 1 - relative_depth as usize;
-    match f.frames[depth].kind {
-        FrameKind::Loop { header, .. } => (header, f.frames[depth].params),
-        _ => (end_of(f, depth), f.frames[depth].results),
+    let frame = &mut f.frames[depth];
+    if let FrameKind::Loop { header, count } = &mut frame.kind {
+        if let Some(count) = count {
+            count.note_way(f.work);
+        }
+        return (*header, frame.params);
     }
+    frame.work = frame.work.max(f.work);
+    (end_of(f, depth), f.frames[depth].results)
 }
 
 fn branch(f: &mut FuncLower<'_, '_>, relative_depth: u32) {

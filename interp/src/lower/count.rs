@@ -11,8 +11,8 @@ use super::clif::{Block, Countdown, Imm64, Inst, InstBuilder, InstructionData, I
 use super::function::FuncLower;
 use super::helpers::Helper;
 
-/// Work a loop does before the countdown is told, in work units: some 10 us.
-const FLUSH: i64 = 1 << 14;
+/// Work loops do before the countdown is told, in work units: some 10 us at least.
+const FLUSH: i64 = 1 << 18;
 
 /// The counting of one body under way.
 pub(super) struct Counter {
@@ -21,17 +21,24 @@ pub(super) struct Counter {
     unpaid: Variable,
     /// Whether there has been a loop.
     loops: bool,
-    /// Operators since the innermost open loop began, without those of loops in it.
-    operators: u32,
 }
 
-/// What is to be filled in when a loop ends.
+/// A loop being counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoopCount {
-    /// The constant that is one turn's work.
-    work: Inst,
-    /// [`Counter::operators`] of what the loop is in.
-    outside: u32,
+    /// The constant that is one turn's work, filled in when the loop ends.
+    turn: Inst,
+    /// Operators on the way to the header.
+    before: u32,
+    /// Operators on the longest way from there back to it, as the interpreter counts them.
+    longest: u32,
+}
+
+impl LoopCount {
+    /// A way back to the header was found.
+    pub(super) fn note_way(&mut self, work: u32) {
+        self.longest = self.longest.max(work - self.before);
+    }
 }
 
 impl FuncLower<'_, '_> {
@@ -44,7 +51,7 @@ impl FuncLower<'_, '_> {
         let none = self.b.ins().iconst(types::I32, 0);
         let unpaid = self.b.declare_var(types::I32);
         self.b.def_var(unpaid, none);
-        self.count = Some(Counter { countdown, unpaid, loops: false, operators: 0 });
+        self.count = Some(Counter { countdown, unpaid, loops: false });
         let (tell, next) = self.fork(spent);
         self.b.switch_to_block(tell);
         self.tell_broker(none)?;
@@ -57,8 +64,7 @@ impl FuncLower<'_, '_> {
     pub(super) fn count_turn(&mut self) -> Result<Option<LoopCount>, Bailout> {
         let Some(count) = &mut self.count else { return Ok(None) };
         count.loops = true;
-        let (unpaid, outside) = (count.unpaid, std::mem::take(&mut count.operators));
-        // How much is known at the loop's end.
+        let unpaid = count.unpaid;
         let turn = self.b.ins().iconst(types::I32, 0);
         let before = self.b.use_var(unpaid);
         let now = self.b.ins().iadd(before, turn);
@@ -71,23 +77,14 @@ impl FuncLower<'_, '_> {
         self.b.def_var(unpaid, none);
         self.b.ins().jump(next, &[]);
         self.go_on(next);
-        let work = self.b.func.dfg.value_def(turn).inst().expect("just made");
-        Ok(Some(LoopCount { work, outside }))
+        let turn = self.b.func.dfg.value_def(turn).inst().expect("just made");
+        Ok(Some(LoopCount { turn, before: self.work, longest: 1 }))
     }
 
-    /// The loop has ended: its operators are what a turn costs, whichever way it goes.
-    pub(super) fn end_count(&mut self, of_loop: Option<LoopCount>) {
-        let (Some(count), Some(of_loop)) = (&mut self.count, of_loop) else { return };
-        let turn = std::mem::replace(&mut count.operators, of_loop.outside).max(1);
-        if let InstructionData::UnaryImm { imm, .. } = &mut self.b.func.dfg.insts[of_loop.work] {
-            *imm = Imm64::new(i64::from(turn));
-        }
-    }
-
-    /// An operator was lowered.
-    pub(super) fn count_operator(&mut self) {
-        if let Some(count) = &mut self.count {
-            count.operators += 1;
+    /// The loop has ended: every turn is charged the longest way.
+    pub(super) fn end_count(&mut self, count: LoopCount) {
+        if let InstructionData::UnaryImm { imm, .. } = &mut self.b.func.dfg.insts[count.turn] {
+            *imm = Imm64::new(i64::from(count.longest));
         }
     }
 

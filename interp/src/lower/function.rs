@@ -41,6 +41,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) dead_frames: usize,
     /// Counting, if the function may go to a higher tier.
     pub(super) count: Option<Counter>,
+    /// Operators on the longest way to here.
+    pub(super) work: u32,
     /// Its index in the module, imports counted.
     pub(super) function: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
@@ -135,6 +137,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             reachable: true,
             dead_frames: 0,
             count: None,
+            work: 0,
             signatures: HashMap::new(),
         }
     }
@@ -191,7 +194,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
 
     /// Offers the operator to the families, the most frequent first.
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), Bailout> {
-        self.count_operator();
+        self.work += 1;
         let lowered = variable::lower(self, op)
             || numeric::lower(self, op)
             || memory::lower(self, op)

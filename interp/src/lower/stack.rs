@@ -68,6 +68,8 @@ pub(super) struct Frame {
     /// The CLIF block after `end`, with the results as parameters. Made by the first branch to it: most wasm
     /// blocks are left by falling through, and then straight-line code stays one CLIF block.
     pub(super) end: Option<Block>,
+    /// The most operators on any way that branches there.
+    pub(super) work: u32,
 }
 
 /// What a frame is, and the CLIF block particular to it.
@@ -76,10 +78,18 @@ pub(super) enum FrameKind {
     /// A `block`, or the function's body.
     Block,
     /// A `loop`; branches go to its header, which is sealed when the loop ends.
-    Loop { header: Block, count: Option<LoopCount> },
+    Loop {
+        header: Block,
+        /// Its turns, where they are counted.
+        count: Option<LoopCount>,
+    },
     /// An `if` whose `else` has not been seen. While it is open, the operand stack holds its parameters twice:
     /// the `then` part consumes the upper copy, the `else` part (or its absence) the lower one.
-    Then { otherwise: Block },
+    Then {
+        otherwise: Block,
+        /// Operators on the way to the branch.
+        work: u32,
+    },
     /// The `else` part of an `if`.
     Else,
 }
