@@ -12,7 +12,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
-use crate::abi::{TRAP_SYMBOL, TrapCode, offset};
+use crate::abi::{COUNT_SYMBOL, TRAP_SYMBOL, TrapCode, offset};
 
 /// What every body has at hand: its first two parameters, and the thread's cells.
 #[derive(Debug, Clone, Copy)]
@@ -261,7 +261,7 @@ impl Countdown {
     }
 
     /// Takes `work` units, an i32 that is not negative, from this thread's countdown. The result is negative when it is spent:
-    /// then the broker has to be told, through [`InterpThread::count_native`](tierup_broker::InterpThread::count_native).
+    /// then the broker has to be [told](Self::tell).
     ///
     /// The slot's generation is not looked at: code that was overtaken by a reload spends what was drawn before or will be
     /// drawn next, which is a matter of speed only.
@@ -277,6 +277,20 @@ impl Countdown {
         b.ins().store(MemFlagsData::trusted(), left, slot, at);
         left
     }
+
+    /// Tells the broker, through the thread's [`OnCountFn`](crate::abi::OnCountFn), that the countdown is spent, or of `work`
+    /// units, an i32 that is not negative, that were not taken from it. For cold blocks; changes no register.
+    pub fn tell(self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, work: Value) {
+        let stub = import_symbol(b, COUNT_SYMBOL, count_signature());
+        b.ins().call(stub, &[abi.vmctx, abi.callee, work]);
+    }
+}
+
+/// `fn(vmctx, callee, work)`.
+pub(crate) fn count_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::PreserveAll);
+    signature.params.extend([I64, I64, I32].map(AbiParam::new));
+    signature
 }
 
 /// Stores result `index` of a function with two or more results, as a slot: 32-bit values zero-extended.

@@ -7,7 +7,7 @@ use cranelift_module::default_libcall_names;
 use tierup_broker::{Bailout, BailoutReason};
 
 use crate::{
-    abi::{TRAP_SYMBOL, trap_stub},
+    abi::{COUNT_SYMBOL, TRAP_SYMBOL, count_stub, trap_stub},
     clif,
 };
 
@@ -28,6 +28,7 @@ impl Symbols {
     pub(crate) fn builtin() -> Self {
         let mut symbols = Symbols::default();
         symbols.insert(TRAP_SYMBOL, trap_stub(), clif::trap_signature());
+        symbols.insert(COUNT_SYMBOL, count_stub(), clif::count_signature());
         for (name, address) in library() {
             symbols.by_name.insert(name.to_owned(), Symbol { address: address as usize, signature: None });
         }

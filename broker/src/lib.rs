@@ -56,7 +56,7 @@ pub use policy::{Decision, HotnessPolicy, NeverReason, Reason, Sample, Threshold
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,
-    cells::{BridgeFn, CountSlot, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
+    cells::{BridgeFn, CountSlot, OnCountFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;
 pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};

@@ -36,8 +36,9 @@ pub(crate) struct RunOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tier: TierChoice,
 
-    /// When functions are promoted (--tier auto): development, default, production, production-llvm (from eager to patient),
-    /// calls=FIRST,SECOND for the first and every further compiled tier, or threshold=CALLS for all alike.
+    /// When functions are promoted (--tier auto): development, default, production (from eager to patient), calls=FIRST,SECOND
+    /// for the first and every further compiled tier, or threshold=CALLS for all alike.
+    #[cfg_attr(feature = "llvm", doc = "With LLVM also production-llvm, which has it compile only what stays very hot.")]
     #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
     pub(crate) policy: PolicyChoice,
 
@@ -145,6 +146,7 @@ pub(crate) enum PolicyChoice {
     Development,
     Default,
     Production,
+    #[cfg(feature = "llvm")]
     ProductionLlvm,
     /// Typical calls before the first compiled tier, and before every further one.
     Calls(u32, u32),
@@ -157,6 +159,7 @@ impl PolicyChoice {
             Self::Development => Arc::new(Tiered::development()),
             Self::Default => Arc::new(Tiered::default()),
             Self::Production => Arc::new(Tiered::production()),
+            #[cfg(feature = "llvm")]
             Self::ProductionLlvm => Arc::new(Tiered::production_llvm()),
             Self::Calls(first, second) => Arc::new(Tiered::new(first, second).call_worth(TYPICAL_CALL_WORK)),
             Self::Threshold(calls) => Arc::new(Threshold { calls }),
@@ -169,16 +172,14 @@ fn parse_policy(text: &str) -> Result<PolicyChoice, String> {
         "development" => PolicyChoice::Development,
         "default" => PolicyChoice::Default,
         "production" => PolicyChoice::Production,
+        #[cfg(feature = "llvm")]
         "production-llvm" => PolicyChoice::ProductionLlvm,
         _ => match text.split_once('=') {
             Some(("threshold", calls)) => {
                 PolicyChoice::Threshold(calls.parse().map_err(|_| "the threshold is a number of calls")?)
             }
             Some(("calls", calls)) => parse_calls(calls).ok_or("two numbers of calls, FIRST,SECOND")?,
-            _ => {
-                let choices = "development, default, production, production-llvm, calls=FIRST,SECOND, threshold=CALLS";
-                return Err(format!("one of {choices}"));
-            }
+            _ => return Err("one of development, default, production, calls=FIRST,SECOND, threshold=CALLS".to_owned()),
         },
     })
 }

@@ -1,4 +1,4 @@
-//! The way from native code back into Rust: calls of functions that have no native body, and traps.
+//! The way from native code back into Rust: calls of functions that have no native body, traps, counting.
 
 use std::ffi::c_void;
 
@@ -70,6 +70,22 @@ unsafe fn call_back(store: *mut StoreInner, vmctx: *mut VmCtx, callee: u64, regs
         many => unsafe { (*cells).wide.copy_from_nonoverlapping(fp, many.len()) },
     }
     Ok(())
+}
+
+/// The count hook: compiled code found its countdown spent, or has work to add.
+///
+/// # Safety
+///
+/// Called by the count stub only: `vmctx` and `callee` are those of the function that counts, which runs on this thread.
+pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32) {
+    let vmctx = vmctx.cast::<VmCtx>();
+    // SAFETY: by the caller, the instance is alive and its store runs on this thread, whose handle is borrowed mutably only when
+    // no guest runs; the token is a WebAssembly function's.
+    unsafe {
+        let store = (*(*vmctx).instance).store;
+        let function = (*(*vmctx).funcs.add(callee as usize)).wasm();
+        (*store).thread.count_native(function.bead.as_ref(), work);
+    }
 }
 
 /// The trap hook: notes the native frames before the stack is unwound.

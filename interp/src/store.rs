@@ -120,6 +120,7 @@ impl<T: 'static> Store<T> {
         cells.host = inner.as_ptr().cast();
         cells.bridge = bridge::bridge;
         cells.on_trap = bridge::on_trap;
+        cells.on_count = bridge::on_count;
         Ok(Self { inner, data: PhantomData })
     }
 

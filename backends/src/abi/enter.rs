@@ -37,6 +37,11 @@ pub fn bridge_stub() -> *const u8 {
     stubs::bridge_stub as *const () as *const u8
 }
 
+/// What generated code calls as `fn(vmctx, callee, work)`, by Cranelift's convention `preserve_all`, to tell the broker of work.
+pub fn count_stub() -> *const u8 {
+    stubs::count_stub as *const () as *const u8
+}
+
 /// What generated code calls as `fn(cells, code) -> !` to trap.
 pub fn trap_stub() -> *const u8 {
     stubs::trap_stub as *const () as *const u8

@@ -17,6 +17,10 @@ pub(super) unsafe extern "C" fn trap_stub(_: *mut ThreadCells, _: u64) -> ! {
     unreachable!("no backend can be built for this target, so nothing traps")
 }
 
+pub(super) unsafe extern "C" fn count_stub() {
+    unreachable!("no backend can be built for this target, so nothing counts")
+}
+
 pub(super) unsafe extern "C" fn bridge_stub() {
     unreachable!("no backend can be built for this target, so nothing calls the bridge")
 }

@@ -52,6 +52,10 @@ pub type BridgeFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, regs: 
 /// Called on a trap before the stack is unwound to the innermost entry; `trap`, `exit_fp` and `exit_pc` are set.
 pub type OnTrapFn = unsafe extern "C" fn(cells: *mut ThreadCells);
 
+/// Called by the count stub when code that counts for itself finds its countdown spent, or has `work` units to add to it: tells
+/// the broker ([`InterpThread::count_native`](crate::InterpThread::count_native)).
+pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work: u32);
+
 /// What generated code and the entry, bridge and trap stubs read and write through the first word of `vmctx`.
 #[derive(Debug)]
 #[repr(C)]
@@ -80,6 +84,8 @@ pub struct ThreadCells {
     pub bridge: BridgeFn,
     /// Trap hook.
     pub on_trap: OnTrapFn,
+    /// Count hook.
+    pub on_count: OnCountFn,
 }
 
 impl ThreadCells {
@@ -99,6 +105,7 @@ impl ThreadCells {
             wide,
             bridge: unset_bridge,
             on_trap: unset_on_trap,
+            on_count: unset_on_count,
         }
     }
 }
@@ -109,6 +116,8 @@ unsafe extern "C" fn unset_bridge(_: *mut c_void, _: u64, _: *mut Regs) -> u32 {
 }
 
 unsafe extern "C" fn unset_on_trap(_: *mut ThreadCells) {}
+
+unsafe extern "C" fn unset_on_count(_: *mut c_void, _: u64, _: u32) {}
 
 // The offsets generated code uses; backends/ABI.md lists the same numbers.
 #[cfg(not(loom))]
@@ -129,6 +138,7 @@ const _: () = {
     assert!(offset_of!(ThreadCells, wide) == 72);
     assert!(offset_of!(ThreadCells, bridge) == 80);
     assert!(offset_of!(ThreadCells, on_trap) == 88);
+    assert!(offset_of!(ThreadCells, on_count) == 96);
     assert!(offset_of!(Regs, gpr) == 0);
     assert!(offset_of!(Regs, xmm) == 48);
     assert!(offset_of!(Regs, stack) == 112);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tierup::Bailout;
 use wasmparser::{BlockType, BrTable, Operator};
 
 use super::clif::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
@@ -11,7 +10,7 @@ use super::stack::{Frame, FrameKind};
 use crate::trap::TrapCode;
 
 /// Lowers `op` if it is a control operator; `false` if it belongs to another family.
-pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool, Bailout> {
+pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
     match *op {
         Operator::Nop => {}
         Operator::Unreachable => {
@@ -19,7 +18,7 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool
             f.reachable = false;
         }
         Operator::Block { blockty } => f.open(FrameKind::Block, blockty),
-        Operator::Loop { blockty } => open_loop(f, blockty)?,
+        Operator::Loop { blockty } => open_loop(f, blockty),
         Operator::If { blockty } => open_if(f, blockty),
         Operator::Else => begin_else(f),
         Operator::End => end(f),
@@ -30,9 +29,9 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool
             f.return_top(f.frames[0].results);
             f.reachable = false;
         }
-        _ => return Ok(false),
+        _ => return false,
     }
-    Ok(true)
+    true
 }
 
 /// Keeps the block structure of code that cannot run, and notices where running code begins again.
@@ -72,7 +71,7 @@ fn block_args(values: &[Value]) -> Vec<BlockArg> {
     values.iter().map(|&value| BlockArg::Value(value)).collect()
 }
 
-fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) -> Result<(), Bailout> {
+fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     let header = f.b.create_block();
     f.facts.append_params(f.b, header, ty);
     let (params, _) = f.facts.arity(ty);
@@ -80,9 +79,8 @@ fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) -> Result<(), Bailout> {
     f.b.switch_to_block(header);
     // Before anything uses a variable: that may give the header more parameters.
     replace_operands(f, f.operands.height() - params, header);
-    let count = f.count_turn()?;
+    let count = f.count_turn();
     f.open(FrameKind::Loop { header, count }, ty);
-    Ok(())
 }
 
 fn open_if(f: &mut FuncLower<'_, '_>, ty: BlockType) {

@@ -5,11 +5,10 @@
 //! return. (A countdown in memory would make every turn of a loop wait for the store of the one before.) Nothing is taken
 //! when a trap ends the body.
 
-use tierup::{Bailout, CALL_WORK};
+use tierup::CALL_WORK;
 
-use super::clif::{Block, Countdown, Imm64, Inst, InstBuilder, InstructionData, IntCC, Value, Variable, types};
+use super::clif::{Block, BodyAbi, Countdown, Imm64, Inst, InstBuilder, InstructionData, IntCC, Value, Variable, types};
 use super::function::FuncLower;
-use super::helpers::Helper;
 
 /// Work loops do before the countdown is told, in work units: some 10 us at least.
 const FLUSH: i64 = 1 << 18;
@@ -17,6 +16,8 @@ const FLUSH: i64 = 1 << 18;
 /// The counting of one body under way.
 pub(super) struct Counter {
     countdown: Countdown,
+    /// The function's index in the module, its token.
+    function: u32,
     /// Work of loops the countdown was not told of.
     unpaid: Variable,
     /// Whether there has been a loop.
@@ -43,28 +44,27 @@ impl LoopCount {
 
 impl FuncLower<'_, '_> {
     /// Counts a call; code goes on in a new block. Nothing happens without a countdown.
-    pub(super) fn count_call(&mut self, countdown: Option<Countdown>) -> Result<(), Bailout> {
-        let Some(countdown) = countdown else { return Ok(()) };
+    pub(super) fn count_call(&mut self, countdown: Option<Countdown>, function: u32) {
+        let Some(countdown) = countdown else { return };
         let work = self.b.ins().iconst(types::I32, i64::from(CALL_WORK));
         let left = countdown.charge(self.b, self.abi.cells, work);
         let spent = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
         let none = self.b.ins().iconst(types::I32, 0);
         let unpaid = self.b.declare_var(types::I32);
         self.b.def_var(unpaid, none);
-        self.count = Some(Counter { countdown, unpaid, loops: false });
+        self.count = Some(Counter { countdown, function, unpaid, loops: false });
         let (tell, next) = self.fork(spent);
         self.b.switch_to_block(tell);
-        self.tell_broker(none)?;
+        self.tell(countdown, function, none);
         self.b.ins().jump(next, &[]);
         self.go_on(next);
-        Ok(())
     }
 
     /// Counts a turn of the loop whose header the builder has just entered; code goes on in a new block.
-    pub(super) fn count_turn(&mut self) -> Result<Option<LoopCount>, Bailout> {
-        let Some(count) = &mut self.count else { return Ok(None) };
+    pub(super) fn count_turn(&mut self) -> Option<LoopCount> {
+        let count = self.count.as_mut()?;
         count.loops = true;
-        let unpaid = count.unpaid;
+        let Counter { countdown, function, unpaid, .. } = *count;
         let turn = self.b.ins().iconst(types::I32, 0);
         let before = self.b.use_var(unpaid);
         let now = self.b.ins().iadd(before, turn);
@@ -72,13 +72,13 @@ impl FuncLower<'_, '_> {
         let much = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, now, FLUSH);
         let (tell, next) = self.fork(much);
         self.b.switch_to_block(tell);
-        self.tell_broker(now)?;
+        self.tell(countdown, function, now);
         let none = self.b.ins().iconst(types::I32, 0);
         self.b.def_var(unpaid, none);
         self.b.ins().jump(next, &[]);
         self.go_on(next);
         let turn = self.b.func.dfg.value_def(turn).inst().expect("just made");
-        Ok(Some(LoopCount { turn, before: self.work, longest: 1 }))
+        Some(LoopCount { turn, before: self.work, longest: 1 })
     }
 
     /// The loop has ended: every turn is charged the longest way.
@@ -111,8 +111,9 @@ impl FuncLower<'_, '_> {
         self.b.switch_to_block(next);
     }
 
-    fn tell_broker(&mut self, work: Value) -> Result<(), Bailout> {
-        let function = self.index(self.function);
-        self.call_helper(Helper::Count, &[function, work]).map(drop)
+    fn tell(&mut self, countdown: Countdown, function: u32, work: Value) {
+        // A constant, so that the parameter is not kept for this.
+        let callee = self.b.ins().iconst(types::I64, i64::from(function));
+        countdown.tell(self.b, &BodyAbi { callee, ..self.abi }, work);
     }
 }

@@ -43,8 +43,6 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) count: Option<Counter>,
     /// Operators on the longest way to here.
     pub(super) work: u32,
-    /// Its index in the module, imports counted.
-    pub(super) function: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
     signatures: HashMap<u32, SigRef>,
 }
@@ -68,8 +66,8 @@ pub(super) fn lower(
     let size = validator.len_locals() as usize + function.body.len();
     let is_leaf = size <= SMALL_LEAF && !calls_guest(OperatorsReader::new(reader.clone()))?;
     let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
-    let mut f = FuncLower::enter(cx, function.index, Facts::new(module), prologue, b);
-    f.count_call(countdown)?;
+    let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
+    f.count_call(countdown, function.index);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
     f.open_body(module.function_types[function.index as usize]);
@@ -106,13 +104,7 @@ fn calls_guest(mut reader: OperatorsReader<'_>) -> Result<bool, Bailout> {
 
 impl<'a, 'f> FuncLower<'a, 'f> {
     /// Makes the entry block; code goes on after the prologue.
-    fn enter(
-        cx: &'a LowerCx<'a, FuncHandle>,
-        function: u32,
-        facts: Facts<'a>,
-        prologue: Prologue,
-        b: &'a mut FunctionBuilder<'f>,
-    ) -> Self {
+    fn enter(cx: &'a LowerCx<'a, FuncHandle>, facts: Facts<'a>, prologue: Prologue, b: &'a mut FunctionBuilder<'f>) -> Self {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
@@ -122,7 +114,6 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         let abi = prologue(b, &mut traps);
         Self {
             cx,
-            function,
             facts,
             abi,
             traps,
@@ -198,7 +189,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         let lowered = variable::lower(self, op)
             || numeric::lower(self, op)
             || memory::lower(self, op)
-            || control::lower(self, op)?
+            || control::lower(self, op)
             || call::lower(self, op)
             || trapping::lower(self, op)
             || bulk::lower(self, op)?

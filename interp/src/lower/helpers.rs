@@ -31,12 +31,10 @@ pub(super) enum Helper {
     TableInit,
     /// Segment → zero.
     ElemDrop,
-    /// Function, work units not counted yet → zero: its countdown is spent, or to be told.
-    Count,
 }
 
 impl Helper {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::MemoryGrow,
         Self::MemoryFill,
         Self::MemoryCopy,
@@ -47,7 +45,6 @@ impl Helper {
         Self::TableCopy,
         Self::TableInit,
         Self::ElemDrop,
-        Self::Count,
     ];
 
     /// The name it is registered under.
@@ -63,7 +60,6 @@ impl Helper {
             Self::TableCopy => "wasm_table_copy",
             Self::TableInit => "wasm_table_init",
             Self::ElemDrop => "wasm_elem_drop",
-            Self::Count => "wasm_count",
         }
     }
 
@@ -80,7 +76,6 @@ impl Helper {
             Self::TableCopy => table_copy as *const u8,
             Self::TableInit => table_init as *const u8,
             Self::ElemDrop => elem_drop as *const u8,
-            Self::Count => count as *const u8,
         }
     }
 
@@ -89,7 +84,6 @@ impl Helper {
         use types::{I32, I64};
         match self {
             Self::MemoryGrow | Self::DataDrop | Self::ElemDrop => &[I32],
-            Self::Count => &[I32, I32],
             Self::MemoryFill | Self::MemoryCopy => &[I32, I32, I32],
             Self::MemoryInit => &[I32, I32, I32, I32],
             Self::TableGrow => &[I32, I64, I32],
@@ -160,17 +154,6 @@ unsafe extern "C" fn table_init(vmctx: *mut VmCtx, segment: u32, table: u32, to:
 unsafe extern "C" fn elem_drop(vmctx: *mut VmCtx, segment: u32) -> u32 {
     // SAFETY: generated code passes its own live vmctx and an index of its module.
     unsafe { bulk::elem_drop(vmctx, segment) };
-    0
-}
-
-unsafe extern "C" fn count(vmctx: *mut VmCtx, function: u32, work: u32) -> u32 {
-    // SAFETY: generated code passes its own live vmctx and its own index; the store runs on this thread, whose handle is borrowed
-    // mutably only when no guest runs.
-    unsafe {
-        let store = (*(*vmctx).instance).store;
-        let function = (*(*vmctx).funcs.add(function as usize)).wasm();
-        (*store).thread.count_native(function.bead.as_ref(), work);
-    }
     0
 }
 
