@@ -42,7 +42,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
     pub(crate) policy: PolicyChoice,
 
-    /// How many threads compile (--tier auto), 1 to 32; 1 unless given. The program itself runs on one thread.
+    /// How many threads compile (--tier auto), 1 to 32; unless given, as many as suit the machine, at least 2. The
+    /// program itself runs on one thread.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) threads: Option<u16>,
 
