@@ -9,7 +9,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use cranelift_codegen::{Context, ir::Function, isa::CallConv, verify_function};
+use cranelift_codegen::{
+    Context,
+    ir::{ExternalName, Function},
+    isa::CallConv,
+    verify_function,
+};
 use cranelift_frontend::FunctionBuilderContext;
 use tierup_broker::{Bailout, BailoutReason, CompileRequest, Tier};
 
@@ -70,8 +75,23 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         then: impl FnOnce(&mut Context, &Label) -> Result<R, Bailout>,
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, tier, countdown)?;
+            let label = self.lower_into(scratch, guest, tier, countdown, None)?;
             then(&mut scratch.context, &label)
+        })
+    }
+
+    /// As [`lower`](Self::lower), of a function that may call itself; says in how many places it does.
+    pub(crate) fn lower_recursive<R>(
+        &self,
+        guest: &G,
+        tier: Tier,
+        countdown: Option<Countdown>,
+        then: impl FnOnce(&mut Context, &Label, usize) -> Result<R, Bailout>,
+    ) -> Result<R, Bailout> {
+        let calls = Cell::new(0);
+        self.with_scratch(|scratch| {
+            let label = self.lower_into(scratch, guest, tier, countdown, Some(&calls))?;
+            then(&mut scratch.context, &label, calls.get())
         })
     }
 
@@ -85,6 +105,11 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             return Err(Bailout::terminal(BailoutReason::Unsupported { what }));
         }
         for (_, callee) in func.dfg.ext_funcs.iter() {
+            if let ExternalName::User(name) = callee.name
+                && func.params.user_named_funcs()[name] == lower::NEXT
+            {
+                continue;
+            }
             self.symbols.resolve(&callee.name, func)?;
         }
         Ok(())
@@ -101,7 +126,14 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         Ok(result)
     }
 
-    fn lower_into(&self, scratch: &mut Scratch, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<Label, Bailout> {
+    fn lower_into(
+        &self,
+        scratch: &mut Scratch,
+        guest: &G,
+        tier: Tier,
+        countdown: Option<Countdown>,
+        recursion: Option<&Cell<usize>>,
+    ) -> Result<Label, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
@@ -110,6 +142,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, tier, countdown, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
+        cx.allow_recursion(recursion);
         let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
         match lowered {
             Ok(result) => result?,

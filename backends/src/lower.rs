@@ -9,7 +9,7 @@ use std::{
 };
 
 use cranelift_codegen::{
-    ir::{FuncRef, Function, Signature, Type, types},
+    ir::{ExtFuncData, ExternalName, FuncRef, Function, Signature, Type, UserExternalName, types},
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -49,8 +49,12 @@ pub struct LowerCx<'a, G> {
     target: &'a Target<'a>,
     parts: Option<(&'a mut Function, &'a mut FunctionBuilderContext)>,
     finished: &'a Cell<bool>,
+    recursion: Option<&'a Cell<usize>>,
     label: Label,
 }
+
+/// What a function calls in place of itself, until the backend tells which copy of it that is.
+pub(crate) const NEXT: UserExternalName = UserExternalName { namespace: 0, index: 1 };
 
 /// What the backend tells every lowering.
 pub(crate) struct Target<'a> {
@@ -85,7 +89,21 @@ impl<'a, G> LowerCx<'a, G> {
         context: &'a mut FunctionBuilderContext,
         finished: &'a Cell<bool>,
     ) -> Self {
-        LowerCx { guest, tier, countdown, target, parts: Some((func, context)), finished, label: Label::default() }
+        LowerCx {
+            guest,
+            tier,
+            countdown,
+            target,
+            parts: Some((func, context)),
+            finished,
+            recursion: None,
+            label: Label::default(),
+        }
+    }
+
+    /// Lets the function call itself, and counts in how many places it does.
+    pub(crate) fn allow_recursion(&mut self, calls: Option<&'a Cell<usize>>) {
+        self.recursion = calls;
     }
 
     pub(crate) fn into_label(self) -> Label {
@@ -160,6 +178,18 @@ impl<'a, G> LowerCx<'a, G> {
         let (func, _) = self.parts.take().expect("a lowering makes one function");
         *func = function;
         self.finished.set(true);
+    }
+
+    /// What the function may call, with its own signature, where the guest function calls itself: the compiler inlines that, to
+    /// some depth. `None` where it would not; such a call goes through the code cell, as any other.
+    pub fn itself(&self, b: &mut FunctionBuilder<'_>) -> Option<FuncRef> {
+        let calls = self.recursion?;
+        calls.set(calls.get() + 1);
+        let signature = b.func.signature.clone();
+        let signature = b.import_signature(signature);
+        let name = ExternalName::user(b.func.declare_imported_user_function(NEXT));
+        let known = b.func.dfg.ext_funcs.iter().find(|(_, data)| data.name == name).map(|(reference, _)| reference);
+        Some(known.unwrap_or_else(|| b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })))
     }
 
     /// Imports a host symbol that was registered with the backend, for `b.ins().call`.

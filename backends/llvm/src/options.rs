@@ -5,7 +5,7 @@ use tierup_backends::abi::MAX_FRAME;
 /// Which passes run. Code is generated at LLVM's default level in all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Pipeline {
-    /// A handful of passes, no inlining and no vectorization: about half of `O2`'s time for most of its gain on scalar code.
+    /// A handful of passes, no vectorization: about half of `O2`'s time for most of its gain on scalar code.
     Cheap,
     /// LLVM's `O2`.
     #[default]
@@ -19,7 +19,9 @@ impl Pipeline {
     pub(crate) fn passes(self) -> &'static str {
         match self {
             // Named in text, `instcombine` aborts the process when one round was not enough, unless told not to.
-            Pipeline::Cheap => "function(mem2reg,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),gvn,simplifycfg)",
+            Pipeline::Cheap => {
+                "always-inline,function(mem2reg,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),gvn,simplifycfg)"
+            }
             Pipeline::O2 => "default<O2>",
             Pipeline::O3 => "default<O3>",
         }

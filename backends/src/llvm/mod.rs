@@ -9,9 +9,10 @@ mod connection;
 mod error;
 mod helper;
 pub mod protocol;
+mod recursion;
 mod source;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, mem, sync::Arc};
 
 use cranelift_codegen::ir::Function;
 use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
@@ -89,13 +90,12 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        self.frontend.lower(guest, tier, None, |context, _| {
-            let loaded = self.load(&self.object(&context.func, &|| false)?)?;
-            Ok(FunctionReport {
-                instructions: context.func.dfg.num_insts(),
-                code_bytes: loaded.code_bytes(),
-                frame_bytes: loaded.largest_frame().unwrap_or_default() as usize,
-            })
+        let (unit, _) = self.unit(guest, tier, None)?;
+        let loaded = self.load(&self.object(&unit, &|| false)?)?;
+        Ok(FunctionReport {
+            instructions: unit[0].dfg.num_insts(),
+            code_bytes: loaded.code_bytes(),
+            frame_bytes: loaded.largest_frame().unwrap_or_default() as usize,
         })
     }
 
@@ -116,20 +116,36 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         countdown: Option<Countdown>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(CompiledFunction, bool), Bailout> {
-        self.frontend.lower(guest, tier, countdown, |context, label| {
-            let object = self.object(&context.func, cancelled)?;
-            let linked = self.stats.time(Phase::Link, || self.link(&object, label))?;
-            self.stats.count(linked.code_bytes(), context.func.dfg.num_insts());
-            Ok((linked, label.counting))
-        })
+        let (unit, label) = self.unit(guest, tier, countdown)?;
+        let object = self.object(&unit, cancelled)?;
+        let linked = self.stats.time(Phase::Link, || self.link(&object, &label))?;
+        self.stats.count(linked.code_bytes(), unit[0].dfg.num_insts());
+        Ok((linked, label.counting))
     }
 
-    fn object(&self, func: &Function, cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
-        self.frontend.verify(func)?;
+    /// The function, verified, the entry first; with it copies of itself, to be inlined where it is recursive.
+    fn unit(&self, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<(Vec<Function>, Label), Bailout> {
+        let (first, label, calls) = self.frontend.lower_recursive(guest, tier, countdown, |context, label, calls| {
+            self.frontend.verify(&context.func)?;
+            Ok((mem::replace(&mut context.func, Function::new()), label.clone(), calls))
+        })?;
+        if calls == 0 {
+            return Ok((vec![first], label));
+        }
+        let last = self.frontend.lower(guest, tier, countdown, |context, _| {
+            self.frontend.verify(&context.func)?;
+            Ok(mem::replace(&mut context.func, Function::new()))
+        })?;
+        let levels = recursion::levels(first.dfg.num_insts(), calls);
+        Ok((recursion::unfold(&first, last, levels), label))
+    }
+
+    fn object(&self, unit: &[Function], cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
         if cancelled() {
             return Err(Bailout::retryable(BailoutReason::Cancelled));
         }
-        self.stats.time(Phase::Codegen, || self.source.object(&[func], cancelled))
+        let unit: Vec<&Function> = unit.iter().collect();
+        self.stats.time(Phase::Codegen, || self.source.object(&unit, cancelled))
     }
 
     fn load(&self, object: &Object) -> Result<LoadedObject, Bailout> {

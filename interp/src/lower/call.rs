@@ -2,7 +2,7 @@
 //! reached through its bead's code cell, whose address is a constant of the code; an import and an indirect
 //! callee through the function reference. Two or more results travel in the thread's wide buffer.
 
-use super::clif::{self, InstBuilder, IntCC, types};
+use super::clif::{self, Inst, InstBuilder, IntCC, SigRef, Value, types};
 use super::facts::Callee;
 use super::function::FuncLower;
 use super::signature::clif_type;
@@ -33,7 +33,15 @@ fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
             f.func_ref_parts(reference)
         }
     };
-    call(f, ty, target);
+    match (function == f.cx.guest().index).then(|| f.cx.itself(f.b)).flatten() {
+        Some(itself) => call(f, ty, target, |f, _, args| f.b.ins().call(itself, args)),
+        None => call(f, ty, target, through_cell(target)),
+    }
+}
+
+/// Calls whatever runs the function now.
+fn through_cell(target: FuncRefParts) -> impl FnOnce(&mut FuncLower<'_, '_>, SigRef, &[Value]) -> Inst {
+    move |f, signature, args| clif::call_code_cell(f.b, signature, target.code_cell, args)
 }
 
 fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) {
@@ -48,10 +56,15 @@ fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) {
     let differs = f.b.ins().icmp_imm_u(IntCC::NotEqual, actual, i64::from(expected));
     f.trap_if(differs, TrapCode::BadSignature);
     let target = f.func_ref_parts(reference);
-    call(f, ty, target);
+    call(f, ty, target, through_cell(target));
 }
 
-fn call(f: &mut FuncLower<'_, '_>, ty: u32, target: FuncRefParts) {
+fn call(
+    f: &mut FuncLower<'_, '_>,
+    ty: u32,
+    target: FuncRefParts,
+    emit: impl FnOnce(&mut FuncLower<'_, '_>, SigRef, &[Value]) -> Inst,
+) {
     let signature = f.signature(ty);
     let ty = f.facts.func_type(ty);
     let params = ty.params().len();
@@ -60,7 +73,7 @@ fn call(f: &mut FuncLower<'_, '_>, ty: u32, target: FuncRefParts) {
     args.push(target.token);
     args.extend_from_slice(f.operands.top(params));
     f.operands.truncate(f.operands.height() - params);
-    let call = clif::call_code_cell(f.b, signature, target.code_cell, &args);
+    let call = emit(f, signature, &args);
     f.memory_may_have_grown();
     match ty.results() {
         [] => {}

@@ -61,6 +61,10 @@ impl<'ctx, 'a> Members<'ctx, 'a> {
                 function.as_global_value().set_visibility(GlobalVisibility::Protected);
             } else {
                 function.set_linkage(Linkage::Internal);
+                if !reads_own_frame(func) {
+                    // Whoever put it into the unit has weighed that. LLVM leaves out what it cannot inline.
+                    enum_attribute(context, function, "alwaysinline");
+                }
             }
             members.list.push((func, function));
         }
