@@ -17,7 +17,10 @@ use crate::module::{FuncHandle, Function};
 use crate::types::FuncType;
 use crate::vmctx::CodeCell;
 #[cfg(feature = "llvm")]
-use {crate::llvm::OPTIMIZING, tierup::Reason};
+use {
+    crate::llvm::{BACKGROUND, OPTIMIZING},
+    tierup::Reason,
+};
 
 /// What modules and stores share. Cloning shares.
 #[derive(Clone)]
@@ -49,8 +52,11 @@ impl Engine {
         if config.tier != TierMode::Interp {
             let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(|e| Error::Engine(e.to_string()))?;
             let baseline = WasmLower::baseline().perf_map(config.perf_map).code_memory(Arc::clone(&memory));
+            // Before the first call the program waits.
             #[cfg(feature = "llvm")]
-            let optimizing = config.optimizing().map(|llvm| llvm.build(&baseline)).transpose().map_err(|e| refused(&e))?;
+            let nice = if config.tier == TierMode::Opt { 0 } else { BACKGROUND };
+            #[cfg(feature = "llvm")]
+            let optimizing = config.optimizing().map(|llvm| llvm.build(&baseline, nice)).transpose().map_err(|e| refused(&e))?;
             builder = builder.compiler(baseline.build(WasmLower::default()).map_err(|e| refused(&e))?);
             #[cfg(feature = "llvm")]
             if let Some(optimizing) = optimizing {

@@ -13,6 +13,9 @@ use crate::module::FuncHandle;
 /// The tier LLVM is, above Cranelift's.
 pub(crate) const OPTIMIZING: Tier = Tier::new(2);
 
+/// Priority of helpers that compile while the program runs: on two busy cores it keeps nine tenths of one for the program.
+pub(crate) const BACKGROUND: u8 = 10;
+
 /// The compiler of the optimizing tier, as engines use it.
 pub(crate) type Backend = LlvmBackend<FuncHandle, WasmLower>;
 
@@ -44,8 +47,10 @@ impl Llvm {
     }
 
     /// The backend above the one `baseline` configures.
-    pub(crate) fn build(&self, baseline: &CraneliftBackendBuilder) -> Result<Backend, BackendError> {
-        self.builder(LlvmBackend::builder().beside(baseline)).build(WasmLower::default())
+    ///
+    /// `nice` is how much lower the helper's priority is.
+    pub(crate) fn build(&self, baseline: &CraneliftBackendBuilder, nice: u8) -> Result<Backend, BackendError> {
+        self.builder(LlvmBackend::builder().beside(baseline)).nice(nice).build(WasmLower::default())
     }
 
     fn builder(&self, mut builder: LlvmBackendBuilder) -> LlvmBackendBuilder {

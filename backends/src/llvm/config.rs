@@ -30,6 +30,7 @@ pub struct LlvmBackendBuilder {
     program: Option<PathBuf>,
     pipeline: LlvmPipeline,
     arguments: Vec<OsString>,
+    nice: u8,
     answer_limit: Duration,
 }
 
@@ -41,6 +42,7 @@ impl Default for LlvmBackendBuilder {
             program: None,
             pipeline: LlvmPipeline::default(),
             arguments: Vec::new(),
+            nice: 0,
             answer_limit: ANSWER_LIMIT,
         }
     }
@@ -102,6 +104,13 @@ impl LlvmBackendBuilder {
         self
     }
 
+    /// How much lower than this process's the helper's priority is, 0 to 19. 0 unless set. Where the program needs every core, a
+    /// helper of equal priority takes its time.
+    pub fn nice(mut self, by: u8) -> Self {
+        self.nice = by.min(19);
+        self
+    }
+
     /// How long the helper may take to answer before it is taken for hung and killed. 8 seconds unless set: less than the
     /// broker's deadline, so that the compile is tried again.
     pub fn answer_limit(mut self, limit: Duration) -> Self {
@@ -122,6 +131,9 @@ impl LlvmBackendBuilder {
             LlvmPipeline::O3 => "o3",
         };
         let mut arguments = vec!["--pipeline".into(), pipeline.into()];
+        if self.nice > 0 {
+            arguments.extend(["--nice".into(), self.nice.to_string().into()]);
+        }
         arguments.append(&mut self.arguments);
         let helper = Helper::new(self.program.take(), arguments, self.answer_limit);
         self.build_with(helper, lower)

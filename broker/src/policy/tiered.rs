@@ -53,9 +53,9 @@ impl Tiered {
 }
 
 impl Default for Tiered {
-    /// 100 and 1,000 calls.
+    /// 100 and 10,000 calls: some milliseconds of native code before a compiler that takes as long for it.
     fn default() -> Self {
-        Tiered::new(100, 1_000).call_worth(TYPICAL_CALL_WORK)
+        Tiered::new(100, 10_000).call_worth(TYPICAL_CALL_WORK)
     }
 }
 

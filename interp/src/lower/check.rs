@@ -33,7 +33,7 @@ impl Checker {
         let baseline = WasmLower::baseline();
         #[cfg(feature = "llvm")]
         if let Some(llvm) = config.optimizing().filter(|_| tier == crate::llvm::OPTIMIZING) {
-            let backend = llvm.build(&baseline).map_err(|e| refused(&e))?;
+            let backend = llvm.build(&baseline, 0).map_err(|e| refused(&e))?;
             backend.source().version().map_err(|e| refused(&e))?;
             return Ok(Self { tier, backend: Backend::Optimizing(backend) });
         }

@@ -23,6 +23,9 @@ struct Arguments {
     /// Answer requests on standard input until it ends; what an LlvmBackend starts
     #[arg(long)]
     serve: bool,
+    /// Run at this much lower a priority, 0 to 19, as `nice -n` does
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    nice: u8,
     /// Which of LLVM's passes run
     #[arg(long, value_enum, ignore_case = true, default_value = "o2")]
     pipeline: Passes,
@@ -68,6 +71,10 @@ const STACK: usize = 64 << 20;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.nice > 0 {
+        // SAFETY: changes this process's priority and nothing else. Refused, it runs as it is.
+        let _ = unsafe { libc::nice(arguments.nice.into()) };
+    }
     // The first thread listens, this one compiles; as a filter there is nothing to listen to.
     let requests = arguments.serve.then(serve::listen);
     let worker = thread::Builder::new().stack_size(STACK).spawn(move || run(arguments, requests));
