@@ -1,0 +1,36 @@
+//! The examples run, and show what they are there to show.
+
+use std::process::Command;
+
+/// What an example prints. Cargo has built it: examples are part of `cargo test`.
+fn output_of(example: &str) -> String {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let output = Command::new(path.join("examples").join(example)).output().expect("the example was built");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{example}: {:?}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn tiny_computes_in_whichever_tier_and_overflows_in_order() {
+    let text = output_of("tiny");
+    for line in ["fib(20) = 6765 ", "fib(32) = 2178309 ", "fib(i64::MAX): trap 1"] {
+        assert!(text.contains(line), "{line:?} in:\n{text}");
+    }
+}
+
+#[test]
+#[cfg(feature = "llvm")]
+fn two_tiers_reaches_both_with_one_result() {
+    let text = output_of("two_tiers");
+    if text.contains("LLVM compiled nothing") {
+        println!("skipped: no tierup-llvm beside the example");
+        return;
+    }
+    for tier in ["tier 1", "tier 2"] {
+        assert!(text.contains(&format!("{tier} says 333833500")), "{tier} in:\n{text}");
+    }
+    assert_eq!(text.lines().count(), text.matches("says 333833500").count(), "{text}");
+}
