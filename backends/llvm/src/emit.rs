@@ -15,7 +15,7 @@ use inkwell::{
 };
 
 use crate::{
-    Cpu, LlvmError, Options, Unit,
+    Cpu, LlvmError, Options, Pipeline, Unit,
     diagnostics::{Diagnostics, Reports},
     refusal::Refusal,
     translate,
@@ -107,9 +107,9 @@ impl ObjectCompiler {
     pub fn compile(&mut self, unit: &Unit<'_>) -> Result<Object, Refusal> {
         self.renew();
         let mut timing = Timing::default();
-        let module = timed(&mut timing.translate, || self.translate(unit))?;
+        let (module, unswitch) = timed(&mut timing.translate, || self.translate(unit))?;
         let translated = instructions(&module);
-        timed(&mut timing.optimize, || self.optimize(&module))?;
+        timed(&mut timing.optimize, || self.optimize(&module, unswitch))?;
         let optimized = instructions(&module);
         let emitted = timed(&mut timing.emit, || self.machine.write_to_memory_buffer(&module, FileType::Object));
         let emitted = emitted.map_err(|error| Refusal::Llvm(error.to_string()))?;
@@ -125,8 +125,8 @@ impl ObjectCompiler {
     /// As [`compile`](Self::compile).
     pub fn ir_text(&mut self, unit: &Unit<'_>) -> Result<String, Refusal> {
         self.renew();
-        let module = self.translate(unit)?;
-        self.optimize(&module)?;
+        let (module, unswitch) = self.translate(unit)?;
+        self.optimize(&module, unswitch)?;
         Ok(module.print_to_string().to_string())
     }
 
@@ -137,7 +137,7 @@ impl ObjectCompiler {
     /// As [`compile`](Self::compile).
     pub fn unoptimized_ir_text(&mut self, unit: &Unit<'_>) -> Result<String, Refusal> {
         self.renew();
-        Ok(self.translate(unit)?.print_to_string().to_string())
+        Ok(self.translate(unit)?.0.print_to_string().to_string())
     }
 
     fn renew(&mut self) {
@@ -149,7 +149,8 @@ impl ObjectCompiler {
         }
     }
 
-    fn translate(&self, unit: &Unit<'_>) -> Result<Module<'_>, Refusal> {
+    /// The module, and whether its loops should be unswitched.
+    fn translate(&self, unit: &Unit<'_>) -> Result<(Module<'_>, bool), Refusal> {
         let target = translate::TargetInfo {
             has_cmpxchg16b: self.features.split(',').any(|feature| feature == "+cx16"),
             probes_stack: self.options.max_frame.is_none(),
@@ -157,14 +158,17 @@ impl ObjectCompiler {
         let module = self.context.create_module("unit");
         module.set_triple(&self.machine.get_triple());
         module.set_data_layout(&self.machine.get_target_data().get_data_layout());
-        translate::unit(&self.context, &module, unit, &target)?;
+        let unswitch = translate::unit(&self.context, &module, unit, &target)?;
         module.verify().map_err(|error| Refusal::Llvm(error.to_string()))?;
-        Ok(module)
+        Ok((module, unswitch))
     }
 
-    fn optimize(&self, module: &Module<'_>) -> Result<(), Refusal> {
-        let passes = self.options.pipeline.passes();
-        let run = module.run_passes(passes, &self.machine, PassBuilderOptions::create());
+    fn optimize(&self, module: &Module<'_>, unswitch: bool) -> Result<(), Refusal> {
+        let mut passes = self.options.pipeline.passes().to_owned();
+        if unswitch {
+            passes = format!("{},{passes}", Pipeline::UNSWITCH);
+        }
+        let run = module.run_passes(&passes, &self.machine, PassBuilderOptions::create());
         run.map_err(|error| Refusal::Llvm(error.to_string()))?;
         translate::relax(module);
         Ok(())

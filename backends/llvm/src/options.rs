@@ -26,6 +26,10 @@ impl Pipeline {
             Pipeline::O3 => "default<O3>",
         }
     }
+
+    /// What runs before the others where loops have conditions that were put there to be taken out of them: `O2` would leave
+    /// them in.
+    pub(crate) const UNSWITCH: &'static str = "function(loop-mssa(simple-loop-unswitch<nontrivial>))";
 }
 
 /// Which processor code is generated for.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use crate::engines::{self, EngineId};
+use crate::engines::{self, Cost, EngineId, Kernel};
 use crate::error::Error;
 use crate::wasi::Wasi;
 
@@ -43,6 +43,9 @@ pub(crate) struct Answer {
     pub(crate) ns: u64,
     /// What `run(n)` returned.
     pub(crate) answer: i64,
+    /// What the code that answered cost, where the engine can tell; of steady samples only.
+    #[serde(default)]
+    pub(crate) cost: Option<Cost>,
 }
 
 /// Does what the command line says.
@@ -72,29 +75,30 @@ fn cold(engine: EngineId, wasm: &[u8], n: i32) -> Result<Answer, Error> {
 fn steady(engine: EngineId, wasm: &[u8], n: i32, seconds: f64) -> Result<Answer, Error> {
     let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
     let mut kernel = engines::load(engine, wasm)?;
-    let mut call = || -> Result<(Duration, i32), Error> {
-        let start = Instant::now();
-        let answer = kernel.run(n)?;
-        Ok((start.elapsed(), answer))
-    };
     let warm = Instant::now();
-    let (_, first) = call()?;
+    let (_, first) = timed(&mut *kernel, n)?;
     while warm.elapsed() < span {
-        call()?;
+        timed(&mut *kernel, n)?;
     }
     let measuring = Instant::now();
     let mut best = Duration::MAX;
     loop {
-        let (time, answer) = call()?;
+        let (time, answer) = timed(&mut *kernel, n)?;
         if answer != first {
             // A warm call that answers otherwise than the cold one: report the wrong one, the parent compares.
             return Ok(Answer::new(time, answer));
         }
         best = best.min(time);
         if measuring.elapsed() >= span {
-            return Ok(Answer::new(best, first));
+            return Ok(Answer { cost: kernel.cost(), ..Answer::new(best, first) });
         }
     }
+}
+
+fn timed(kernel: &mut dyn Kernel, n: i32) -> Result<(Duration, i32), Error> {
+    let start = Instant::now();
+    let answer = kernel.run(n)?;
+    Ok((start.elapsed(), answer))
 }
 
 fn program(engine: EngineId, wasm: &[u8], root: Option<&Path>, args: &[String]) -> Result<i32, Error> {
@@ -104,6 +108,6 @@ fn program(engine: EngineId, wasm: &[u8], root: Option<&Path>, args: &[String]) 
 
 impl Answer {
     fn new(time: Duration, answer: i32) -> Self {
-        Self { ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), answer: i64::from(answer) }
+        Self { ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), answer: i64::from(answer), cost: None }
     }
 }

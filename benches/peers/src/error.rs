@@ -52,6 +52,8 @@ pub(crate) enum SampleError {
     Spawn { program: String, source: std::io::Error },
     #[error("ended with {status}: {stderr}")]
     Failed { status: String, stderr: String },
+    #[error("{0}")]
+    Unavailable(String),
     #[error("printed what is no sample: {0}")]
     Garbled(String),
     #[error("answered {got}, others {want}")]

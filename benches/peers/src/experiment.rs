@@ -17,7 +17,7 @@ use crate::sample::{Commands, Work};
 pub(crate) fn run(command: &Command, plan: &Plan) -> Result<Report, Error> {
     let data = std::env::var_os("TIERUP_TESTDATA").ok_or(Error::NoTestData)?;
     let data = PathBuf::from(data);
-    let commands = Commands::find(plan.tierup.as_deref())?;
+    let commands = Commands::find(plan.tierup.as_deref(), &data)?;
     let whole = matches!(command, Command::Corpus(_) | Command::SqliteSelect1(_));
     let engines = engines(&commands, plan, whole)?;
     let subject = subject(plan, &engines)?;

@@ -11,6 +11,7 @@ mod experiment;
 mod kernels;
 mod machine;
 mod measure;
+mod native;
 mod options;
 mod programs;
 mod report;

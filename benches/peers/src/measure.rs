@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engines::EngineId;
+use crate::engines::{Cost, EngineId};
 use crate::error::SampleError;
 use crate::sample::{Commands, Sample, Work};
 use crate::stats::{median, median_interval};
@@ -37,6 +37,8 @@ pub(crate) struct Measured {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// What the code of the last sample cost, where the engine can tell.
+    pub(crate) cost: Option<Cost>,
     /// Why the engine has no (more) samples.
     pub(crate) failure: Option<String>,
 }
@@ -110,6 +112,7 @@ pub(crate) fn measure(
 struct Taken {
     seconds: BTreeMap<&'static str, Vec<f64>>,
     failures: BTreeMap<&'static str, SampleError>,
+    costs: BTreeMap<&'static str, Cost>,
     /// What the first sample answered; every other must agree.
     answer: Option<i64>,
 }
@@ -121,7 +124,10 @@ impl Taken {
             return None;
         }
         match commands.sample(engine, work).and_then(|sample| self.agree(sample)) {
-            Ok(seconds) => {
+            Ok(Sample { seconds, cost, .. }) => {
+                if let Some(cost) = cost {
+                    self.costs.insert(engine.name(), cost);
+                }
                 self.seconds.entry(engine.name()).or_default().push(seconds);
                 Some(seconds)
             }
@@ -132,9 +138,9 @@ impl Taken {
         }
     }
 
-    fn agree(&mut self, sample: Sample) -> Result<f64, SampleError> {
+    fn agree(&mut self, sample: Sample) -> Result<Sample, SampleError> {
         let want = *self.answer.get_or_insert(sample.answer);
-        if sample.answer == want { Ok(sample.seconds) } else { Err(SampleError::WrongAnswer { got: sample.answer, want }) }
+        if sample.answer == want { Ok(sample) } else { Err(SampleError::WrongAnswer { got: sample.answer, want }) }
     }
 
     /// The ratios of the first `rounds` samples, pair by pair.
@@ -154,6 +160,7 @@ impl Taken {
             min: samples.iter().copied().fold(f64::NAN, f64::min),
             max: samples.iter().copied().fold(f64::NAN, f64::max),
             samples,
+            cost: self.costs.get(engine.name()).copied(),
             failure: self.failures.get(engine.name()).map(ToString::to_string),
         }
     }
@@ -194,7 +201,7 @@ mod tests {
     #[test]
     fn the_first_answer_binds() {
         let mut taken = Taken::default();
-        let sample = |answer| Sample { seconds: 1.0, answer };
+        let sample = |answer| Sample { seconds: 1.0, answer, cost: None };
         assert!(taken.agree(sample(3)).is_ok());
         assert!(taken.agree(sample(3)).is_ok());
         assert!(matches!(taken.agree(sample(4)), Err(SampleError::WrongAnswer { got: 4, want: 3 })));

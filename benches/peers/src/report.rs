@@ -168,7 +168,33 @@ impl Report {
             let versus = of.map_or(String::new(), |mean| format!(" [{}]", ratio(mean.ratio, mean.interval)));
             write!(out, " **{time}**{versus} |")?;
         }
-        writeln!(out, "\n")
+        writeln!(out, "\n")?;
+        self.render_costs(out, &cells)
+    }
+
+    /// Compile time and code size of the engines that tell.
+    fn render_costs(&self, out: &mut String, cells: &[&Cell]) -> std::fmt::Result {
+        let tells = |at: &usize| cells.iter().any(|cell| cell.engines[*at].cost.is_some());
+        let telling: Vec<usize> = (0..self.engines.len()).filter(tells).collect();
+        if telling.is_empty() {
+            return Ok(());
+        }
+        write!(out, "Time spent compiling, and bytes of machine code:\n\n| |")?;
+        for &at in &telling {
+            write!(out, " {} |", self.engines[at])?;
+        }
+        writeln!(out, "\n|---|{}", "---|".repeat(telling.len()))?;
+        for cell in cells {
+            write!(out, "| {} |", cell.row)?;
+            for &at in &telling {
+                match cell.engines[at].cost {
+                    Some(cost) => write!(out, " {}, {} |", seconds(cost.compile), cost.code)?,
+                    None => write!(out, " - |")?,
+                }
+            }
+            writeln!(out)?;
+        }
+        writeln!(out)
     }
 }
 

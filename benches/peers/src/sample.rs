@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
+use tierup_interp::Llvm;
+
 use crate::child::Answer;
-use crate::engines::{EngineId, Home};
+use crate::engines::{Cost, EngineId, Home};
 use crate::error::{Error, SampleError};
+use crate::native::Native;
 use crate::programs::{Program, Stdin};
 
 /// What one sample does.
@@ -25,34 +28,47 @@ pub(crate) struct Commands {
     own: PathBuf,
     tierup: PathBuf,
     node: Option<PathBuf>,
+    native: Result<Native, String>,
 }
 
-/// A sample: seconds, and what the guest answered (0 for programs, whose output is compared at once).
+/// A sample: seconds, what the guest answered (0 for programs, whose output is compared at once), and what the code cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) seconds: f64,
     pub(crate) answer: i64,
+    pub(crate) cost: Option<Cost>,
 }
 
 impl Commands {
-    /// Finds this binary, the `tierup` command (given, or beside this binary) and `node`.
-    pub(crate) fn find(tierup: Option<&Path>) -> Result<Self, Error> {
+    /// Finds this binary, the `tierup` command (given, or beside this binary) and `node`, and compiles the kernels of `data`.
+    pub(crate) fn find(tierup: Option<&Path>, data: &Path) -> Result<Self, Error> {
         let own = std::env::current_exe().map_err(Error::file("peers"))?;
         let tierup = tierup.map_or_else(|| own.with_file_name("tierup"), Path::to_owned);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let node = std::env::split_paths(&path).map(|folder| folder.join("node")).find(|candidate| candidate.is_file());
-        Ok(Self { own, tierup, node })
+        let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        let node = path.iter().map(|folder| folder.join("node")).find(|candidate| candidate.is_file());
+        Ok(Self { own, tierup, node, native: Native::build(data, &path) })
     }
 
     /// Whether the engine can be measured here, in whole processes or by itself.
     pub(crate) fn check(&self, engine: EngineId, whole: bool) -> Result<(), Error> {
         match engine.home() {
+            // Without the helper it would be another tier under this name.
+            Home::Here if engine == EngineId::TierupOpt => match Llvm::default().version() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(Error::Unavailable { engine, why: error.to_string() }),
+            },
             Home::Here if whole && engine.is_ours() && !self.tierup.is_file() => {
                 Err(Error::Unavailable { engine, why: format!("there is no command {}", self.tierup.display()) })
             }
             Home::Node(_) if self.node.is_none() => {
                 Err(Error::Unavailable { engine, why: "there is no `node` on the PATH".into() })
             }
+            Home::Native if whole => Err(Error::Unavailable { engine, why: "it has the kernels only".into() }),
+            Home::Native => match &self.native {
+                Ok(_) => Ok(()),
+                Err(why) => Err(Error::Unavailable { engine, why: why.clone() }),
+            },
             _ => Ok(()),
         }
     }
@@ -78,6 +94,13 @@ impl Commands {
                 command.arg(kind).arg(module);
                 command
             }
+            Home::Native => {
+                let kernel = module.file_stem().unwrap_or_default().to_string_lossy();
+                let native = self.native.as_ref().map_err(|why| SampleError::Unavailable(why.clone()))?;
+                let mut command = Command::new(native.program(&kernel));
+                command.arg(kind);
+                command
+            }
         };
         command.arg(n.to_string());
         if kind == "steady" {
@@ -89,7 +112,7 @@ impl Commands {
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let answer: Answer = serde_json::from_str(&text).map_err(|_| SampleError::Garbled(text.into_owned()))?;
-        Ok(Sample { seconds: answer.ns as f64 / 1e9, answer: answer.answer })
+        Ok(Sample { seconds: answer.ns as f64 / 1e9, answer: answer.answer, cost: answer.cost })
     }
 
     /// The clock runs from before the process exists until it is reaped and its output read.
@@ -105,6 +128,7 @@ impl Commands {
                 command.arg("--").args(&program.args);
                 command
             }
+            (Home::Native, _) => return Err(SampleError::Unavailable("it has the kernels only".to_owned())),
             (Home::Node(flag), _) => {
                 let mut command = self.node(flag, include_str!("program.js"));
                 command.arg(&program.module);
@@ -117,7 +141,7 @@ impl Commands {
         let output = finish(command, &program.stdin)?;
         let seconds = start.elapsed().as_secs_f64();
         check(&output, program)?;
-        Ok(Sample { seconds, answer: 0 })
+        Ok(Sample { seconds, answer: 0, cost: None })
     }
 
     /// The command makes argv\[0\] of the module's name itself.

@@ -5,7 +5,7 @@
 //! loop began, `base + zext(start)`, and the summand `zext(counter) - zext(start)`: the same address whatever wraps, and
 //! LLVM makes the difference a multiple of the trip count where it can show that the counter does not wrap.
 
-use cranelift_codegen::ir::{InstructionData, Opcode, StackSlot, Value, ValueDef};
+use cranelift_codegen::ir::{Function, InstructionData, Opcode, StackSlot, Value, ValueDef};
 use inkwell::{
     AddressSpace,
     values::{IntValue, PointerValue},
@@ -20,7 +20,7 @@ const MAX_LEAVES: usize = 16;
 impl<'ctx> Translator<'ctx, '_> {
     /// The pointer `address + offset`.
     pub(super) fn pointer(&self, address: Value, offset: i32) -> Result<PointerValue<'ctx>, Refusal> {
-        let leaves = self.leaves(address);
+        let leaves = summands(self.func, address);
         let base = (0..leaves.len()).max_by_key(|&at| self.likelihood(leaves[at])).expect("a tree has a leaf");
         let i64_type = self.context.i64_type();
         let start = (0..leaves.len()).filter(|&at| at != base).find_map(|at| self.start(leaves[at]).map(|start| (at, start)));
@@ -78,23 +78,6 @@ impl<'ctx> Translator<'ctx, '_> {
         Ok(self.builder.build_int_z_extend(self.int(value), self.context.i64_type(), "")?)
     }
 
-    /// The summands of an address, left to right.
-    fn leaves(&self, address: Value) -> Vec<Value> {
-        let (mut leaves, mut open) = (Vec::new(), vec![self.func.dfg.resolve_aliases(address)]);
-        while let Some(value) = open.pop() {
-            match self.func.dfg.value_def(value) {
-                ValueDef::Result(inst, _)
-                    if self.func.dfg.insts[inst].opcode() == Opcode::Iadd && leaves.len() + open.len() < MAX_LEAVES =>
-                {
-                    let args = self.func.dfg.inst_args(inst);
-                    open.extend([args[1], args[0]].map(|arg| self.func.dfg.resolve_aliases(arg)));
-                }
-                _ => leaves.push(value),
-            }
-        }
-        leaves
-    }
-
     /// How likely a summand is the object's address: a slot, a parameter, then what was loaded or returned, then what flows
     /// around.
     fn likelihood(&self, value: Value) -> u8 {
@@ -108,4 +91,21 @@ impl<'ctx> Translator<'ctx, '_> {
             _ => 1,
         }
     }
+}
+
+/// The summands of an address, left to right.
+pub(super) fn summands(func: &Function, address: Value) -> Vec<Value> {
+    let (mut leaves, mut open) = (Vec::new(), vec![func.dfg.resolve_aliases(address)]);
+    while let Some(value) = open.pop() {
+        match func.dfg.value_def(value) {
+            ValueDef::Result(inst, _)
+                if func.dfg.insts[inst].opcode() == Opcode::Iadd && leaves.len() + open.len() < MAX_LEAVES =>
+            {
+                let args = func.dfg.inst_args(inst);
+                open.extend([args[1], args[0]].map(|arg| func.dfg.resolve_aliases(arg)));
+            }
+            _ => leaves.push(value),
+        }
+    }
+    leaves
 }

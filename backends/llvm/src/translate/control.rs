@@ -13,6 +13,7 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
         InstructionData::Brif { arg, blocks, .. } => {
             let here = t.here();
             let cond = t.truth(arg)?;
+            let cond = t.predicated(inst, cond)?;
             let then = edge(t, inst, here, blocks[0])?;
             let otherwise = edge(t, inst, here, blocks[1])?;
             t.builder.position_at_end(here);

@@ -32,6 +32,10 @@ impl Induction {
         Induction { loops, counters }
     }
 
+    pub(super) fn loops(&self) -> &LoopAnalysis {
+        &self.loops
+    }
+
     /// What `value` was when the innermost loop around `block` began: `value` must be a counter of that loop, or one plus
     /// constants.
     pub(super) fn start(&self, func: &Function, value: Value, block: Block) -> Option<Value> {

@@ -26,6 +26,10 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
     }
     let value = match data {
         InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => t.int_type(ty).const_int(imm.bits().cast_unsigned(), false),
+        InstructionData::Binary { opcode: Opcode::Iadd, args } => {
+            let (lhs, rhs) = (t.int(args[0]), t.int(args[1]));
+            t.sum(t.func.dfg.first_result(inst), lhs, rhs)?
+        }
         InstructionData::Binary { opcode, args } => match binary(t, opcode, args)? {
             Some(value) => value,
             None => return Ok(false),
@@ -44,7 +48,7 @@ pub(super) fn translate(t: &mut Translator<'_, '_>, inst: Inst) -> Handled {
                     let wraps = t.context.bool_type().const_zero();
                     t.intrinsic("llvm.abs", &[to.into()], &[t.int(arg).into(), wraps.into()])?.into_int_value()
                 }
-                Opcode::Uextend => t.builder.build_int_z_extend(t.int(arg), to, "")?,
+                Opcode::Uextend => t.extension(arg, to)?,
                 Opcode::Sextend => t.builder.build_int_s_extend(t.int(arg), to, "")?,
                 Opcode::Ireduce => t.builder.build_int_truncate(t.int(arg), to, "")?,
                 _ => return Ok(false),
@@ -66,7 +70,6 @@ fn binary<'ctx>(t: &Translator<'ctx, '_>, opcode: Opcode, args: [Value; 2]) -> R
         choice.map(BasicValueEnum::into_int_value)
     };
     Ok(Some(match opcode {
-        Opcode::Iadd => t.builder.build_int_add(lhs, rhs, "")?,
         Opcode::Isub => t.builder.build_int_sub(lhs, rhs, "")?,
         Opcode::Imul => t.builder.build_int_mul(lhs, rhs, "")?,
         Opcode::Umulhi => high_product(t, lhs, rhs, false)?,

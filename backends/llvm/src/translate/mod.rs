@@ -21,6 +21,7 @@ mod intrinsic;
 mod memory;
 mod metadata;
 mod overflow;
+mod predication;
 mod quiet;
 mod relax;
 mod signature;
@@ -47,6 +48,7 @@ use inkwell::{
 use crate::{Unit, refusal::Refusal};
 use function::Members;
 use induction::Induction;
+use predication::Predication;
 use quiet::Quieting;
 pub(crate) use relax::relax;
 
@@ -62,21 +64,23 @@ pub(crate) struct TargetInfo {
     pub(crate) probes_stack: bool,
 }
 
-/// Translates verified functions into an empty module, which exports the entry.
+/// Translates verified functions into an empty module, which exports the entry. Says whether loops should be unswitched.
 pub(crate) fn unit<'ctx>(
     context: &'ctx Context,
     module: &Module<'ctx>,
     unit: &Unit<'_>,
     target: &TargetInfo,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
+    let mut unswitch = false;
     let members = Members::declare(context, module, unit, target)?;
-    for (func, function) in members.iter() {
-        let cfg = ControlFlowGraph::with_function(func);
-        let dominators = DominatorTree::with_function(func, &cfg);
-        let induction = Induction::of(func, &cfg, &dominators);
-        Translator::new(context, module, &members, target, func, function, induction).run(&dominators)?;
+    for member in members.iter() {
+        let cfg = ControlFlowGraph::with_function(member.0);
+        let dominators = DominatorTree::with_function(member.0, &cfg);
+        let mut translator = Translator::new(context, module, &members, target, member, &cfg, &dominators);
+        unswitch |= translator.predication.finds_any();
+        translator.run(&dominators)?;
     }
-    Ok(())
+    Ok(unswitch)
 }
 
 /// The translation of one function under way.
@@ -89,8 +93,13 @@ struct Translator<'ctx, 'a> {
     func: &'a Function,
     function: FunctionValue<'ctx>,
     blocks: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
+    /// The last of the LLVM blocks a translated block became.
+    ends: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
     values: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
     induction: Induction,
+    predication: Predication,
+    /// By loop that is predicated: whether its checks must be made, once a check asked.
+    checked_loops: Vec<Option<IntValue<'ctx>>>,
     quieting: Quieting,
     quieted: SecondaryMap<Value, Option<BasicValueEnum<'ctx>>>,
     phis: SecondaryMap<Block, Vec<PhiValue<'ctx>>>,
@@ -104,10 +113,12 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         module: &'a Module<'ctx>,
         members: &'a Members<'ctx, 'a>,
         target: &'a TargetInfo,
-        func: &'a Function,
-        function: FunctionValue<'ctx>,
-        induction: Induction,
+        (func, function): (&'a Function, FunctionValue<'ctx>),
+        cfg: &ControlFlowGraph,
+        dominators: &DominatorTree,
     ) -> Self {
+        let induction = Induction::of(func, cfg, dominators);
+        let predication = Predication::of(func, cfg, induction.loops());
         Translator {
             context,
             module,
@@ -117,8 +128,11 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             func,
             function,
             blocks: SecondaryMap::new(),
+            ends: SecondaryMap::new(),
             values: SecondaryMap::new(),
             induction,
+            checked_loops: vec![None; predication.loops()],
+            predication,
             quieting: Quieting::of(func),
             quieted: SecondaryMap::new(),
             phis: SecondaryMap::new(),
@@ -150,6 +164,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
                 self.inst(inst)?;
                 self.quiet_results(inst)?;
             }
+            self.ends[block] = Some(self.here());
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod wasmtime;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Error};
 use crate::wasi::Wasi;
@@ -21,7 +21,9 @@ pub(crate) enum EngineId {
     TierupInterp,
     /// Tierup, each function compiled before its first call.
     TierupBaseline,
-    /// Tierup as it comes: interpreted, and compiled in the background once hot.
+    /// Tierup, each function compiled by LLVM before its first call.
+    TierupOpt,
+    /// Tierup as it comes: interpreted, and compiled in the background once hot, by LLVM too where its helper is found.
     TierupAuto,
     /// Silverfir-nano's JIT: everything compiled at instantiation.
     Silverfir,
@@ -41,6 +43,8 @@ pub(crate) enum EngineId {
     Node,
     /// Node without Liftoff: TurboFan only.
     NodeTurbofan,
+    /// The kernel's C source, compiled by clang for this machine: what the others are trying to reach.
+    Native,
 }
 
 /// Where an engine runs.
@@ -50,13 +54,16 @@ pub(crate) enum Home {
     Here,
     /// In `node`, with this extra flag.
     Node(Option<&'static str>),
+    /// In a program of its own, made from C.
+    Native,
 }
 
 impl EngineId {
     /// Every engine, in the order of the tables.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::TierupInterp,
         Self::TierupBaseline,
+        Self::TierupOpt,
         Self::TierupAuto,
         Self::Silverfir,
         Self::SilverfirInterp,
@@ -67,6 +74,7 @@ impl EngineId {
         Self::WasmtimeWinch,
         Self::Node,
         Self::NodeTurbofan,
+        Self::Native,
     ];
 
     /// The name on the command line and in the tables.
@@ -74,6 +82,7 @@ impl EngineId {
         match self {
             Self::TierupInterp => "tierup-interp",
             Self::TierupBaseline => "tierup-baseline",
+            Self::TierupOpt => "tierup-opt",
             Self::TierupAuto => "tierup-auto",
             Self::Silverfir => "silverfir",
             Self::SilverfirInterp => "silverfir-interp",
@@ -84,6 +93,7 @@ impl EngineId {
             Self::WasmtimeWinch => "wasmtime-winch",
             Self::Node => "node",
             Self::NodeTurbofan => "node-turbofan",
+            Self::Native => "native",
         }
     }
 
@@ -97,6 +107,7 @@ impl EngineId {
         match self {
             Self::TierupInterp => Some("interp"),
             Self::TierupBaseline => Some("baseline"),
+            Self::TierupOpt => Some("opt"),
             Self::TierupAuto => Some("auto"),
             _ => None,
         }
@@ -106,6 +117,7 @@ impl EngineId {
         match self {
             Self::Node => Home::Node(None),
             Self::NodeTurbofan => Home::Node(Some("--no-liftoff")),
+            Self::Native => Home::Native,
             _ => Home::Here,
         }
     }
@@ -140,16 +152,32 @@ impl From<EngineId> for &'static str {
 pub(crate) trait Kernel {
     /// Calls the export `run`.
     fn run(&mut self, n: i32) -> Result<i32, EngineError>;
+
+    /// What its machine code cost so far, where the engine can tell.
+    fn cost(&self) -> Option<Cost> {
+        None
+    }
+}
+
+/// What machine code cost.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Seconds spent compiling, on whatever threads.
+    pub(crate) compile: f64,
+    /// Bytes of the code that can be entered.
+    pub(crate) code: u64,
 }
 
 /// Makes a fresh engine and instantiates the module in it.
 pub(crate) fn load(id: EngineId, wasm: &[u8]) -> Result<Box<dyn Kernel>, EngineError> {
     Ok(match id {
-        EngineId::TierupInterp | EngineId::TierupBaseline | EngineId::TierupAuto => Box::new(tierup::load(id, wasm)?),
+        EngineId::TierupInterp | EngineId::TierupBaseline | EngineId::TierupOpt | EngineId::TierupAuto => {
+            Box::new(tierup::load(id, wasm)?)
+        }
         EngineId::Silverfir | EngineId::SilverfirInterp => Box::new(silverfir::load(id, wasm)?),
         EngineId::Wasmi | EngineId::WasmiLazy | EngineId::WasmiEager => Box::new(wasmi::load(id, wasm)?),
         EngineId::Wasmtime | EngineId::WasmtimeWinch => Box::new(wasmtime::load(id, wasm)?),
-        EngineId::Node | EngineId::NodeTurbofan => return Err(elsewhere(id)),
+        EngineId::Node | EngineId::NodeTurbofan | EngineId::Native => return Err(elsewhere(id)),
     })
 }
 
@@ -161,9 +189,13 @@ pub(crate) fn run_program(id: EngineId, wasm: &[u8], wasi: Wasi) -> Result<i32, 
         EngineId::Silverfir | EngineId::SilverfirInterp => silverfir::run_program(id, wasm, wasi),
         EngineId::Wasmi | EngineId::WasmiLazy | EngineId::WasmiEager => wasmi::run_program(id, wasm, wasi),
         EngineId::Wasmtime | EngineId::WasmtimeWinch => wasmtime::run_program(id, wasm, wasi),
-        EngineId::TierupInterp | EngineId::TierupBaseline | EngineId::TierupAuto | EngineId::Node | EngineId::NodeTurbofan => {
-            Err(elsewhere(id))
-        }
+        EngineId::TierupInterp
+        | EngineId::TierupBaseline
+        | EngineId::TierupOpt
+        | EngineId::TierupAuto
+        | EngineId::Node
+        | EngineId::NodeTurbofan
+        | EngineId::Native => Err(elsewhere(id)),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Wasmtime 48, Cranelift and Winch: the compilers of reference, without a compilation cache.
 
+use std::time::Instant;
+
 use wasmtime::{
     Config, Engine, Error, Extern, FuncType, Instance, Linker, Module, Store, Strategy, TypedFunc, Val, ValType, bail,
 };
 
-use super::{EngineId, Kernel};
+use super::{Cost, EngineId, Kernel};
 use crate::error::EngineError;
 use crate::wasi::{self, Exit, Type, Wasi};
 
@@ -12,21 +14,28 @@ pub(super) struct Loaded {
     id: EngineId,
     store: Store<()>,
     run: TypedFunc<i32, i32>,
+    cost: Cost,
 }
 
 pub(super) fn load(id: EngineId, wasm: &[u8]) -> Result<Loaded, EngineError> {
     let error = failed(id);
     let engine = engine(id)?;
+    let start = Instant::now();
     let module = Module::from_binary(&engine, wasm).map_err(error)?;
+    let cost = Cost { compile: start.elapsed().as_secs_f64(), code: module.text().len() as u64 };
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &module, &[]).map_err(error)?;
     let run = instance.get_typed_func(&mut store, "run").map_err(error)?;
-    Ok(Loaded { id, store, run })
+    Ok(Loaded { id, store, run, cost })
 }
 
 impl Kernel for Loaded {
     fn run(&mut self, n: i32) -> Result<i32, EngineError> {
         self.run.call(&mut self.store, n).map_err(failed(self.id))
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(self.cost)
     }
 }
 
