@@ -1,0 +1,43 @@
+//! The ways out of a variant: the function returns, or the code leaves for another site.
+
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types::I64};
+
+use crate::{DONE, Leave, OsrError, copy::Copier, slot, stages::Stage};
+
+impl Copier<'_, '_> {
+    /// The body returns `results`: they go to the frame's first slots.
+    pub(crate) fn exit_with_results(&mut self, stage: Stage, results: &[Value]) -> Result<(), OsrError> {
+        let [vmctx, _, frame] = self.params;
+        for (index, &named) in (0..).zip(results) {
+            let value = self.value(stage, named);
+            slot::store(&mut self.b, frame, index, value, named)?;
+        }
+        if let Some(wide) = self.wide {
+            // The body has stored them, as slots.
+            let cells = self.b.ins().load(I64, MemFlagsData::trusted(), vmctx, 0);
+            let buffer = self.b.ins().load(I64, MemFlagsData::trusted(), cells, wide.buffer);
+            for index in 0..wide.count {
+                let result = slot::load(&mut self.b, buffer, index, I64)?;
+                slot::store(&mut self.b, frame, index, result, result)?;
+            }
+        }
+        self.exit(DONE);
+        Ok(())
+    }
+
+    /// The body leaves through a block of its own: the site's slots go to the frame.
+    pub(crate) fn exit_at(&mut self, stage: Stage, leave: &Leave) -> Result<(), OsrError> {
+        let [.., frame] = self.params;
+        for &(index, named) in &leave.live {
+            let value = self.value(stage, named);
+            slot::store(&mut self.b, frame, index, value, named)?;
+        }
+        self.exit(i64::from(leave.site));
+        Ok(())
+    }
+
+    fn exit(&mut self, status: i64) {
+        let status = self.b.ins().iconst(I64, status);
+        self.b.ins().return_(&[status]);
+    }
+}

@@ -1,0 +1,61 @@
+//! On-stack replacement in CLIF: from a function and what its lowering declared at its loop headers, the *variant* that is
+//! entered at one of them with the live frame and runs the rest of the function.
+//!
+//! One lowering makes every variant: the transform knows nothing of the guest. `README.md` in this folder draws the protocol.
+//!
+//! A variant has the signature `fn(vmctx, callee, frame) -> i64`. It returns [`DONE`] with the results in `frame[0…]`, or the
+//! [id](Site::id) of the site to carry on at, with that site's live slots in `frame`.
+//!
+//! How a variant is made, a file each: which copies of which loops it is made of ([`stages`]), which values cross from one to
+//! another ([`liveness`]), how each gets to its uses ([`homes`]), what runs before the first copy ([`prologue`]), and the copying
+//! itself ([`copy`], [`exits`]).
+
+#![forbid(unsafe_code)]
+
+mod copy;
+mod error;
+mod exits;
+mod flow;
+mod homes;
+mod limits;
+mod liveness;
+mod prologue;
+mod site;
+mod slot;
+mod stages;
+#[cfg(test)]
+mod tests;
+
+use cranelift_codegen::{ir::Function, settings, verify_function};
+
+pub use error::OsrError;
+pub use limits::Limits;
+pub use site::{Leave, Site, Sites, WideResults};
+
+use crate::{flow::Flow, homes::Homes, liveness::Liveness, stages::Stages};
+
+/// What a variant returns when the function returned.
+pub const DONE: i64 = -1;
+
+/// The variant of `body` that is entered at `site`.
+///
+/// `body` is `fn(vmctx: i64, callee: i64, …)` with at most one result; calls of it that run interpreted reach `site` with the
+/// slots `sites` declares for it. Nothing else may be live there: in particular nothing in the body's own stack slots.
+///
+/// # Errors
+///
+/// [`OsrError`]: the body is not valid CLIF or does what a variant cannot, the declarations do not fit it, a value is live
+/// at the site that is in no slot and cannot be computed again, or the variant would be larger than `limits` allow.
+pub fn variant(body: &Function, sites: &Sites, site: u32, limits: &Limits) -> Result<Function, OsrError> {
+    let flags = settings::Flags::new(settings::builder());
+    verify_function(body, &flags).map_err(|errors| OsrError::Invalid { message: errors.to_string() })?;
+    sites.check(body)?;
+    let site = sites.find(site)?;
+    let flow = Flow::of(body, sites);
+    sites.check_values(&flow, site)?;
+    let stages = Stages::plan(&flow, site)?;
+    limits.check(site, stages.instructions(&flow), flow.instructions())?;
+    let liveness = Liveness::of(&flow, &stages);
+    let homes = Homes::assign(&flow, &stages, &liveness);
+    copy::variant(&flow, &stages, &homes, sites.wide, |copier| copier.prologue(site, &liveness))
+}

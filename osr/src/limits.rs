@@ -1,0 +1,30 @@
+//! How large a variant may be. No effect on what it computes.
+
+use crate::{OsrError, Site};
+
+/// How large a variant may be, in CLIF instructions copied; the prologue is not counted.
+///
+/// A variant for a loop at depth *n* is at most *n* times its function, and less unless all of it is in the innermost loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// At most so many times the instructions of the function.
+    pub growth: usize,
+    /// And at most so many.
+    pub instructions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { growth: 3, instructions: 20_000 }
+    }
+}
+
+impl Limits {
+    pub(crate) fn check(&self, site: &Site, instructions: usize, of_body: usize) -> Result<(), OsrError> {
+        let limit = of_body.saturating_mul(self.growth).min(self.instructions);
+        match instructions <= limit {
+            true => Ok(()),
+            false => Err(OsrError::TooLarge { site: site.id, instructions, limit }),
+        }
+    }
+}

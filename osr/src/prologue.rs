@@ -1,0 +1,148 @@
+//! What a variant does first: everything the body would have at the site is loaded from the frame, or computed again.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::{
+    BlockArg, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef,
+    types::{F32, F64},
+};
+
+use crate::{OsrError, Site, copy::Copier, liveness::Liveness, slot};
+
+/// Longest chain of instructions computed again for one value. Also what ends a recipe that needs itself.
+const MAX_DEPTH: usize = 64;
+
+/// What the prologue knows of values of the body.
+struct Frame<'s> {
+    site: &'s Site,
+    slots: HashMap<Value, u32>,
+    recipes: HashMap<Value, Value>,
+    /// Values there already: those anybody may use, and those that only the lowering vouches for.
+    known: HashMap<(Value, Trust), Value>,
+}
+
+/// Whether memory that may change is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Trust {
+    /// Only what never changes.
+    Constant,
+    /// The lowering says that it is right.
+    Recipe,
+}
+
+impl Copier<'_, '_> {
+    /// Fills the entry block, and jumps to the site's header.
+    pub(crate) fn prologue(&mut self, site: &Site, liveness: &Liveness) -> Result<(), OsrError> {
+        let dfg = &self.flow.body.dfg;
+        let resolve = |value| dfg.resolve_aliases(value);
+        let mut frame = Frame {
+            site,
+            slots: site.live.iter().rev().map(|&(slot, value)| (resolve(value), slot)).collect(),
+            recipes: site.computed.iter().map(|&(value, recipe)| (resolve(value), resolve(recipe))).collect(),
+            known: HashMap::new(),
+        };
+        let stage = self.stages.innermost();
+        for &value in &liveness.at_entry {
+            let new = self.at_entry(&mut frame, value, Trust::Constant, 0)?;
+            self.define(stage, value, new);
+        }
+        let mut args = Vec::new();
+        for &param in dfg.block_params(site.header) {
+            let new = match liveness.is_used(param) {
+                true => self.at_entry(&mut frame, param, Trust::Constant, 0)?,
+                false => self.anything(&mut frame, param)?,
+            };
+            args.push(BlockArg::Value(new));
+        }
+        let header = self.copy_in(stage, site.header);
+        self.b.ins().jump(header, &args);
+        Ok(())
+    }
+
+    /// What `value`, which is no alias, is at the entry.
+    fn at_entry(&mut self, frame: &mut Frame<'_>, value: Value, trust: Trust, depth: usize) -> Result<Value, OsrError> {
+        if let Some(&known) = frame.known.get(&(value, trust)) {
+            return Ok(known);
+        }
+        let recipe = frame.recipes.get(&value).copied();
+        let new = if let Some(&slot) = frame.slots.get(&value) {
+            self.load_slot(slot, value)?
+        } else if depth >= MAX_DEPTH {
+            return Err(self.lost(frame, value));
+        } else if let Some(recipe) = recipe.filter(|&recipe| recipe != value) {
+            self.at_entry(frame, recipe, Trust::Recipe, depth + 1)?
+        } else {
+            let trust = if recipe.is_some() { Trust::Recipe } else { trust };
+            self.again(frame, value, trust, depth)?
+        };
+        frame.known.insert((value, trust), new);
+        Ok(new)
+    }
+
+    fn load_slot(&mut self, slot: u32, value: Value) -> Result<Value, OsrError> {
+        let ty = self.flow.body.dfg.value_type(value);
+        if !slot::holds(ty) {
+            return Err(OsrError::SlotType { value, ty });
+        }
+        slot::load(&mut self.b, self.params[2], slot, ty)
+    }
+
+    /// Computes `value` again, from values at the entry.
+    fn again(&mut self, frame: &mut Frame<'_>, value: Value, trust: Trust, depth: usize) -> Result<Value, OsrError> {
+        let body = self.flow.body;
+        match body.dfg.value_def(value) {
+            // Vmctx and callee are the same for all of one call.
+            ValueDef::Param(block, index) if index < 2 && body.layout.entry_block() == Some(block) => Ok(self.params[index]),
+            ValueDef::Result(inst, index) if is_repeatable(body, inst, trust) => {
+                let args = body.dfg.inst_args(inst).iter().map(|&arg| {
+                    let arg = body.dfg.resolve_aliases(arg);
+                    self.at_entry(frame, arg, trust, depth + 1)
+                });
+                let args = args.collect::<Result<Vec<Value>, OsrError>>()?;
+                let again = self.repeat(inst, &args);
+                Ok(self.b.inst_results(again)[index])
+            }
+            _ => Err(self.lost(frame, value)),
+        }
+    }
+
+    /// Something of the type of a parameter nobody uses.
+    fn anything(&mut self, frame: &mut Frame<'_>, param: Value) -> Result<Value, OsrError> {
+        match self.flow.body.dfg.value_type(param) {
+            F32 => Ok(self.b.ins().f32const(0.0)),
+            F64 => Ok(self.b.ins().f64const(0.0)),
+            ty if slot::holds(ty) => Ok(self.b.ins().iconst(ty, 0)),
+            _ => self.at_entry(frame, param, Trust::Constant, 0),
+        }
+    }
+
+    fn lost(&self, frame: &Frame<'_>, value: Value) -> OsrError {
+        let definition = match self.flow.body.dfg.value_def(value) {
+            ValueDef::Param(block, _) => block.to_string(),
+            ValueDef::Result(inst, _) => self.flow.display(inst),
+            ValueDef::Union(..) => value.to_string(),
+        };
+        OsrError::Lost { site: frame.site.id, value, definition }
+    }
+}
+
+/// Whether an instruction gives the same results in the variant's prologue as it gave in the body.
+fn is_repeatable(body: &Function, inst: Inst, trust: Trust) -> bool {
+    let data = &body.dfg.insts[inst];
+    let opcode = data.opcode();
+    let has_effect = opcode.is_call()
+        || opcode.is_terminator()
+        || opcode.can_trap() && !opcode.can_load()
+        || opcode.can_store()
+        || opcode.other_side_effects();
+    let is_of_this_frame = matches!(opcode, Opcode::GetFramePointer | Opcode::GetStackPointer | Opcode::GetReturnAddress);
+    let reads_the_same = match *data {
+        _ if !opcode.can_load() => true,
+        InstructionData::Load { flags, .. } => {
+            let flags = body.dfg.mem_flags[flags];
+            flags.notrap() && (flags.readonly() || trust == Trust::Recipe)
+        }
+        _ => false,
+    };
+    !has_effect && !is_of_this_frame && reads_the_same
+}

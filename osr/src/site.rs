@@ -1,0 +1,124 @@
+//! What a lowering declares: where its function can be entered, and where it can be left.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::{Block, Function, Value, types::I64};
+
+use crate::{OsrError, flow::Flow};
+
+/// Everything one lowering declared about the function it made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sites {
+    /// Loop headers, in any order.
+    pub sites: Vec<Site>,
+    /// Blocks through which the code may leave.
+    pub leaves: Vec<Leave>,
+    /// Where the results are, if there are two or more.
+    pub wide: Option<WideResults>,
+}
+
+/// A loop header at which the function can be entered.
+///
+/// An embedder numbers them densely and in preorder, so that an outer loop's id is below its inner loops'. The transform does
+/// not depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Its number.
+    pub id: u32,
+    /// The block.
+    pub header: Block,
+    /// The frame there: what each slot holds, as a value that may be used in `header`.
+    pub live: Vec<(u32, Value)>,
+    /// Values of the lowering's own that are live in `header` and in no slot, each with one that says how to compute it at an
+    /// entry: the lowering vouches that doing so is right, even if that means to read memory again.
+    pub computed: Vec<(Value, Value)>,
+}
+
+/// A block through which the body leaves, to be carried on elsewhere at a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leave {
+    /// The block. In a variant its instructions are replaced: the slots are stored to the frame, the site's id is returned.
+    pub block: Block,
+    /// The site to carry on at.
+    pub site: u32,
+    /// That site's slots, as values that may be used in `block`.
+    pub live: Vec<(u32, Value)>,
+}
+
+/// Two or more results: the body stores them to a buffer, 8 bytes each, and returns nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WideResults {
+    /// How many.
+    pub count: u32,
+    /// Where the buffer's address is: this many bytes into what the first word of the vmctx points at.
+    pub buffer: i32,
+}
+
+impl Sites {
+    /// The site of that id.
+    ///
+    /// # Errors
+    ///
+    /// [`OsrError::UnknownSite`].
+    pub fn find(&self, id: u32) -> Result<&Site, OsrError> {
+        self.sites.iter().find(|site| site.id == id).ok_or(OsrError::UnknownSite { site: id })
+    }
+
+    /// Whether the declarations are about `body`.
+    pub(crate) fn check(&self, body: &Function) -> Result<(), OsrError> {
+        let signature = &body.signature;
+        let begins_with_prefix = signature.params.iter().take(2).filter(|param| param.value_type == I64).count() == 2;
+        if !begins_with_prefix || signature.returns.len() > 1 {
+            return Err(OsrError::Signature { signature: signature.to_string() });
+        }
+        let mut ids = HashMap::new();
+        for site in &self.sites {
+            if ids.insert(site.id, ()).is_some() {
+                return Err(OsrError::DuplicateSite { site: site.id });
+            }
+            self.check_block(body, site.id, site.header)?;
+            let computed = site.computed.iter().flat_map(|&(value, recipe)| [value, recipe]);
+            exist(body, site.id, site.live.iter().map(|&(_, value)| value).chain(computed))?;
+        }
+        for leave in &self.leaves {
+            self.check_block(body, leave.site, leave.block)?;
+            exist(body, leave.site, leave.live.iter().map(|&(_, value)| value))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the values declared for entering at `site`, and for leaving, are there.
+    pub(crate) fn check_values(&self, flow: &Flow<'_>, site: &Site) -> Result<(), OsrError> {
+        let entered = [(site.id, site.header, &site.live)];
+        let left = self.leaves.iter().map(|leave| (leave.site, leave.block, &leave.live));
+        for (site, block, live) in entered.into_iter().chain(left).filter(|&(_, block, _)| flow.is_reachable(block)) {
+            let is_missing = |&value: &Value| !flow.is_available(flow.body.dfg.resolve_aliases(value), block);
+            if let Some(value) = live.iter().map(|&(_, value)| value).find(is_missing) {
+                return Err(OsrError::NoSuchValue { site, value });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_block(&self, body: &Function, site: u32, block: Block) -> Result<(), OsrError> {
+        let is_entry = body.layout.entry_block() == Some(block);
+        match body.dfg.block_is_valid(block) && body.layout.is_block_inserted(block) && !is_entry {
+            true => Ok(()),
+            false => Err(OsrError::NoSuchBlock { site, block }),
+        }
+    }
+}
+
+fn exist(body: &Function, site: u32, values: impl Iterator<Item = Value>) -> Result<(), OsrError> {
+    // An alias may stand for a value that was removed.
+    let is_there = |value| {
+        body.dfg.value_is_valid(value) && body.dfg.value_is_real(value) && {
+            let value = body.dfg.resolve_aliases(value);
+            body.dfg.value_is_attached(value)
+        }
+    };
+    match { values }.find(|&value| !is_there(value)) {
+        None => Ok(()),
+        Some(value) => Err(OsrError::NoSuchValue { site, value }),
+    }
+}
