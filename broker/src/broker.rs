@@ -111,8 +111,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
         }
     }
 
-    /// Stops new entries into the bead's native code, now and from compiles under way; the code is freed when no thread is
-    /// inside. Counting starts over. Returns whether there was native code.
+    /// Stops new entries into the bead's native code, now and from compiles under way, and into other beads' code that contains
+    /// the function; the code is freed when no thread is inside. Counting starts over. Returns whether the bead had native code.
     pub fn invalidate(&self, bead: BeadRef<'_, G>, reason: InvalidateReason) -> bool {
         let shared = self.shared();
         if !shared.owns(bead) {
@@ -124,10 +124,13 @@ impl<G: Send + Sync + 'static> Broker<G> {
         if had_code {
             self.tell_replaced(id, replaced, Transition::Invalidated(reason));
         }
+        shared.withdraw_dependents(id);
         had_code
     }
 
     /// Replaces the bead's body: requests and compiles of the old one are dropped, its failures forgotten, counting starts over.
+    /// Other beads' code that contains the old body is invalidated. No call that begins after this returns enters the old body; a
+    /// frame that is inside code which contains it finishes with it.
     /// False when the bead is another broker's.
     pub fn reload(&self, bead: BeadRef<'_, G>, guest: G) -> bool {
         let shared = self.shared();
@@ -143,6 +146,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
         self.tell_replaced(id, replaced, Transition::Reloaded);
+        shared.withdraw_dependents(id);
     }
 
     /// Calls `renew` with the guest handle of every live bead, and reloads those it returns a new one for. No lock is held:
@@ -194,6 +198,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         shared.note_withdrawn(id, bead.hot.state.freeze(), LossReason::Disabled);
         let replaced = self.replace(id, Body::Same);
         self.tell_replaced(id, replaced, Transition::Disabled);
+        shared.withdraw_dependents(id);
         true
     }
 
@@ -268,6 +273,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
             pending: shared.queue.pending(),
             tiers: shared.tiers.iter().map(|tier| tier.snapshot()).collect(),
             waiting: shared.reclaimer.waiting(),
+            contained: shared.dependents.len(),
             ..Stats::default()
         };
         shared.ledger.fill(&mut stats);

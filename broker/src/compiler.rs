@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Bailout, BeadId, CodeUnit, Tier, UnitKind,
+    Bailout, BeadId, BeadRef, Callee, CodeUnit, Tier, UnitKind,
+    shared::Shared,
     sync::{Arc, AtomicU8, Ordering},
 };
 
@@ -65,12 +66,14 @@ unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
 pub struct CompileRequest<'a, G> {
     pub(crate) guest: &'a G,
     pub(crate) bead: BeadId,
+    pub(crate) running: Tier,
     pub(crate) counts: bool,
     pub(crate) size: u32,
     pub(crate) tier: Tier,
     pub(crate) kind: UnitKind,
     pub(crate) ticket: &'a Arc<Ticket>,
     pub(crate) stale: &'a (dyn Fn() -> bool + Sync),
+    pub(crate) shared: &'a Shared<G>,
 }
 
 impl<G> CompileRequest<'_, G> {
@@ -82,6 +85,11 @@ impl<G> CompileRequest<'_, G> {
     /// The bead the code is for. Code that counts embeds its index into the countdown table.
     pub fn bead(&self) -> BeadId {
         self.bead
+    }
+
+    /// The tier that ran the function when the compile began: in the interpreter's case nothing may be known of it yet.
+    pub fn running(&self) -> Tier {
+        self.running
     }
 
     /// Whether the bead may go to a higher tier from here. If so the code may count its own work, and say so of the unit
@@ -122,6 +130,14 @@ impl<G> CompileRequest<'_, G> {
     /// thread can be inside the code any more.
     pub fn unit(&self, entry: *const u8, code_bytes: usize, lease: Box<dyn Send + Sync>) -> CodeUnit {
         CodeUnit::new(entry, code_bytes, Arc::clone(self.ticket), lease)
+    }
+}
+
+impl<'a, G: Send + Sync + 'static> CompileRequest<'a, G> {
+    /// Captures which body `bead` has now: before that body is read, in order to put it into this request's unit as well. Of
+    /// the unit [`CodeUnit::containing`] must say so. `None` for a bead of another broker.
+    pub fn callee(&self, bead: BeadRef<'_, G>) -> Option<Callee<'a, G>> {
+        self.shared.callee(bead)
     }
 }
 

@@ -66,7 +66,7 @@ pub enum CompileNowError {
     /// The compiler gave up.
     #[error(transparent)]
     Bailout(#[from] Bailout),
-    /// The body was reloaded, invalidated or promoted further while it was compiled.
+    /// The body, or one compiled into it, was reloaded or invalidated, or the function promoted further, while it was compiled.
     #[error("the function changed while it was compiled")]
     Superseded,
     /// The broker was shut down.

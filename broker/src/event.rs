@@ -108,6 +108,9 @@ pub enum LossReason {
     /// The broker was shut down.
     #[error("shut down")]
     ShutDown,
+    /// A function compiled into the unit was reloaded, invalidated or released meanwhile.
+    #[error("a function compiled into it changed")]
+    CalleeChanged,
 }
 
 /// Why code was invalidated.
@@ -123,6 +126,9 @@ pub enum InvalidateReason {
     /// A debugger or profiler wants the interpreter.
     #[error("debugging")]
     Debugging,
+    /// A function compiled into the code was reloaded, invalidated or released.
+    #[error("a function compiled into it changed")]
+    CalleeChanged,
 }
 
 /// When and why a bead was linked into the inbox, in one word: an interpreter thread writes it without allocating.

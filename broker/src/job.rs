@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Bailout, BailoutReason, CompileNowError, CompileRequest, Reason, Tier, Transition, UnitKind,
+    callee::Refused,
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
@@ -274,6 +275,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let request = CompileRequest {
             guest,
             bead: self.bead_id(id),
+            running: base.version.tier(),
             counts: self.next_tier(tier, self.registry.hot(id).state.snapshot()).is_some(),
             // Ordering: Relaxed. Written at registration.
             size: cold.size.load(Ordering::Relaxed),
@@ -281,6 +283,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             kind: UnitKind::Body,
             ticket: &base.ticket,
             stale: &|| self.is_stale(id, base),
+            shared: self,
         };
         contained(|| self.tiers[tier.slot()].compiler.compile(&request))
             .unwrap_or_else(|message| Err(Bailout::terminal(BailoutReason::Panicked { message })))
@@ -291,7 +294,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if !Arc::ptr_eq(&unit.ticket, &base.ticket) {
             return Err(Bailout::terminal(BailoutReason::ForeignUnit));
         }
-        match InstalledUnit::accept(unit, tier, &self.ledger) {
+        match InstalledUnit::accept(unit, tier, &self.ledger, &self.dependents) {
             Some(unit) => Ok(Arc::new(unit)),
             None => Err(Bailout::terminal(BailoutReason::NullCode)),
         }
@@ -323,11 +326,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
             let armed = self.arm(id, tier);
             let counting = if unit.counting { Counting::Final } else { armed };
             let from = running.tier();
-            if self.publish(hot, word, &next, counting) {
-                // Ordering: Relaxed. Counter.
-                self.tiers[tier.slot()].counters.installed.fetch_add(1, Ordering::Relaxed);
-                self.post_timed(id, from, tier, Transition::Installed, waited, cost, code_bytes);
-                return Outcome::Installed;
+            match self.publish_current(id, &unit, || self.publish(hot, word, &next, counting)) {
+                Ok(()) => {
+                    // Ordering: Relaxed. Counter.
+                    self.tiers[tier.slot()].counters.installed.fetch_add(1, Ordering::Relaxed);
+                    self.post_timed(id, from, tier, Transition::Installed, waited, cost, code_bytes);
+                    return Outcome::Installed;
+                }
+                Err(Refused::Stale) => return Outcome::Lost(LossReason::CalleeChanged),
+                Err(Refused::Overtaken) => {}
             }
         }
     }

@@ -10,6 +10,7 @@
 mod bailout;
 mod bead;
 mod broker;
+mod callee;
 mod compiler;
 mod config;
 mod contain;
@@ -44,6 +45,7 @@ mod worker;
 pub use bailout::{Bailout, BailoutKind, BailoutReason};
 pub use bead::{Bead, BeadId, BeadRef, BeadSpec};
 pub use broker::{BeadInfo, Broker};
+pub use callee::Callee;
 pub use compiler::{CompileRequest, Compiler};
 pub use config::{BrokerBuilder, Mode};
 #[cfg(loom)]

@@ -68,6 +68,10 @@ mutations! {
     Current,
     /// An install looks whether the bead is still of the lineage it was compiled from.
     Lineage,
+    /// An install looks whether the functions a unit contains are still those it was compiled from.
+    CalleeCheck,
+    /// Who changes a function withdraws the units that contain it.
+    CalleeWithdrawal,
     /// The store that makes a slot live.
     Activate,
     /// The loads of the state word.

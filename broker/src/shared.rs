@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     BeadId, BeadRef, BeadSpec, Compiler, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
+    callee::Dependents,
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     mutation::ordering,
@@ -58,6 +59,7 @@ pub(crate) struct Shared<G> {
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
     pub(crate) ledger: Arc<CodeLedger>,
+    pub(crate) dependents: Arc<Dependents>,
     pub(crate) describe: Option<Describe<G>>,
     pub(crate) stopped: AtomicBool,
     pub(crate) warm_up: WarmUp,
@@ -117,6 +119,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             max_beads: parts.max_beads,
             deadline: parts.deadline,
             ledger: Arc::new(CodeLedger::default()),
+            dependents: Arc::default(),
             describe: parts.describe,
             stopped: AtomicBool::new(false),
             warm_up,
@@ -156,6 +159,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let word = hot.code.swap(self.gone.word(Counting::Final), Ordering::AcqRel);
         self.retire_word(word, None);
         self.note_withdrawn(id, hot.state.release(), LossReason::Released);
+        self.withdraw_dependents(id);
         drop(pin);
         self.tidy();
     }

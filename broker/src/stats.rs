@@ -27,6 +27,8 @@ pub struct Stats {
     pub code_reclaimed: u64,
     /// Retired versions and released slots that wait for their grace period.
     pub waiting: usize,
+    /// Bodies of functions that are in units of other functions, counted once for each unit that is not freed.
+    pub contained: usize,
     /// Threads that could not be spawned.
     pub spawn_failures: u32,
 }

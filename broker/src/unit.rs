@@ -3,7 +3,8 @@
 use std::{fmt, ptr::NonNull};
 
 use crate::{
-    Tier,
+    Callee, Tier,
+    callee::{BodyId, Contents, Dependents},
     compiler::Ticket,
     contain::contained,
     stats::CodeLedger,
@@ -32,6 +33,7 @@ pub struct CodeUnit {
     pub(crate) code_bytes: usize,
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) counting: bool,
+    contains: Vec<BodyId>,
     lease: Lease,
 }
 
@@ -42,13 +44,21 @@ unsafe impl Sync for CodeUnit {}
 
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
-        CodeUnit { entry, code_bytes, ticket, counting: false, lease: Lease(Some(lease)) }
+        CodeUnit { entry, code_bytes, ticket, counting: false, contains: Vec::new(), lease: Lease(Some(lease)) }
     }
 
     /// Says that the code spends the bead's countdown by itself, so that callers need not.
     #[must_use]
     pub fn counting(mut self) -> Self {
         self.counting = true;
+        self
+    }
+
+    /// Says that the code contains the body of another function, which was captured before it was read. The unit is refused if
+    /// that function is reloaded, invalidated or released before it is installed, and withdrawn when it is later.
+    #[must_use]
+    pub fn containing<G: Send + Sync + 'static>(mut self, callee: &Callee<'_, G>) -> Self {
+        self.contains.push(callee.body());
         self
     }
 
@@ -83,6 +93,8 @@ pub(crate) struct InstalledUnit {
     pub(crate) tier: Tier,
     /// The code spends the countdown, not its callers.
     pub(crate) counting: bool,
+    /// Other functions' bodies in the code.
+    pub(crate) contents: Contents,
     phase: AtomicU8,
     ledger: Arc<CodeLedger>,
     _lease: Lease,
@@ -99,13 +111,14 @@ const RETIRED: u8 = 2;
 
 impl InstalledUnit {
     /// `None` when the entry is null.
-    pub(crate) fn accept(unit: CodeUnit, tier: Tier, ledger: &Arc<CodeLedger>) -> Option<Self> {
+    pub(crate) fn accept(unit: CodeUnit, tier: Tier, ledger: &Arc<CodeLedger>, dependents: &Arc<Dependents>) -> Option<Self> {
         let entry = NonNull::new(unit.entry.cast_mut())?;
         Some(InstalledUnit {
             entry,
             code_bytes: unit.code_bytes,
             tier,
             counting: unit.counting,
+            contents: Contents::new(unit.contains, dependents),
             phase: AtomicU8::new(NEVER_INSTALLED),
             ledger: Arc::clone(ledger),
             _lease: unit.lease,

@@ -16,6 +16,8 @@ const CONTROLS: &[(Mutation, &str)] = &[
     (Mutation::Invoke, "install_vs_call"),
     (Mutation::Current, "install_vs_visit"),
     (Mutation::Lineage, "install_vs_reload"),
+    (Mutation::CalleeCheck, "install_vs_reload_of_a_callee"),
+    (Mutation::CalleeWithdrawal, "install_vs_reload_of_a_callee"),
     (Mutation::Activate, "register_vs_walk"),
     (Mutation::Snapshot, "register_vs_walk"),
     (Mutation::Transition, "release_vs_panicking_compile"),

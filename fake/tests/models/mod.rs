@@ -1,6 +1,6 @@
 //! The models. What they share: a compiler whose code loom can see being written, entered and freed.
 
-use std::sync::Arc as StdArc;
+use std::sync::{Arc as StdArc, Weak as StdWeak};
 
 use loom::{
     cell::UnsafeCell,
@@ -11,8 +11,8 @@ use loom::{
     thread,
 };
 use tierup_broker::{
-    Bailout, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, InvalidateReason, Mode, Reason,
-    Threshold, Tier, ToldToPanic,
+    Bailout, BailoutReason, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, InvalidateReason,
+    Mode, Reason, Threshold, Tier, ToldToPanic,
 };
 
 const TIER1: Tier = Tier::new(1);
@@ -25,6 +25,9 @@ const FREED: usize = usize::MAX;
 
 /// The guest whose compile panics.
 const PANICS: usize = 100;
+
+/// The guest whose unit contains the body of the compiler's callee.
+const INLINES: usize = 200;
 
 /// "Machine code": written by the compiler, read by callers, taken away by the lease; loom reports any two that race.
 struct Code(UnsafeCell<usize>);
@@ -49,6 +52,7 @@ struct LoomCompiler {
     units: [StdArc<Code>; UNITS],
     used: std::sync::atomic::AtomicUsize,
     compiling: Option<thread::Thread>,
+    callee: std::sync::OnceLock<StdWeak<Bead<usize>>>,
 }
 
 struct Mapping(StdArc<Code>);
@@ -74,8 +78,15 @@ unsafe impl Compiler<usize> for LoomCompiler {
             std::panic::panic_any(ToldToPanic);
         }
         let code = self.units[self.used.fetch_add(1, Ordering::SeqCst)].clone();
-        code.write(*request.guest() + 1);
         let entry = StdArc::as_ptr(&code).cast::<u8>();
+        if *request.guest() == INLINES {
+            let bead = self.callee.get().and_then(StdWeak::upgrade).expect("the model keeps it");
+            let callee = request.callee(Bead::as_ref(&bead)).expect("of this broker");
+            let changed = Bailout::retryable(BailoutReason::Cancelled);
+            code.write(INLINES + callee.with_guest(|&guest| guest).ok_or(changed)?);
+            return Ok(request.unit(entry, 1, Box::new(Mapping(code))).containing(&callee));
+        }
+        code.write(*request.guest() + 1);
         Ok(request.unit(entry, 1, Box::new(Mapping(code))))
     }
 }
@@ -83,7 +94,8 @@ unsafe impl Compiler<usize> for LoomCompiler {
 impl LoomCompiler {
     fn new(compiling: Option<thread::Thread>) -> StdArc<Self> {
         let units = std::array::from_fn(|_| StdArc::new(Code(UnsafeCell::new(0))));
-        StdArc::new(LoomCompiler { units, used: std::sync::atomic::AtomicUsize::new(0), compiling })
+        let (used, callee) = (std::sync::atomic::AtomicUsize::new(0), std::sync::OnceLock::new());
+        StdArc::new(LoomCompiler { units, used, compiling, callee })
     }
 
     fn broker(self: &StdArc<Self>, mode: Mode) -> Broker<usize> {
@@ -294,6 +306,21 @@ models! {
         });
         assert_ne!(call(&interpreter, &start.bead), Some(2), "the old body's code");
         drop(interpreter);
+        start.end();
+    }
+
+    fn install_vs_reload_of_a_callee() {
+        let start = Start::requested(INLINES);
+        let callee = StdArc::new(register(&start.broker, 1));
+        start.compiler.callee.set(StdArc::downgrade(&callee)).unwrap();
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || {
+            assert!(start.broker.reload(Bead::as_ref(&callee), 2));
+            assert_ne!(call(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
+        });
+        assert_ne!(call(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
+        drop(interpreter);
+        drop(callee);
         start.end();
     }
 
