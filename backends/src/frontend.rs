@@ -22,7 +22,7 @@ use crate::{
     MemoryStyle,
     backend::HostIsa,
     clif::Countdown,
-    lower::{self, Label, Lower, LowerCx, Target},
+    lower::{self, Inliner, Label, Lower, LowerCx, Target},
     stack,
     stats::{CompileStats, Phase},
     symbols::Symbols,
@@ -80,18 +80,19 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         })
     }
 
-    /// As [`lower`](Self::lower), of a function that may call itself; says in how many places it does.
-    pub(crate) fn lower_recursive<R>(
+    /// Lowers `guest`, which may name what it calls, and verifies the function.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn lower_inlining(
         &self,
         guest: &G,
         tier: Tier,
         countdown: Option<Countdown>,
-        then: impl FnOnce(&mut Context, &Label, usize) -> Result<R, Bailout>,
-    ) -> Result<R, Bailout> {
-        let calls = Cell::new(0);
+        inliner: Option<&dyn Inliner<G>>,
+    ) -> Result<(Function, Label), Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, tier, countdown, Some(&calls))?;
-            then(&mut scratch.context, &label, calls.get())
+            let label = self.lower_into(scratch, guest, tier, countdown, inliner)?;
+            self.verify(&scratch.context.func)?;
+            Ok((std::mem::replace(&mut scratch.context.func, Function::new()), label))
         })
     }
 
@@ -106,7 +107,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         }
         for (_, callee) in func.dfg.ext_funcs.iter() {
             if let ExternalName::User(name) = callee.name
-                && func.params.user_named_funcs()[name] == lower::NEXT
+                && func.params.user_named_funcs()[name].namespace == lower::UNRESOLVED
             {
                 continue;
             }
@@ -132,7 +133,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         guest: &G,
         tier: Tier,
         countdown: Option<Countdown>,
-        recursion: Option<&Cell<usize>>,
+        inliner: Option<&dyn Inliner<G>>,
     ) -> Result<Label, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
         if !stack::has_room_to_compile() {
@@ -142,7 +143,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, tier, countdown, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
-        cx.allow_recursion(recursion);
+        cx.allow_inlining(inliner);
         let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
         match lowered {
             Ok(result) => result?,

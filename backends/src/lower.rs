@@ -9,11 +9,11 @@ use std::{
 };
 
 use cranelift_codegen::{
-    ir::{ExtFuncData, ExternalName, FuncRef, Function, Signature, Type, UserExternalName, types},
+    ir::{ExtFuncData, ExternalName, FuncRef, Function, SigRef, Signature, Type, UserExternalName, types},
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use tierup_broker::{Bailout, BailoutReason, Tier};
+use tierup_broker::{Bailout, BailoutReason, BeadRef, Tier};
 
 use crate::{
     MemoryStyle,
@@ -49,12 +49,18 @@ pub struct LowerCx<'a, G> {
     target: &'a Target<'a>,
     parts: Option<(&'a mut Function, &'a mut FunctionBuilderContext)>,
     finished: &'a Cell<bool>,
-    recursion: Option<&'a Cell<usize>>,
+    inliner: Option<&'a dyn Inliner<G>>,
     label: Label,
 }
 
-/// What a function calls in place of itself, until the backend tells which copy of it that is.
-pub(crate) const NEXT: UserExternalName = UserExternalName { namespace: 0, index: 1 };
+/// The namespace of direct callees until the backend tells which copy of each is called; the index is the [`Inliner`]'s number.
+pub(crate) const UNRESOLVED: u32 = u32::MAX - 1;
+
+/// Who says which functions may be inlined.
+pub(crate) trait Inliner<G> {
+    /// A number for the function, if its body may become part of the unit. From then on it may be read.
+    fn admit(&self, callee: BeadRef<'_, G>) -> Option<u32>;
+}
 
 /// What the backend tells every lowering.
 pub(crate) struct Target<'a> {
@@ -89,21 +95,12 @@ impl<'a, G> LowerCx<'a, G> {
         context: &'a mut FunctionBuilderContext,
         finished: &'a Cell<bool>,
     ) -> Self {
-        LowerCx {
-            guest,
-            tier,
-            countdown,
-            target,
-            parts: Some((func, context)),
-            finished,
-            recursion: None,
-            label: Label::default(),
-        }
+        LowerCx { guest, tier, countdown, target, parts: Some((func, context)), finished, inliner: None, label: Label::default() }
     }
 
-    /// Lets the function call itself, and counts in how many places it does.
-    pub(crate) fn allow_recursion(&mut self, calls: Option<&'a Cell<usize>>) {
-        self.recursion = calls;
+    /// Lets the function name what it calls.
+    pub(crate) fn allow_inlining(&mut self, inliner: Option<&'a dyn Inliner<G>>) {
+        self.inliner = inliner;
     }
 
     pub(crate) fn into_label(self) -> Label {
@@ -180,14 +177,18 @@ impl<'a, G> LowerCx<'a, G> {
         self.finished.set(true);
     }
 
-    /// What the function may call, with its own signature, where the guest function calls itself: the compiler inlines that, to
-    /// some depth. `None` where it would not; such a call goes through the code cell, as any other.
-    pub fn itself(&self, b: &mut FunctionBuilder<'_>) -> Option<FuncRef> {
-        let calls = self.recursion?;
-        calls.set(calls.get() + 1);
-        let signature = b.func.signature.clone();
-        let signature = b.import_signature(signature);
-        let name = ExternalName::user(b.func.declare_imported_user_function(NEXT));
+    /// What the function may call where the guest function calls `callee` directly, itself included: the compiler may put the
+    /// callee's body there, which it lowers for that. Signature and arguments are those of a call through the callee's code
+    /// cell. `None` where it would not: then the call goes through the cell.
+    ///
+    /// The compiler sees to it that the code goes when the callee is reloaded, invalidated or released. Whoever is inside by then
+    /// finishes with the body that was. What the lowering promises about memory reaches as far as the code: what is read with the
+    /// `readonly` flag must not change while the *caller* runs, and alias regions of the same user id must be the same memory
+    /// in both bodies.
+    pub fn inlinable(&self, b: &mut FunctionBuilder<'_>, callee: BeadRef<'_, G>, signature: SigRef) -> Option<FuncRef> {
+        let index = self.inliner?.admit(callee)?;
+        let name = b.func.declare_imported_user_function(UserExternalName { namespace: UNRESOLVED, index });
+        let name = ExternalName::user(name);
         let known = b.func.dfg.ext_funcs.iter().find(|(_, data)| data.name == name).map(|(reference, _)| reference);
         Some(known.unwrap_or_else(|| b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })))
     }

@@ -14,7 +14,7 @@ use crate::{
 /// Which of LLVM's passes run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LlvmPipeline {
-    /// A handful, for scalar code: no inlining and no vectorization.
+    /// A handful, for scalar code: no vectorization, and callees are not inlined.
     Cheap,
     /// LLVM's `O2`.
     #[default]
@@ -145,9 +145,10 @@ impl LlvmBackendBuilder {
     ///
     /// As [`build`](Self::build).
     pub fn build_with<G, L: Lower<G>, S: ObjectSource>(self, source: S, lower: L) -> Result<LlvmBackend<G, L, S>, BackendError> {
+        let inlines = self.pipeline != LlvmPipeline::Cheap;
         // For the verifier and the front end's settings only: nothing is generated with it.
         let isa = Arc::new(HostIsa::new(OptLevel::None)?);
         let Assembled { frontend, symbols, publisher, stats } = self.parts.build("llvm", isa, lower)?;
-        Ok(LlvmBackend { frontend, source, symbols, publisher, stats })
+        Ok(LlvmBackend { frontend, source, inlines, symbols, publisher, stats })
     }
 }

@@ -4,15 +4,16 @@
 //! crash costs one promotion, and a program that never reaches this tier pays nothing. `LLVM.md` in `backends/` has the
 //! measurements behind that.
 
+mod callees;
 mod config;
 mod connection;
 mod error;
 mod helper;
+mod inline;
 pub mod protocol;
-mod recursion;
 mod source;
 
-use std::{fmt, mem, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use cranelift_codegen::ir::Function;
 use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
@@ -23,12 +24,15 @@ pub use error::HelperError;
 pub use helper::{HELPER_NAME, HELPER_VARIABLE, Helper};
 pub use source::{Object, ObjectSource};
 
+use callees::Callees;
+use inline::{Body, Unit};
+
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction, FunctionReport,
     clif::Countdown,
     code::{FunctionMap, LinkedCode, Publisher},
     frontend::{self, Frontend},
-    lower::{Label, Lower},
+    lower::Lower,
     object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
     stats::{CompileStats, Phase},
     symbols::Symbols,
@@ -40,6 +44,8 @@ use crate::{
 pub struct LlvmBackend<G, L, S = Helper> {
     frontend: Frontend<G, L>,
     source: S,
+    /// Whether units contain callees.
+    inlines: bool,
     symbols: Arc<Symbols>,
     publisher: Publisher,
     stats: Arc<CompileStats>,
@@ -81,7 +87,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        Ok(self.compile_until(guest, tier, None, &|| false)?.0)
+        self.finish(&self.single(guest, tier, None)?, &|| false)
     }
 
     /// Lowers, verifies, compiles and loads, and throws the code away: what `check` commands do.
@@ -90,10 +96,10 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        let (unit, _) = self.unit(guest, tier, None)?;
+        let unit = self.single(guest, tier, None)?;
         let loaded = self.load(&self.object(&unit, &|| false)?)?;
         Ok(FunctionReport {
-            instructions: unit[0].dfg.num_insts(),
+            instructions: unit.functions[0].dfg.num_insts(),
             code_bytes: loaded.code_bytes(),
             frame_bytes: loaded.largest_frame().unwrap_or_default() as usize,
         })
@@ -108,43 +114,24 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         self.frontend.lower(guest, tier, None, |context, _| Ok(context.func.display().to_string()))
     }
 
-    /// The code, and whether it counts.
-    fn compile_until(
-        &self,
-        guest: &G,
-        tier: Tier,
-        countdown: Option<Countdown>,
-        cancelled: &dyn Fn() -> bool,
-    ) -> Result<(CompiledFunction, bool), Bailout> {
-        let (unit, label) = self.unit(guest, tier, countdown)?;
-        let object = self.object(&unit, cancelled)?;
-        let linked = self.stats.time(Phase::Link, || self.link(&object, &label))?;
-        self.stats.count(linked.code_bytes(), unit[0].dfg.num_insts());
-        Ok((linked, label.counting))
+    /// The function by itself.
+    fn single(&self, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<Unit, Bailout> {
+        let (func, label) = self.frontend.lower_inlining(guest, tier, countdown, None)?;
+        Ok(Unit::single(Body { func, label }))
     }
 
-    /// The function, verified, the entry first; with it copies of itself, to be inlined where it is recursive.
-    fn unit(&self, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<(Vec<Function>, Label), Bailout> {
-        let (first, label, calls) = self.frontend.lower_recursive(guest, tier, countdown, |context, label, calls| {
-            self.frontend.verify(&context.func)?;
-            Ok((mem::replace(&mut context.func, Function::new()), label.clone(), calls))
-        })?;
-        if calls == 0 {
-            return Ok((vec![first], label));
-        }
-        let last = self.frontend.lower(guest, tier, countdown, |context, _| {
-            self.frontend.verify(&context.func)?;
-            Ok(mem::replace(&mut context.func, Function::new()))
-        })?;
-        let levels = recursion::levels(first.dfg.num_insts(), calls);
-        Ok((recursion::unfold(&first, last, levels), label))
+    fn finish(&self, unit: &Unit, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
+        let object = self.object(unit, cancelled)?;
+        let linked = self.stats.time(Phase::Link, || self.link(&object, unit))?;
+        self.stats.count(linked.code_bytes(), unit.functions[0].dfg.num_insts());
+        Ok(linked)
     }
 
-    fn object(&self, unit: &[Function], cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
+    fn object(&self, unit: &Unit, cancelled: &dyn Fn() -> bool) -> Result<Object, Bailout> {
         if cancelled() {
             return Err(Bailout::retryable(BailoutReason::Cancelled));
         }
-        let unit: Vec<&Function> = unit.iter().collect();
+        let unit: Vec<&Function> = unit.functions.iter().collect();
         self.stats.time(Phase::Codegen, || self.source.object(&unit, cancelled))
     }
 
@@ -152,13 +139,14 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         load(&object.bytes, self.publisher.memory(), &|name| self.symbols.address(name)).map_err(refused)
     }
 
-    fn link(&self, object: &Object, label: &Label) -> Result<CompiledFunction, Bailout> {
+    fn link(&self, object: &Object, unit: &Unit) -> Result<CompiledFunction, Bailout> {
         let loaded = self.load(object)?;
         let Some(entry) = loaded.function(&object.entry).map(|function| function.start) else {
             return Err(Bailout::terminal(BailoutReason::Other(format!("the object does not define `{}`", object.entry))));
         };
         let functions = loaded.functions().iter().map(|function| {
-            let name = if function.start == entry { label.name() } else { format!("{} in {}", function.name, label.name()) };
+            let label = unit.label_of(&function.name);
+            let name = if function.start == entry { label.name() } else { format!("{} in {}", label.name(), unit.label.name()) };
             (FunctionMap { start: function.start, len: function.len, tag: label.tag, locations: Box::default() }, name)
         });
         let (functions, bytes) = (functions.collect(), loaded.code_bytes());
@@ -183,16 +171,32 @@ fn refused(error: LoadError) -> Bailout {
 // SAFETY: a unit's entry is what the source made of verified CLIF, which it promises to compile under the ABI
 // (`ObjectSource`), at an address that stays mapped until the pages in the lease are dropped. That the CLIF means the guest
 // function is the `Lower` implementation's affair, as in the Cranelift backend.
-unsafe impl<G: 'static, L: Lower<G>, S: ObjectSource> Compiler<G> for LlvmBackend<G, L, S> {
+unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> for LlvmBackend<G, L, S> {
     fn name(&self) -> &str {
         self.publisher.backend()
     }
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
         let (countdown, cancelled) = (frontend::countdown(request), || request.is_cancelled());
-        let (compiled, counting) = self.compile_until(request.guest(), request.tier(), countdown, &cancelled)?;
-        let unit = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
-        Ok(if counting { unit.counting() } else { unit })
+        let mut callees = Callees::of(request, &self.frontend);
+        let single = || self.single(request.guest(), request.tier(), countdown);
+        let mut unit = if self.inlines {
+            let entry = self.frontend.lower_inlining(request.guest(), request.tier(), countdown, Some(&callees))?;
+            Unit::unfold(Body { func: entry.0, label: entry.1 }, &mut callees)
+        } else {
+            single()?
+        };
+        let compiled = match self.finish(&unit, &cancelled) {
+            // What it contains may be to blame.
+            Err(bailout) if !bailout.is_retryable() && unit.functions.len() > 1 => {
+                unit = single()?;
+                self.finish(&unit, &cancelled)
+            }
+            other => other,
+        }?;
+        let code = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
+        let code = callees.note(unit.contents, code);
+        Ok(if unit.label.counting { code.counting() } else { code })
     }
 
     fn wants_warm_up(&self) -> bool {

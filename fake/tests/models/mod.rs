@@ -77,17 +77,19 @@ unsafe impl Compiler<usize> for LoomCompiler {
         if *request.guest() == PANICS {
             std::panic::panic_any(ToldToPanic);
         }
-        let code = self.units[self.used.fetch_add(1, Ordering::SeqCst)].clone();
-        let entry = StdArc::as_ptr(&code).cast::<u8>();
+        let mut value = *request.guest() + 1;
+        let mut contained = None;
         if *request.guest() == INLINES {
             let bead = self.callee.get().and_then(StdWeak::upgrade).expect("the model keeps it");
             let callee = request.callee(Bead::as_ref(&bead)).expect("of this broker");
             let changed = Bailout::retryable(BailoutReason::Cancelled);
-            code.write(INLINES + callee.with_guest(|&guest| guest).ok_or(changed)?);
-            return Ok(request.unit(entry, 1, Box::new(Mapping(code))).containing(&callee));
+            value = INLINES + callee.with_guest(|&guest| guest).ok_or(changed)?;
+            contained = Some(callee);
         }
-        code.write(*request.guest() + 1);
-        Ok(request.unit(entry, 1, Box::new(Mapping(code))))
+        let code = self.units[self.used.fetch_add(1, Ordering::SeqCst)].clone();
+        code.write(value);
+        let entry = StdArc::as_ptr(&code).cast::<u8>();
+        Ok(contained.iter().fold(request.unit(entry, 1, Box::new(Mapping(code))), CodeUnit::containing))
     }
 }
 

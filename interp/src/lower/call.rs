@@ -22,20 +22,23 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
 
 fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
     let ty = f.facts.type_of_function(function);
-    let target = match f.facts.callee(function) {
-        Callee::Defined { code_cell } => FuncRefParts {
-            code_cell: f.b.ins().iconst(types::I64, code_cell as i64),
-            vmctx: f.abi.vmctx,
-            token: f.b.ins().iconst(types::I64, i64::from(function)),
-        },
+    match f.facts.callee(function) {
+        Callee::Defined { bead } => {
+            let target = FuncRefParts {
+                code_cell: f.b.ins().iconst(types::I64, bead.code_cell().addr() as i64),
+                vmctx: f.abi.vmctx,
+                token: f.b.ins().iconst(types::I64, i64::from(function)),
+            };
+            call(f, ty, target, |f, signature, args| match f.cx.inlinable(f.b, bead, signature) {
+                Some(callee) => f.b.ins().call(callee, args),
+                None => through_cell(target)(f, signature, args),
+            });
+        }
         Callee::Imported => {
             let reference = f.func_ref(function);
-            f.func_ref_parts(reference)
+            let target = f.func_ref_parts(reference);
+            call(f, ty, target, through_cell(target));
         }
-    };
-    match (function == f.cx.guest().index).then(|| f.cx.itself(f.b)).flatten() {
-        Some(itself) => call(f, ty, target, |f, _, args| f.b.ins().call(itself, args)),
-        None => call(f, ty, target, through_cell(target)),
     }
 }
 

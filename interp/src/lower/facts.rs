@@ -6,9 +6,10 @@
 use super::clif::{Block, FunctionBuilder, Type};
 use super::signature::clif_type;
 use crate::memory::{MAX_PAGES, PAGE};
-use crate::module::ModuleInner;
+use crate::module::{FuncHandle, ModuleInner};
 use crate::types::{FuncType, TableType, ValType};
 use crate::vmctx::GLOBAL_CELLS;
+use tierup::BeadRef;
 use wasmparser::BlockType;
 
 /// A module, as the lowering of one of its functions sees it.
@@ -18,9 +19,9 @@ pub(super) struct Facts<'m> {
 }
 
 /// Where a direct call goes.
-pub(super) enum Callee {
-    /// To a function of this module, through the code cell at this address. The module keeps it there.
-    Defined { code_cell: usize },
+pub(super) enum Callee<'m> {
+    /// To a function of this module.
+    Defined { bead: BeadRef<'m, FuncHandle> },
     /// To an import, through its function reference.
     Imported,
 }
@@ -59,9 +60,9 @@ impl<'m> Facts<'m> {
         self.module.function_types[function as usize]
     }
 
-    pub(super) fn callee(self, function: u32) -> Callee {
+    pub(super) fn callee(self, function: u32) -> Callee<'m> {
         match self.module.function(function) {
-            Some(defined) => Callee::Defined { code_cell: defined.bead.code_cell().addr() },
+            Some(defined) => Callee::Defined { bead: defined.bead.as_ref() },
             None => Callee::Imported,
         }
     }
