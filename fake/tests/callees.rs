@@ -163,8 +163,10 @@ fn native(thread: &InterpThread<Body>, function: &Function) -> Option<u64> {
 
 const GONE: Transition = Transition::Invalidated(InvalidateReason::CalleeChanged);
 
-/// Ways of changing a function.
-fn changes() -> [(&'static str, fn(&World, &mut Option<Function>)); 4] {
+/// Changes a function, or drops it.
+type Change = fn(&World, &mut Option<Function>);
+
+fn changes() -> [(&'static str, Change); 4] {
     [
         ("reload", |world, function| assert!(world.broker.reload(function.as_ref().unwrap().bead(), body(40, &[])))),
         ("invalidate", |world, function| {
