@@ -8,8 +8,8 @@ use std::{hint::black_box, process::Command, sync::Arc, time::Instant};
 
 use beadie::Beadie;
 use tierup::{
-    Bailout, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, Mode, NativeCode, Threshold,
-    Tier, Tiered,
+    Bailout, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, Mode, NativeCode, OsrEntry,
+    Threshold, Tier, Tiered,
 };
 
 /// A compiler of one Rust function.
@@ -23,6 +23,10 @@ extern "C" fn body() -> u64 {
 unsafe impl Compiler<u32> for OneFunction {
     fn name(&self) -> &str {
         "one function"
+    }
+
+    fn compiles_osr(&self) -> bool {
+        true
     }
 
     fn compile(&self, request: &CompileRequest<'_, u32>) -> Result<CodeUnit, Bailout> {
@@ -40,6 +44,18 @@ fn tierup_on_invoke<'t>(thread: &'t InterpThread<u32>, bead: BeadRef<'_, u32>) -
 #[inline(never)]
 fn tierup_on_back_edge(thread: &InterpThread<u32>, bead: BeadRef<'_, u32>) {
     thread.on_back_edge(bead, 0, 5);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn tierup_osr_entry<'t>(thread: &'t InterpThread<u32>, bead: BeadRef<'_, u32>, site: u32) -> Option<OsrEntry<'t>> {
+    thread.osr_entry(bead, site)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn tierup_back_edge_spent<'t>(thread: &'t InterpThread<u32>, bead: BeadRef<'_, u32>, site: u32) -> Option<OsrEntry<'t>> {
+    thread.back_edge_spent(bead, site, 5)
 }
 
 #[unsafe(no_mangle)]
@@ -111,6 +127,38 @@ const ROWS: &[Row] = &[
         calls: |calls| {
             let it = Tierup::new(1, Threshold { calls: u32::MAX });
             (0..=calls).for_each(|_| tierup_on_back_edge(&it.thread, black_box(it.bead.as_ref())));
+        },
+    },
+    Row {
+        name: "tierup/osr-lookup-hit",
+        symbol: "tierup_osr_entry",
+        calls: |calls| {
+            let it = Tierup::new(1, Threshold { calls: u32::MAX });
+            it._broker.compile_osr_now(it.bead.as_ref(), Tier::new(1), 7).expect("the compiler works");
+            (0..=calls).for_each(|_| {
+                assert!(tierup_osr_entry(&it.thread, black_box(it.bead.as_ref()), 7).is_some());
+            });
+        },
+    },
+    Row {
+        name: "tierup/osr-lookup-miss",
+        symbol: "tierup_osr_entry",
+        calls: |calls| {
+            let it = Tierup::new(1, Threshold { calls: u32::MAX });
+            (0..=calls).for_each(|_| {
+                assert!(tierup_osr_entry(&it.thread, black_box(it.bead.as_ref()), 7).is_none());
+            });
+        },
+    },
+    Row {
+        name: "tierup/back-edge-enters",
+        symbol: "tierup_back_edge_spent",
+        calls: |calls| {
+            let it = Tierup::new(1, Threshold { calls: u32::MAX });
+            it._broker.compile_osr_now(it.bead.as_ref(), Tier::new(1), 7).expect("the compiler works");
+            (0..=calls).for_each(|_| {
+                assert!(tierup_back_edge_spent(&it.thread, black_box(it.bead.as_ref()), 7).is_some());
+            });
         },
     },
     Row {

@@ -86,6 +86,16 @@ pub enum BailoutReason {
         /// Largest size allowed, in the same unit.
         limit: u64,
     },
+    /// The OSR variant of a loop site is too large for what it is worth: the next loop further out may not be.
+    #[error("OSR variant too large: {size}, {limit} allowed")]
+    OsrTooLarge {
+        /// Its size.
+        size: u64,
+        /// Largest size allowed, in the same unit.
+        limit: u64,
+        /// The site of the loop around this one, which is asked for instead; `None` when there is none.
+        outer: Option<u32>,
+    },
     /// The compiler returned a null entry.
     #[error("the compiler returned a null entry")]
     NullCode,
@@ -117,6 +127,7 @@ pub enum BailoutKind {
     StackExhausted,
     FrameTooLarge,
     TooLarge,
+    OsrTooLarge,
     NullCode,
     ForeignUnit,
     OutOfCodeMemory,
@@ -126,7 +137,7 @@ pub enum BailoutKind {
 
 impl BailoutKind {
     /// Every kind, in declaration order.
-    pub const ALL: [BailoutKind; 14] = [
+    pub const ALL: [BailoutKind; 15] = [
         BailoutKind::Unsupported,
         BailoutKind::Verifier,
         BailoutKind::InvalidGuest,
@@ -136,6 +147,7 @@ impl BailoutKind {
         BailoutKind::StackExhausted,
         BailoutKind::FrameTooLarge,
         BailoutKind::TooLarge,
+        BailoutKind::OsrTooLarge,
         BailoutKind::NullCode,
         BailoutKind::ForeignUnit,
         BailoutKind::OutOfCodeMemory,
@@ -157,6 +169,7 @@ impl BailoutReason {
             BailoutReason::StackExhausted => BailoutKind::StackExhausted,
             BailoutReason::FrameTooLarge { .. } => BailoutKind::FrameTooLarge,
             BailoutReason::TooLarge { .. } => BailoutKind::TooLarge,
+            BailoutReason::OsrTooLarge { .. } => BailoutKind::OsrTooLarge,
             BailoutReason::NullCode => BailoutKind::NullCode,
             BailoutReason::ForeignUnit => BailoutKind::ForeignUnit,
             BailoutReason::OutOfCodeMemory => BailoutKind::OutOfCodeMemory,

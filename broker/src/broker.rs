@@ -8,6 +8,7 @@ use crate::{
     event::LossReason,
     shared::{Parts, Shared},
     sync::{Arc, Ordering, pause},
+    target::Target,
     version::CodeVersion,
 };
 
@@ -102,6 +103,31 @@ impl<G: Send + Sync + 'static> Broker<G> {
         self.shared().compile_now(bead.id as u32, tier)
     }
 
+    /// Compiles the OSR variant of a loop site for `tier` on the calling thread and installs it, waiting if another thread is at
+    /// one of this bead. Returns at once when the site has a variant of that tier, or of a higher one, already. A variant of
+    /// another site that was asked for and not begun is dropped: a bead asks for one at a time.
+    ///
+    /// Must not be called for a function of which the calling thread is compiling a variant: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// A [`CompileNowError`] that says why there is no such variant now.
+    pub fn compile_osr_now(&self, bead: BeadRef<'_, G>, tier: Tier, site: u32) -> Result<(), CompileNowError> {
+        if !self.shared().owns(bead) {
+            return Err(CompileNowError::ForeignBead);
+        }
+        self.shared().compile_osr_now(bead.id as u32, tier, site)
+    }
+
+    /// Asks for an OSR variant without waiting (in [`Mode::Sync`]: compiles it). Nothing happens when the tier has none, when the
+    /// site is closed, when a variant of the bead is asked for already, or when the bead is another broker's.
+    pub fn promote_osr(&self, bead: BeadRef<'_, G>, tier: Tier, site: u32, reason: Reason) {
+        let shared = self.shared();
+        if shared.owns(bead) && shared.makes_variants(tier, bead.hot.state.snapshot()) {
+            shared.request(bead.id as u32, Target::osr(tier, site), reason);
+        }
+    }
+
     /// Asks for `tier` without waiting (in [`Mode::Sync`]: compiles it). Nothing happens when the tier has no compiler, is
     /// disabled for the bead, was asked for already, or when the bead is another broker's.
     pub fn promote(&self, bead: BeadRef<'_, G>, tier: Tier, reason: Reason) {
@@ -120,7 +146,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         }
         let id = bead.id as u32;
         let replaced = self.replace(id, Body::Same);
-        let had_code = replaced.as_ref().is_some_and(|replaced| !replaced.from.is_interpreter());
+        let had_code = replaced.as_ref().is_some_and(|replaced| replaced.had_code);
         if had_code {
             self.tell_replaced(id, replaced, Transition::Invalidated(reason));
         }
@@ -144,6 +170,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     fn reload_id(&self, id: u32, guest: G) {
         let shared = self.shared();
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
+        shared.registry.cold(id).osr.forgive();
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
         self.tell_replaced(id, replaced, Transition::Reloaded);
         shared.withdraw_dependents(id);
@@ -173,10 +200,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let pin = shared.reclaimer.pin();
         loop {
             let (word, running) = shared.current(&pin, bead.hot);
-            let next = match &running.body {
-                Some(body) => CodeVersion::with_body(Arc::clone(body), running.lineage(), Some(Arc::clone(&guest))),
-                None => shared.version_without_body(running.lineage(), Some(Arc::clone(&guest))),
-            };
+            let next = running.with_guest(Arc::clone(&guest));
             if shared.publish(bead.hot, word, &next, CodeVersion::<G>::counting(word)) {
                 let tier = running.tier();
                 self.tell(shared.event(bead.id as u32, tier, tier, Transition::GuestUpdated));
@@ -219,8 +243,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
             let next = shared.fresh_version(guest);
             let counting = shared.start_over(id);
             if shared.publish(hot, word, &next, counting) {
-                let code_bytes = running.body.as_ref().map_or(0, |body| body.code_bytes);
-                break Some(Replaced { from: running.tier(), code_bytes });
+                let had_code = running.units().next().is_some();
+                break Some(Replaced { from: running.tier(), had_code, code_bytes: running.code_bytes() });
             }
         };
         drop(pin);
@@ -229,7 +253,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     }
 
     fn tell_replaced(&self, id: u32, replaced: Option<Replaced>, what: Transition) {
-        if let Some(Replaced { from, code_bytes }) = replaced {
+        if let Some(Replaced { from, code_bytes, .. }) = replaced {
             let event = self.shared().event(id, from, Tier::INTERPRETER, what);
             self.tell(Event { code_bytes, ..event });
         }
@@ -302,7 +326,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
             pending: !state.is_idle(),
             disabled: Tier::compiled(shared.tiers.len()).filter(|&tier| state.is_disabled(tier)).collect(),
             frozen: state.is_frozen(),
-            code_bytes: version.body.as_ref().map_or(0, |body| body.code_bytes),
+            code_bytes: version.code_bytes(),
+            variants: version.header.variants.iter().map(|(site, unit)| (site, unit.tier)).collect(),
         }
     }
 
@@ -358,6 +383,7 @@ enum Body<G> {
 /// What [`Broker::replace`] took out of use.
 struct Replaced {
     from: Tier,
+    had_code: bool,
     code_bytes: usize,
 }
 

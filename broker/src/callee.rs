@@ -16,7 +16,9 @@ use crate::{
     mutation::dropped,
     shared::Shared,
     sync::{Arc, AtomicU64, Mutex, Ordering, lock},
+    target::Target,
     unit::InstalledUnit,
+    version::CodeVersion,
 };
 
 /// A function whose body a compile may put into the unit of another; see [`CompileRequest::callee`](crate::CompileRequest::callee).
@@ -186,16 +188,23 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn withdraw(&self, id: u32, serial: u64) {
         let hot = self.registry.hot(id);
         let pin = self.reclaimer.pin();
-        let (from, code_bytes) = loop {
+        let (from, site, code_bytes) = loop {
             let (word, running) = self.current(&pin, hot);
-            let Some(unit) = running.body.as_ref().filter(|unit| unit.contents.serial == serial) else { return };
-            let next = self.version_without_body(running.lineage(), running.guest.clone());
-            let counting = self.start_over(id);
+            let Some((site, unit)) = running.sited_units().find(|(_, unit)| unit.contents.serial == serial) else { return };
+            let next = self.version_without(running, site);
+            let counting = match site {
+                None => self.start_over(id),
+                Some(_) => {
+                    let _ = self.start_over_from(id, next.header.top());
+                    CodeVersion::<G>::counting(word)
+                }
+            };
             if self.publish(hot, word, &next, counting) {
-                break (running.tier(), unit.code_bytes);
+                break (running.tier(), site, unit.code_bytes);
             }
         };
-        let event = self.event(id, from, Tier::INTERPRETER, Transition::Invalidated(InvalidateReason::CalleeChanged));
+        let to = Target { tier: Tier::INTERPRETER, site };
+        let event = self.event(id, from, to, Transition::Invalidated(InvalidateReason::CalleeChanged));
         self.events.post(Event { code_bytes, ..event });
         #[cfg(feature = "threads")]
         self.crew.wake_for_events();

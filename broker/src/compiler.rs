@@ -20,7 +20,7 @@ use crate::{
 ///
 /// A non-null entry in a returned [`CodeUnit`]
 /// - is callable by any thread under the machine-code ABI the embedder's drivers use, and implements the request's guest
-///   function;
+///   function, whole or from the loop site on that its kind names;
 /// - stays so until the unit's lease is dropped.
 pub unsafe trait Compiler<G>: Send + Sync {
     /// A short name for events and tables.
@@ -32,6 +32,12 @@ pub unsafe trait Compiler<G>: Send + Sync {
     ///
     /// A [`Bailout`] when the function cannot be compiled, now or ever.
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout>;
+
+    /// Whether it compiles OSR variants ([`UnitKind::Osr`]): code that enters the function at a loop header, with the interpreter's
+    /// live slots. Without it only bodies are asked for.
+    fn compiles_osr(&self) -> bool {
+        false
+    }
 
     /// Whether [`warm_up`](Self::warm_up) is worth calling.
     fn wants_warm_up(&self) -> bool {
@@ -51,6 +57,10 @@ unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
         (**self).compile(request)
+    }
+
+    fn compiles_osr(&self) -> bool {
+        (**self).compiles_osr()
     }
 
     fn wants_warm_up(&self) -> bool {

@@ -50,7 +50,8 @@ pub enum RegisterError {
     },
 }
 
-/// Why [`Broker::compile_now`](crate::Broker::compile_now) did not install code.
+/// Why [`Broker::compile_now`](crate::Broker::compile_now) or [`Broker::compile_osr_now`](crate::Broker::compile_osr_now) did not
+/// install code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompileNowError {
@@ -63,6 +64,12 @@ pub enum CompileNowError {
     /// The tier, or the whole bead, is disabled after a terminal bailout or by request.
     #[error("{0} is disabled for this bead")]
     Disabled(Tier),
+    /// The tier's compiler makes no OSR variants.
+    #[error("{0} has no OSR variants")]
+    NoOsr(Tier),
+    /// No OSR variant is made for the site: a compile for it failed for good, or its number is too large.
+    #[error("site {0} is closed")]
+    SiteClosed(u32),
     /// The compiler gave up.
     #[error(transparent)]
     Bailout(#[from] Bailout),

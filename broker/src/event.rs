@@ -29,6 +29,8 @@ pub struct Event {
     pub from: Tier,
     /// The tier that runs, or would have run, after.
     pub to: Tier,
+    /// The loop site, when it is about an OSR variant.
+    pub site: Option<u32>,
     /// What happened, and why.
     pub what: Transition,
     /// Time from the request to the start of the compile.
@@ -54,7 +56,7 @@ pub enum Transition {
     BailedOut {
         /// Why.
         bailout: Bailout,
-        /// Whether the tier is disabled for the bead now.
+        /// Whether the tier is disabled for the bead now; for an OSR variant, whether its site is closed.
         disabled: bool,
     },
     /// Finished code lost against something newer and was dropped.
@@ -145,12 +147,14 @@ pub(crate) enum Cause {
     Never(NeverReason),
 }
 
-const CAUSES: [Cause; 7] = [
+const CAUSES: [Cause; 9] = [
     Cause::Promote(Reason::Budget),
     Cause::Promote(Reason::FirstCall),
     Cause::Promote(Reason::QueueAhead),
     Cause::Promote(Reason::Retry),
     Cause::Promote(Reason::Forced),
+    Cause::Promote(Reason::CalledAgain),
+    Cause::Promote(Reason::OuterLoop),
     Cause::Never(NeverReason::TooLarge),
     Cause::Never(NeverReason::Excluded),
 ];
@@ -246,8 +250,8 @@ impl Events {
 }
 
 fn trace(event: &Event) {
-    let Event { time, bead, name, from, to, what, queue_wait, cost, code_bytes } = event;
-    tracing::debug!(target: "tierup", ?time, %bead, name, %from, %to, ?queue_wait, ?cost, code_bytes, "{what}");
+    let Event { time, bead, name, from, to, site, what, queue_wait, cost, code_bytes } = event;
+    tracing::debug!(target: "tierup", ?time, %bead, name, %from, %to, site, ?queue_wait, ?cost, code_bytes, "{what}");
 }
 
 impl Drop for Events {

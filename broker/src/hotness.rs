@@ -4,26 +4,29 @@
 //! worker, a request that finds every worker parked wakes one, and sync mode compiles.
 
 use crate::{
-    Decision, Mode, NeverReason, Reason, Sample, Tier, WaitReason,
+    Decision, Mode, NeverReason, Reason, Sample, WaitReason,
     event::Cause,
+    osr::OsrClaim,
     shared::Shared,
-    state::Request,
+    state::{Lane, Request},
     sync::Ordering,
-    tuning::{MAX_SLICE, MIN_RECOUNT, SLICES},
-    version::{CodeHeader, CodeVersion, Counting},
+    target::Target,
+    tuning::{MIN_RECOUNT, SLICES},
+    version::{CodeVersion, Counting},
 };
 
 impl<G: Send + Sync + 'static> Shared<G> {
-    /// Pays `deficit` work units from the bead's shared budget and draws a slice on top: the rest is the thread's own.
+    /// Pays `deficit` work units from the bead's shared budget and draws a slice of at most `most` on top: that is the thread's
+    /// own.
     ///
     /// `None` when the budget cannot pay. Exactly one of the threads that find it so is told: the budget is then
     /// out of reach until that thread has asked the policy.
-    pub(crate) fn draw(&self, id: u32, deficit: i32) -> Option<i32> {
+    pub(crate) fn draw(&self, id: u32, deficit: i32, most: i32) -> Option<i32> {
         let hot = self.registry.hot(id);
         // Ordering: Relaxed, here and below. A count: exact because it is an RMW; it publishes nothing.
         let mut left = hot.budget.load(Ordering::Relaxed);
         loop {
-            let drawn = if left >= deficit { deficit.max((left / SLICES).min(MAX_SLICE)) } else { left.max(0) };
+            let drawn = if left >= deficit { deficit.max((left / SLICES).min(most)) } else { left.max(0) };
             let rest = if left >= deficit { left - drawn } else { i32::MAX };
             match hot.budget.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
@@ -39,12 +42,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn budget_spent(&self, id: u32) {
         let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
         let state = hot.state.snapshot();
-        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
-        let word = hot.code.load(Ordering::Acquire);
-        // SAFETY: the calling thread is online, so the version is not freed before its next quiescent point.
-        let header = unsafe { &*CodeHeader::of_word(word) };
-        header.built.seen();
-        let tier = header.tier;
+        // SAFETY: the calling thread is online.
+        let tier = unsafe { self.header(hot) }.tier;
         let Some(next) = self.next_tier(tier, state) else {
             self.stop_counting(id);
             return;
@@ -52,7 +51,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let sample = Sample {
             // Ordering: Relaxed, twice. Approximate numbers.
             work: cold.work.load(Ordering::Relaxed),
-            pending: state.is_pending(next),
+            pending: state.is_pending(Lane::Body(next)),
             bailouts: state.retries(next),
             queued: self.queue.pending(),
             code_bytes: self.ledger.live(),
@@ -74,18 +73,37 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// Asks for a tier, by an interpreter thread or for it.
-    pub(crate) fn request(&self, id: u32, tier: Tier, reason: Reason) {
+    /// The budget is spent, but not for a body's sake: counts from the start again.
+    pub(crate) fn postpone(&self, id: u32) {
+        let hot = self.registry.hot(id);
+        // SAFETY: the calling thread is online.
+        let top = unsafe { self.header(hot) }.top();
+        // Ordering: Relaxed. Written at registration.
+        let size = self.registry.cold(id).size.load(Ordering::Relaxed);
+        let next = self.next_tier(top, hot.state.snapshot());
+        self.set_budget(hot, next.map_or(u32::MAX, |next| self.policy.first_budget(next, size).max(MIN_RECOUNT)));
+    }
+
+    /// Asks for code, by an interpreter thread or for it.
+    pub(crate) fn request(&self, id: u32, target: impl Into<Target>, reason: Reason) {
+        let target = target.into();
         if self.is_stopped() {
             return;
         }
-        if self.mode == Mode::Sync {
-            self.compile_here(id, tier, reason);
+        if let Some(site) = target.site
+            && self.registry.cold(id).osr.claim(target.tier, site) != OsrClaim::Won
+        {
             return;
         }
-        let request = self.registry.hot(id).state.request(tier);
-        if matches!(request, Request::Link | Request::Joined) {
-            self.queue.asked();
+        if self.mode == Mode::Sync {
+            self.compile_here(id, target, reason);
+            return;
+        }
+        let request = self.registry.hot(id).state.request(target.lane());
+        match request {
+            Request::Link | Request::Joined => self.queue.asked(),
+            Request::Pending | Request::Refused if target.site.is_some() => self.registry.cold(id).osr.unclaim(),
+            Request::Pending | Request::Refused => {}
         }
         if request == Request::Link {
             self.set_stamp(id, Cause::Promote(reason));
@@ -101,7 +119,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// The policy wants to hear no more of this bead.
-    fn never(&self, id: u32, reason: NeverReason) {
+    pub(crate) fn never(&self, id: u32, reason: NeverReason) {
         let hot = self.registry.hot(id);
         self.set_stamp(id, Cause::Never(reason));
         if hot.state.freeze_with_notice() {

@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Bailout, BailoutReason, CompileNowError, CompileRequest, Reason, Tier, Transition, UnitKind,
+    Bailout, BailoutReason, CompileNowError, CompileRequest, Reason, Tier, Transition,
     callee::Refused,
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
     mutation::dropped,
+    osr::OsrClaim,
     queue::{Ask, LargeJob, Look, Taken},
     shared::Shared,
-    state::{Ending, Finished, Seize},
+    state::{Ending, Finished, Lane, Seize},
     sync::{Arc, Ordering},
-    tuning::{RETRY_WORK, RETRY_WORK_CAP},
+    target::Target,
+    tuning::{MAX_RETRIES, backoff},
     unit::InstalledUnit,
     version::{CodeVersion, Counting},
 };
@@ -35,17 +37,21 @@ struct Base<G> {
     ticket: Arc<Ticket>,
 }
 
-/// A COMPILING bit, held. Whatever happens in between, dropping it gives the bit back.
-struct Claim<'s, G: Send + Sync + 'static> {
+/// A lane that is compiling, held. Whatever happens in between, dropping it gives the lane back.
+struct Held<'s, G: Send + Sync + 'static> {
     shared: &'s Shared<G>,
     id: u32,
-    tier: Tier,
+    lane: Lane,
     ending: Ending,
 }
 
-impl<G: Send + Sync + 'static> Drop for Claim<'_, G> {
+impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
     fn drop(&mut self) {
-        let Finished { vacated, .. } = self.shared.registry.hot(self.id).state.finish(self.tier, self.ending);
+        if self.lane == Lane::Osr && !dropped!(OsrUnclaim) {
+            // While the slot is still ours. Whoever claims before the lane is idle is refused, and asks again.
+            self.shared.registry.cold(self.id).osr.unclaim();
+        }
+        let Finished { vacated } = self.shared.registry.hot(self.id).state.finish(self.lane, self.ending);
         if vacated {
             self.shared.retire_slot(self.id);
         }
@@ -70,16 +76,18 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let pin = self.reclaimer.pin();
         let stamp = self.stamp(id);
         let unlinked = self.registry.hot(id).state.unlink();
-        for tier in unlinked.queued.iter() {
+        // The claim was taken before the request was made, so it is there.
+        let osr = if unlinked.osr { self.registry.cold(id).osr.claimed() } else { None };
+        for target in unlinked.queued.iter().map(Target::from).chain(osr) {
             let reason = if let Cause::Promote(reason) = stamp.cause { reason } else { Reason::Budget };
             // Ordering: Relaxed. Counter.
-            self.tiers[tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
-            let mut event = self.event(id, self.running_tier(id), tier, Transition::Requested(reason));
+            self.tiers[target.tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
+            let mut event = self.event(id, self.running_tier(id), target, Transition::Requested(reason));
             event.time = stamp.time;
             self.events.post(event);
             // Ordering: Relaxed. A count.
             let work = self.registry.cold(id).work.load(Ordering::Relaxed);
-            self.queue.push(Ask::new(id, tier, reason, stamp.time, work));
+            self.queue.push(Ask::new(id, target, reason, stamp.time, work));
         }
         if unlinked.notice
             && let Cause::Never(reason) = stamp.cause
@@ -93,8 +101,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     fn running_tier(&self, id: u32) -> Tier {
+        self.running_tier_for(id, None)
+    }
+
+    fn running_tier_for(&self, id: u32, site: Option<u32>) -> Tier {
         let pin = self.reclaimer.pin();
-        self.current(&pin, self.registry.hot(id)).1.tier()
+        self.current(&pin, self.registry.hot(id)).1.tier_for(site)
     }
 
     /// The next request worth compiling, which nobody else will compile now.
@@ -106,27 +118,40 @@ impl<G: Send + Sync + 'static> Shared<G> {
             }
             let (ask, large) = best?;
             // Another look than the queue's: the request may have been withdrawn, or answered elsewhere, since.
-            if self.registry.hot(ask.id).state.begin(ask.tier) {
-                return Some((ask, large));
+            if self.registry.hot(ask.id).state.begin(ask.target.lane()) {
+                return Some((self.true_ask(ask), large));
             }
+        }
+    }
+
+    /// The ask as its lane has it: the OSR lane may have been asked for another site since the queue was last looked at.
+    fn true_ask(&self, ask: Ask) -> Ask {
+        match ask.target.lane() {
+            Lane::Body(_) => ask,
+            Lane::Osr => self.registry.cold(ask.id).osr.claimed().map_or(ask, |target| ask.about(target)),
         }
     }
 
     /// What a bead whose request is queued looks like now; `None` when the request was withdrawn or answered elsewhere.
     fn look(&self, ask: &Ask) -> Option<Look> {
         let cold = self.registry.cold(ask.id);
-        self.registry.hot(ask.id).state.snapshot().is_queued(ask.tier).then(|| Look {
+        let is_queued = self.registry.hot(ask.id).state.snapshot().is_queued(ask.target.lane());
+        let is_meant = ask.target.site.is_none() || cold.osr.claimed() == Some(ask.target);
+        (is_queued && is_meant).then(|| Look {
             // Ordering: Relaxed, twice. A score.
             work: cold.work.load(Ordering::Relaxed),
-            cost: self.tiers[ask.tier.slot()].pace.estimate(cold.size.load(Ordering::Relaxed)),
+            cost: self.tiers[ask.target.tier.slot()].pace.estimate(cold.size.load(Ordering::Relaxed)),
         })
     }
 
     /// Drops a request that was taken out of the queue, unless it was withdrawn before.
     pub(crate) fn drop_ask(&self, ask: Ask, reason: LossReason) {
         let pin = self.reclaimer.pin();
-        if self.registry.hot(ask.id).state.withdraw_queued(ask.tier) {
-            self.note_dropped(ask.id, ask.tier, reason);
+        if self.registry.hot(ask.id).state.withdraw_queued(ask.target.lane()) {
+            match ask.target.lane() {
+                Lane::Body(_) => self.note_dropped(ask.id, ask.target, reason),
+                Lane::Osr => self.note_osr_withdrawn(ask.id, reason),
+            }
         }
         drop(pin);
     }
@@ -134,15 +159,34 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Runs one request that `next_ask` began.
     pub(crate) fn run(&self, ask: Ask, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
         let waited = self.events.now().saturating_sub(ask.time);
-        self.compile(ask.id, ask.tier, waited, watch)
+        let outcome = self.compile(ask.id, ask.target, waited, watch);
+        self.try_outer(ask.id, ask.target, &outcome);
+        outcome
     }
 
-    /// Compiles on the calling thread because a request was made in sync mode.
-    pub(crate) fn compile_here(&self, id: u32, tier: Tier, reason: Reason) {
-        if self.seize(id, tier, reason) == Some(true) {
-            self.compile(id, tier, Duration::ZERO, |_| {});
+    /// Compiles on the calling thread because a request was made in sync mode. For a variant the caller has the claim.
+    pub(crate) fn compile_here(&self, id: u32, target: Target, reason: Reason) {
+        if self.seize(id, target, reason) == Some(true) {
+            let outcome = self.compile(id, target, Duration::ZERO, |_| {});
             self.events.deliver();
             self.collect();
+            self.try_outer(id, target, &outcome);
+        } else if target.site.is_some() {
+            self.registry.cold(id).osr.unclaim();
+        }
+    }
+
+    /// A variant was too large: asks for that of the loop around it. Each is further out than the last, so this ends.
+    fn try_outer(&self, id: u32, target: Target, outcome: &Outcome) {
+        let Outcome::Bailout(bailout) = outcome else { return };
+        if let (Some(site), &BailoutReason::OsrTooLarge { outer: Some(outer), .. }) = (target.site, bailout.reason())
+            && outer < site
+        {
+            let pin = self.reclaimer.pin();
+            if self.makes_variants(target.tier, self.registry.hot(id).state.snapshot()) {
+                self.request(id, Target::osr(target.tier, outer), Reason::OuterLoop);
+            }
+            drop(pin);
         }
     }
 
@@ -158,13 +202,52 @@ impl<G: Send + Sync + 'static> Shared<G> {
             if self.running_tier(id) >= tier {
                 return Ok(());
             }
-            match self.seize(id, tier, Reason::Forced) {
+            match self.seize(id, tier.into(), Reason::Forced) {
                 None => return Err(CompileNowError::Disabled(tier)),
-                Some(true) => break,
+                Some(true) => return self.compile_forced(id, tier.into()),
                 Some(false) => crate::sync::pause(),
             }
         }
-        let outcome = self.compile(id, tier, Duration::ZERO, |_| {});
+    }
+
+    /// As [`Self::compile_now`] for a variant. What the OSR lane waits for gives way.
+    pub(crate) fn compile_osr_now(&self, id: u32, tier: Tier, site: u32) -> Result<(), CompileNowError> {
+        if !self.is_open(tier) {
+            return Err(CompileNowError::NoSuchTier(tier));
+        }
+        if !self.tiers[tier.slot()].osr {
+            return Err(CompileNowError::NoOsr(tier));
+        }
+        let (state, record) = (&self.registry.hot(id).state, &self.registry.cold(id).osr);
+        loop {
+            if self.is_stopped() {
+                return Err(CompileNowError::ShutDown);
+            }
+            if self.running_tier_for(id, Some(site)) >= tier {
+                return Ok(());
+            }
+            let snapshot = state.snapshot();
+            if snapshot.is_disabled(tier) || snapshot.is_frozen() {
+                return Err(CompileNowError::Disabled(tier));
+            }
+            match record.claim(tier, site) {
+                OsrClaim::Closed => return Err(CompileNowError::SiteClosed(site)),
+                OsrClaim::Held(_) if state.withdraw(Lane::Osr) => self.note_osr_withdrawn(id, LossReason::Superseded),
+                OsrClaim::Held(_) => crate::sync::pause(),
+                OsrClaim::Won => match self.seize(id, Target::osr(tier, site), Reason::Forced) {
+                    Some(true) => return self.compile_forced(id, Target::osr(tier, site)),
+                    // Whoever had the lane has just given up its claim, or the bead was disabled: the next look tells.
+                    _ => {
+                        record.unclaim();
+                        crate::sync::pause();
+                    }
+                },
+            }
+        }
+    }
+
+    fn compile_forced(&self, id: u32, target: Target) -> Result<(), CompileNowError> {
+        let outcome = self.compile(id, target, Duration::ZERO, |_| {});
         if !self.mode.has_workers() {
             self.events.deliver();
         }
@@ -178,15 +261,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// Takes a tier for a compile on the calling thread: `Some(false)` when somebody else is at it, `None` when refused.
-    fn seize(&self, id: u32, tier: Tier, reason: Reason) -> Option<bool> {
-        match self.registry.hot(id).state.seize(tier) {
+    /// Takes a lane for a compile on the calling thread: `Some(false)` when somebody else is at it, `None` when refused.
+    fn seize(&self, id: u32, target: Target, reason: Reason) -> Option<bool> {
+        match self.registry.hot(id).state.seize(target.lane()) {
             Seize::Won { was_pending } => {
                 // A request nobody counted yet; one that was pending is answered by this compile.
                 if !was_pending {
                     self.queue.asked();
-                    self.tiers[tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
-                    self.post_from(id, self.running_tier(id), tier, Transition::Requested(reason));
+                    self.tiers[target.tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
+                    self.post_from(id, self.running_tier(id), target, Transition::Requested(reason));
                 }
                 Some(true)
             }
@@ -195,20 +278,21 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// Compiles a tier whose COMPILING bit the caller holds, and gives the bit back.
-    fn compile(&self, id: u32, tier: Tier, waited: Duration, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
-        let mut claim = Claim { shared: self, id, tier, ending: Ending::Settled };
+    /// Compiles for a lane that the caller holds, and gives it back.
+    fn compile(&self, id: u32, target: Target, waited: Duration, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
+        let mut held = Held { shared: self, id, lane: target.lane(), ending: Ending::Settled };
+        let tier = target.tier;
         let base = self.base(id);
         let from = base.version.tier();
-        if let Some(reason) = self.no_longer_wanted(id, tier, &base.version) {
+        if let Some(reason) = self.no_longer_wanted(id, target, &base.version) {
             // Ordering: Relaxed. Counter.
             self.tiers[tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
-            self.post_from(id, from, tier, Transition::Dropped(reason));
+            self.post_from(id, from, target, Transition::Dropped(reason));
             return Outcome::Lost(reason);
         }
         watch(&base.ticket);
         let start = Instant::now();
-        let result = self.call_compiler(id, tier, &base);
+        let result = self.call_compiler(id, target, &base);
         let cost = start.elapsed();
         let slot = &self.tiers[tier.slot()];
         slot.counters.note_compile(waited, cost);
@@ -217,11 +301,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
             slot.pace.note(self.registry.cold(id).size.load(Ordering::Relaxed), cost);
         }
         if !base.ticket.finish() {
-            return self.come_back_late(claim, result);
+            return self.come_back_late(held, result);
         }
         let result = result.map_err(|bailout| blame_deadline(bailout, &base.ticket));
         let outcome = match result.and_then(|unit| self.accept(unit, tier, &base)) {
-            Ok(unit) => self.install(id, tier, &base, unit, waited, cost),
+            Ok(unit) => self.install(id, target, &base, unit, waited, cost),
             // Told to stop because the function changed: no fault of the new body.
             Err(bailout) if *bailout.reason() == BailoutReason::Cancelled && self.is_stale(id, &base) => {
                 Outcome::Lost(LossReason::Changed)
@@ -229,15 +313,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Err(bailout) => Outcome::Bailout(bailout),
         };
         match &outcome {
-            Outcome::Bailout(bailout) => claim.ending = self.note_bailout(id, tier, from, bailout, waited, cost),
+            Outcome::Bailout(bailout) => held.ending = self.note_bailout(id, target, from, bailout, waited, cost),
             Outcome::Lost(reason) => {
                 // Ordering: Relaxed. Counter.
                 self.tiers[tier.slot()].counters.lost.fetch_add(1, Ordering::Relaxed);
-                self.post_timed(id, from, tier, Transition::Lost(*reason), waited, cost, 0);
+                self.post_timed(id, from, target, Transition::Lost(*reason), waited, cost, 0);
             }
             _ => {}
         }
-        drop(claim);
+        drop(held);
         outcome
     }
 
@@ -247,13 +331,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Base { version: self.lease(version), ticket: Ticket::new(self.deadline) }
     }
 
-    fn no_longer_wanted(&self, id: u32, tier: Tier, running: &CodeVersion<G>) -> Option<LossReason> {
+    fn no_longer_wanted(&self, id: u32, target: Target, running: &CodeVersion<G>) -> Option<LossReason> {
+        let tier = target.tier;
         let state = self.registry.hot(id).state.snapshot();
         if !state.is_live() || running.is_gone() {
             Some(LossReason::Released)
         } else if state.is_frozen() || state.is_disabled(tier) || !self.is_open(tier) {
             Some(LossReason::Disabled)
-        } else if running.tier() >= tier {
+        } else if running.tier_for(target.site) >= tier {
             Some(LossReason::Superseded)
         } else if self.is_stopped() {
             Some(LossReason::ShutDown)
@@ -268,9 +353,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.is_stopped() || self.current(&pin, self.registry.hot(id)).1.lineage() != base.version.lineage()
     }
 
-    fn call_compiler(&self, id: u32, tier: Tier, base: &Base<G>) -> Result<crate::CodeUnit, Bailout> {
-        let cold = self.registry.cold(id);
-        // SAFETY: the caller holds the bead's COMPILING bit, which keeps the slot from being recycled.
+    fn call_compiler(&self, id: u32, target: Target, base: &Base<G>) -> Result<crate::CodeUnit, Bailout> {
+        let (cold, tier) = (self.registry.cold(id), target.tier);
+        // SAFETY: the caller holds one of the bead's lanes, which keeps the slot from being recycled.
         let guest = unsafe { self.guest(&base.version, cold) };
         let request = CompileRequest {
             guest,
@@ -280,7 +365,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             // Ordering: Relaxed. Written at registration.
             size: cold.size.load(Ordering::Relaxed),
             tier,
-            kind: UnitKind::Body,
+            kind: target.kind(),
             ticket: &base.ticket,
             stale: &|| self.is_stale(id, base),
             shared: self,
@@ -304,7 +389,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn install(
         &self,
         id: u32,
-        tier: Tier,
+        target: Target,
         base: &Base<G>,
         unit: Arc<InstalledUnit>,
         waited: Duration,
@@ -312,25 +397,39 @@ impl<G: Send + Sync + 'static> Shared<G> {
     ) -> Outcome {
         let hot = self.registry.hot(id);
         let code_bytes = unit.code_bytes;
+        let counters = &self.tiers[target.tier.slot()].counters;
         let pin = self.reclaimer.pin();
         loop {
             let (word, running) = self.current(&pin, hot);
             if running.lineage() != base.version.lineage() && !dropped!(Lineage) {
                 return Outcome::Lost(LossReason::Changed);
             }
-            if running.tier() >= tier {
+            if running.tier_for(target.site) >= target.tier {
                 return Outcome::Lost(LossReason::Superseded);
             }
-            // The handle may have been updated meanwhile: the running version's is the right one.
-            let next = CodeVersion::with_body(Arc::clone(&unit), running.lineage(), running.guest.clone());
-            let armed = self.arm(id, tier);
-            let counting = if unit.counting { Counting::Final } else { armed };
+            // Successors of the running version, not of the one compiled from: the guest handle may have been updated, and other
+            // units installed, meanwhile.
+            let running = if dropped!(Successor) { &*base.version } else { running };
+            let (next, counting) = match target.site {
+                None => {
+                    let armed = self.arm(id, target.tier);
+                    (running.with_body(Arc::clone(&unit)), if unit.counting { Counting::Final } else { armed })
+                }
+                Some(site) => (running.with_variant(site, Arc::clone(&unit)), CodeVersion::<G>::counting(word)),
+            };
             let from = running.tier();
             match self.publish_current(id, &unit, || self.publish(hot, word, &next, counting)) {
                 Ok(()) => {
                     // Ordering: Relaxed. Counter.
-                    self.tiers[tier.slot()].counters.installed.fetch_add(1, Ordering::Relaxed);
-                    self.post_timed(id, from, tier, Transition::Installed, waited, cost, code_bytes);
+                    counters.installed.fetch_add(1, Ordering::Relaxed);
+                    if target.site.is_some() {
+                        // Ordering: Relaxed. As above.
+                        counters.installed_osr.fetch_add(1, Ordering::Relaxed);
+                        // From now on loops count for what comes after; threads that are in one look again at their next
+                        // back-edge.
+                        let _ = self.start_over_from(id, next.header.top());
+                    }
+                    self.post_timed(id, from, target, Transition::Installed, waited, cost, code_bytes);
                     return Outcome::Installed;
                 }
                 Err(Refused::Stale) => return Outcome::Lost(LossReason::CalleeChanged),
@@ -340,27 +439,37 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Remembers a bailout: when the bead may try again, or that it may not.
-    fn note_bailout(&self, id: u32, tier: Tier, from: Tier, bailout: &Bailout, waited: Duration, cost: Duration) -> Ending {
-        self.tiers[tier.slot()].counters.note_bailout(bailout.reason().kind());
-        let hot = self.registry.hot(id);
-        let before = hot.state.snapshot().retries(tier);
-        let last = before + 1 >= crate::tuning::MAX_RETRIES;
-        let ending = if bailout.is_retryable() { Ending::Retry } else { Ending::Disable };
-        let disabled = ending == Ending::Disable || last;
+    fn note_bailout(&self, id: u32, target: Target, from: Tier, bailout: &Bailout, waited: Duration, cost: Duration) -> Ending {
+        self.tiers[target.tier.slot()].counters.note_bailout(bailout.reason().kind());
+        let (hot, record) = (self.registry.hot(id), &self.registry.cold(id).osr);
+        let before = match target.lane() {
+            Lane::Body(tier) => hot.state.snapshot().retries(tier),
+            Lane::Osr => record.retries(),
+        };
+        let disabled = !bailout.is_retryable() || before + 1 >= MAX_RETRIES;
         let what = Transition::BailedOut { bailout: bailout.clone(), disabled };
-        self.post_timed(id, from, tier, what, waited, cost, 0);
-        // When the tier is disabled the next sample finds another one, or stops the counting.
-        let backoff = RETRY_WORK.saturating_mul(1 << before.min(16)).min(RETRY_WORK_CAP);
-        self.set_budget(hot, if disabled { 0 } else { backoff });
-        ending
+        self.post_timed(id, from, target, what, waited, cost, 0);
+        match target.site {
+            // When the tier is disabled the next sample finds another one, or stops the counting.
+            None => self.set_budget(hot, if disabled { 0 } else { backoff(before) }),
+            Some(site) if bailout.is_retryable() => {
+                record.note_retry();
+                if disabled {
+                    record.close(site);
+                }
+                self.set_loops(id, backoff(before));
+            }
+            Some(site) => record.close(site),
+        }
+        if bailout.is_retryable() { Ending::Retry } else { Ending::Disable }
     }
 
     /// The watchdog gave up on this compile and has told so; what it returned is dropped, the slot is given back.
-    fn come_back_late(&self, claim: Claim<'_, G>, result: Result<crate::CodeUnit, Bailout>) -> Outcome {
+    fn come_back_late(&self, held: Held<'_, G>, result: Result<crate::CodeUnit, Bailout>) -> Outcome {
         drop(result);
-        // The watchdog has answered the request: undo what dropping the claim will count.
+        // The watchdog has answered the request: undo what dropping the lane will count.
         self.queue.asked();
-        drop(claim);
+        drop(held);
         #[cfg(feature = "threads")]
         return Outcome::Abandoned;
         #[cfg(not(feature = "threads"))]
@@ -372,7 +481,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         &self,
         id: u32,
         from: Tier,
-        to: Tier,
+        to: Target,
         what: Transition,
         queue_wait: Duration,
         cost: Duration,

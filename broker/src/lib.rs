@@ -18,7 +18,9 @@ mod error;
 mod event;
 mod hotness;
 mod job;
+mod loops;
 mod mutation;
+mod osr;
 mod pace;
 #[cfg(feature = "threads")]
 mod parking;
@@ -31,10 +33,12 @@ mod shared;
 mod state;
 mod stats;
 mod sync;
+mod target;
 mod thread;
 mod tier;
 mod tuning;
 mod unit;
+mod variants;
 mod version;
 mod warm_up;
 #[cfg(feature = "threads")]
@@ -54,7 +58,7 @@ pub use error::{CompileNowError, ConfigError, RegisterError};
 pub use event::{Event, InvalidateReason, LossReason, Transition};
 #[cfg(loom)]
 pub use mutation::Mutation;
-pub use policy::{Decision, HotnessPolicy, NeverReason, Reason, Sample, Threshold, Tiered, WaitReason};
+pub use policy::{Decision, HotnessPolicy, NeverReason, OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason};
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,

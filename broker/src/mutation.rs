@@ -64,6 +64,14 @@ mutations! {
     Publish,
     /// The load of the code word in `on_invoke`.
     Invoke,
+    /// The load of the code word where an OSR variant is looked up.
+    OsrLookup,
+    /// Who asks for an OSR variant holds the lane's claim.
+    OsrClaim,
+    /// Who has compiled one gives it back.
+    OsrUnclaim,
+    /// A version is built from the one it replaces, not from the one its unit was compiled from.
+    Successor,
     /// The load of the code word by visitors.
     Current,
     /// An install looks whether the bead is still of the lineage it was compiled from.

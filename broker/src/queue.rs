@@ -13,11 +13,12 @@
 use std::{cmp, collections::VecDeque, time::Duration};
 
 use crate::{
-    Reason, Tier,
+    Reason,
     mutation::ordering,
     priority::Job,
     registry::Registry,
     sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    target::Target,
     tuning::{LARGE_COST, QUEUE_WINDOW, RATE_SPAN, RESCORE},
 };
 
@@ -74,7 +75,7 @@ impl Inbox {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
     pub(crate) id: u32,
-    pub(crate) tier: Tier,
+    pub(crate) target: Target,
     pub(crate) reason: Reason,
     /// When it was made, since the broker was built.
     pub(crate) time: Duration,
@@ -88,8 +89,13 @@ pub(crate) struct Ask {
 
 impl Ask {
     /// A request for a bead that has done `work` so far.
-    pub(crate) fn new(id: u32, tier: Tier, reason: Reason, time: Duration, work: u64) -> Self {
-        Ask { id, tier, reason, time, seen: (work, time), rate: 0.0, alive: time }
+    pub(crate) fn new(id: u32, target: impl Into<Target>, reason: Reason, time: Duration, work: u64) -> Self {
+        Ask { id, target: target.into(), reason, time, seen: (work, time), rate: 0.0, alive: time }
+    }
+
+    /// The same for another target.
+    pub(crate) fn about(self, target: Target) -> Self {
+        Ask { target, ..self }
     }
 
     /// Looks at the bead again and says what the request is worth now.

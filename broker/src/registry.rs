@@ -14,6 +14,7 @@ use std::{fmt, mem::MaybeUninit, ptr};
 
 use crate::{
     mutation::ordering,
+    osr::OsrRecord,
     state::State,
     sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Built, Ordering, UnsafeCell},
     tuning::FIRST_CHUNK,
@@ -48,6 +49,10 @@ pub(crate) struct Cold<G> {
     pub(crate) requested: AtomicU64,
     /// Work drawn from the budget so far.
     pub(crate) work: AtomicU64,
+    /// What the OSR lane is about, and what failed there.
+    pub(crate) osr: OsrRecord,
+    /// Work units in loops until OSR is thought of, shared as the budget is.
+    pub(crate) loops: AtomicI32,
     /// How many beads have had this slot.
     pub(crate) generation: AtomicU32,
     /// Size of the guest body in bytes.
@@ -62,6 +67,8 @@ impl<G> Default for Cold<G> {
             guest: UnsafeCell::new(MaybeUninit::uninit()),
             requested: AtomicU64::new(0),
             work: AtomicU64::new(0),
+            osr: OsrRecord::default(),
+            loops: AtomicI32::new(0),
             generation: AtomicU32::new(0),
             size: AtomicU32::new(0),
             link: AtomicU32::new(0),

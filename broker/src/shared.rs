@@ -15,8 +15,9 @@ use crate::{
     state::{Snapshot, Withdrawn},
     stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
+    target::Target,
     tuning::LIMBO_EAGER,
-    version::{CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
+    version::{CodeHeader, CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
     warm_up::WarmUp,
 };
 
@@ -27,13 +28,16 @@ pub(crate) struct TierSlot<G> {
     pub(crate) compiler: Box<dyn Compiler<G>>,
     pub(crate) counters: TierCounters,
     pub(crate) pace: Pace,
+    /// It compiles OSR variants.
+    pub(crate) osr: bool,
     /// Too many of its compiles were abandoned.
     pub(crate) off: AtomicBool,
 }
 
 impl<G> TierSlot<G> {
     fn new(compiler: Box<dyn Compiler<G>>) -> Self {
-        TierSlot { compiler, counters: TierCounters::default(), pace: Pace::default(), off: AtomicBool::new(false) }
+        let osr = compiler.compiles_osr();
+        TierSlot { compiler, counters: TierCounters::default(), pace: Pace::default(), osr, off: AtomicBool::new(false) }
     }
 
     pub(crate) fn snapshot(&self) -> TierStats {
@@ -127,8 +131,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             crew: parts.crew,
             bridge: parts.bridge,
             lineages: AtomicU64::new(FIRST_LINEAGE + 1),
-            cold_start: CodeVersion::without_body(parts.bridge.0, FIRST_LINEAGE, None),
-            gone: CodeVersion::without_body(parts.bridge.0, NO_LINEAGE, None),
+            cold_start: CodeVersion::bare(parts.bridge.0, FIRST_LINEAGE, None),
+            gone: CodeVersion::bare(parts.bridge.0, NO_LINEAGE, None),
         }
     }
 
@@ -142,6 +146,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         cold.size.store(spec.size, Ordering::Relaxed);
         cold.work.store(0, Ordering::Relaxed);
         cold.link.store(0, Ordering::Relaxed);
+        cold.osr.clear();
         cold.generation.fetch_add(1, Ordering::Relaxed);
         self.start_over(id);
         let counting = if self.tiers.is_empty() { Counting::Final } else { Counting::Counted };
@@ -215,47 +220,63 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn fresh_version(&self, guest: Option<Arc<G>>) -> Arc<CodeVersion<G>> {
         // Ordering: Relaxed. Only uniqueness matters.
         let lineage = self.lineages.fetch_add(1, Ordering::Relaxed);
-        self.version_without_body(lineage, guest)
+        CodeVersion::bare(self.bridge.0, lineage, guest)
     }
 
-    pub(crate) fn version_without_body(&self, lineage: u64, guest: Option<Arc<G>>) -> Arc<CodeVersion<G>> {
-        CodeVersion::without_body(self.bridge.0, lineage, guest)
+    /// The successor without one unit: the variant of a site, or the body.
+    pub(crate) fn version_without(&self, version: &CodeVersion<G>, site: Option<u32>) -> Arc<CodeVersion<G>> {
+        match site {
+            Some(site) => version.without_variant(site),
+            None => version.without_body(self.bridge.0),
+        }
     }
 
     /// Replaces the version under `expected` by `next`: the one way code is published. False when somebody was faster.
     ///
     /// The caller is pinned, or holds a lease on the expected version: its address cannot have been reused.
     pub(crate) fn publish(&self, hot: &Hot, expected: *mut Face, next: &Arc<CodeVersion<G>>, counting: Counting) -> bool {
-        // Ordering: AcqRel. Pairs with: Acquire in `on_invoke` and `current`. Carries: the version, the unit, and what
-        // the compiler did to make the code executable. Test: loom install_vs_call.
+        // Ordering: AcqRel. Pairs with: Acquire in `on_invoke`, `osr_entry` and `current`. Carries: the version, its units, and
+        // what the compiler did to make the code executable. Test: loom install_vs_call, osr_install_vs_entry.
         if hot.code.compare_exchange(expected, next.word(counting), ordering!(Publish: AcqRel), Ordering::Relaxed).is_err() {
             return false;
         }
-        if let Some(body) = &next.body {
-            body.note_live();
-        }
+        next.units().for_each(|unit| unit.note_live());
         // The word owns one strong count.
         std::mem::forget(Arc::clone(next));
-        self.retire_word(expected, next.body.as_ref());
+        self.retire_word(expected, Some(next));
         true
     }
 
-    /// The word no longer publishes this version; `successor` is the unit its successor shares with it, if any.
-    fn retire_word(&self, word: *mut Face, successor: Option<&Arc<crate::unit::InstalledUnit>>) {
+    /// The word no longer publishes this version; its successor may share units with it.
+    fn retire_word(&self, word: *mut Face, successor: Option<&Arc<CodeVersion<G>>>) {
         let version = CodeVersion::<G>::of_word(word);
         if version == Arc::as_ptr(&self.cold_start) || version == Arc::as_ptr(&self.gone) {
             return;
         }
         // SAFETY: this is the strong count `publish` gave to the word; whoever swapped the word out got it.
         let version = unsafe { Arc::from_raw(version) };
-        if let Some(body) = &version.body
-            && successor.is_none_or(|successor| !Arc::ptr_eq(successor, body))
-        {
-            body.note_retired();
+        for unit in version.units() {
+            if !successor.is_some_and(|successor| successor.units().any(|kept| Arc::ptr_eq(kept, unit))) {
+                unit.note_retired();
+            }
         }
         self.reclaimer.retire(Retired::Version(version));
         #[cfg(feature = "threads")]
         self.crew.notice_limbo();
+    }
+
+    /// The header of the version a bead publishes now.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread is online, and has no quiescent point while the reference lives.
+    pub(crate) unsafe fn header<'h>(&self, hot: &Hot) -> &'h CodeHeader {
+        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
+        let word = hot.code.load(Ordering::Acquire);
+        // SAFETY: not freed before the thread's next quiescent point (caller).
+        let header = unsafe { &*CodeHeader::of_word(word) };
+        header.built.seen();
+        header
     }
 
     /// The lowest tier above `tier` this bead may still go to.
@@ -272,9 +293,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
         !tier.is_interpreter() && self.tiers.get(tier.slot()).is_some_and(|slot| !slot.off.load(Ordering::Relaxed))
     }
 
-    /// Sets the budget for the tier after `tier`, and says whether there is one to count for.
+    /// Sets the budgets for the tiers after `tier`, and says whether there is one for calls to count for.
     pub(crate) fn arm(&self, id: u32, tier: Tier) -> Counting {
         let hot = self.registry.hot(id);
+        self.arm_loops(id, tier);
         match self.next_tier(tier, hot.state.snapshot()) {
             Some(next) => {
                 // Ordering: Relaxed. Written before the bead is published, or a value like any other.
@@ -291,7 +313,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// As [`Self::arm`] for an uncompiled body; what threads have drawn for the old one is void.
     pub(crate) fn start_over(&self, id: u32) -> Counting {
-        let counting = self.arm(id, Tier::INTERPRETER);
+        self.start_over_from(id, Tier::INTERPRETER)
+    }
+
+    /// As [`Self::arm`]; what threads have drawn is void, so that each takes the slow way at its next charge.
+    pub(crate) fn start_over_from(&self, id: u32, tier: Tier) -> Counting {
+        let counting = self.arm(id, tier);
         // Ordering: Relaxed. A thread that sees the old stamp spends what it drew: speed only.
         self.registry.hot(id).stamp.fetch_add(1, Ordering::Relaxed);
         counting
@@ -305,18 +332,30 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Accounts for requests that were taken back, and for the slot if that was the last use of it.
     pub(crate) fn note_withdrawn(&self, id: u32, withdrawn: Withdrawn, reason: LossReason) {
         for tier in withdrawn.dropped.iter() {
-            self.note_dropped(id, tier, reason);
+            self.note_dropped(id, tier.into(), reason);
+        }
+        if withdrawn.osr {
+            self.note_osr_withdrawn(id, reason);
         }
         if withdrawn.vacated {
             self.retire_slot(id);
         }
     }
 
-    pub(crate) fn note_dropped(&self, id: u32, tier: Tier, reason: LossReason) {
+    /// The OSR lane's request was withdrawn by the caller, who so became the holder of its claim.
+    pub(crate) fn note_osr_withdrawn(&self, id: u32, reason: LossReason) {
+        let record = &self.registry.cold(id).osr;
+        if let Some(target) = record.claimed() {
+            record.unclaim();
+            self.note_dropped(id, target, reason);
+        }
+    }
+
+    pub(crate) fn note_dropped(&self, id: u32, target: Target, reason: LossReason) {
         self.queue.answered();
         // Ordering: Relaxed. Counter.
-        self.tiers[tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
-        self.post(id, tier, Transition::Dropped(reason));
+        self.tiers[target.tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
+        self.post(id, target, Transition::Dropped(reason));
     }
 
     /// Nobody uses the slot any more, except visitors that are pinned.
@@ -365,22 +404,24 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Posts an event without times or sizes.
-    pub(crate) fn post(&self, id: u32, to: Tier, what: Transition) {
+    pub(crate) fn post(&self, id: u32, to: impl Into<Target>, what: Transition) {
         self.post_from(id, Tier::INTERPRETER, to, what);
     }
 
-    pub(crate) fn post_from(&self, id: u32, from: Tier, to: Tier, what: Transition) {
+    pub(crate) fn post_from(&self, id: u32, from: Tier, to: impl Into<Target>, what: Transition) {
         let event = self.event(id, from, to, what);
         self.events.post(event);
     }
 
-    pub(crate) fn event(&self, id: u32, from: Tier, to: Tier, what: Transition) -> Event {
+    pub(crate) fn event(&self, id: u32, from: Tier, to: impl Into<Target>, what: Transition) -> Event {
+        let to = to.into();
         Event {
             time: self.events.now(),
             bead: self.bead_id(id),
             name: self.name(id),
             from,
-            to,
+            to: to.tier,
+            site: to.site,
             what,
             queue_wait: Duration::ZERO,
             cost: Duration::ZERO,

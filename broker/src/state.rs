@@ -6,12 +6,13 @@
 //! │  flags   │ retries, 4 bits per tier, 7 tiers│  flags   │ DISABLED  │ COMPILING  │ QUEUED │ WANTED │
 //! └──────────┴──────────────────────────────────┴──────────┴───────────┴────────────┴────────┴────────┘
 //!  60 NOTICE: a worker has yet to tell           28 LIVE: registered         one bit per tier, tier 1 lowest
-//!                                                29 RELEASED: owner is gone
+//!  61 OSR: the phase of the OSR lane, 2 bits     29 RELEASED: owner is gone
 //!                                                30 LINKED: in the inbox
 //!                                                31 FROZEN: never ask again
 //! ```
 //!
-//! Life of one tier of one bead:
+//! Life of one *lane* of one bead. A bead has a lane for the body of each tier, and one for an OSR variant: of which site and
+//! tier stands beside the word (`osr.rs`).
 //!
 //! ```text
 //!            request            unlink            begin              finish
@@ -47,6 +48,36 @@ const FROZEN: u64 = 1 << 31;
 const RETRIES: u32 = 32;
 const RETRY_MASK: u64 = 0xF;
 const NOTICE: u64 = 1 << 60;
+const OSR: u32 = 61;
+
+/// What a bead can have one request for at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lane {
+    /// The body of a tier.
+    Body(Tier),
+    /// An OSR variant.
+    Osr,
+}
+
+/// How far the request of a lane has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    /// Asked for; the bead is in the inbox.
+    Wanted,
+    /// In the queue.
+    Queued,
+    Compiling,
+}
+
+impl Phase {
+    const ALL: [Phase; 4] = [Phase::Idle, Phase::Wanted, Phase::Queued, Phase::Compiling];
+
+    /// Whether the request can still be taken back.
+    fn is_waiting(self) -> bool {
+        matches!(self, Phase::Wanted | Phase::Queued)
+    }
+}
 
 /// One value of the state word.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,8 +92,31 @@ impl Snapshot {
         Snapshot(self.0 | 1 << (field + tier.slot() as u32))
     }
 
-    fn without(self, field: u32, tier: Tier) -> Self {
-        Snapshot(self.0 & !(1 << (field + tier.slot() as u32)))
+    /// How far the request of a lane has got.
+    fn phase(self, lane: Lane) -> Phase {
+        match lane {
+            Lane::Osr => Phase::ALL[(self.0 >> OSR & 3) as usize],
+            Lane::Body(tier) if self.set(COMPILING).contains(tier) => Phase::Compiling,
+            Lane::Body(tier) if self.set(QUEUED).contains(tier) => Phase::Queued,
+            Lane::Body(tier) if self.set(WANTED).contains(tier) => Phase::Wanted,
+            Lane::Body(_) => Phase::Idle,
+        }
+    }
+
+    fn with_phase(self, lane: Lane, phase: Phase) -> Self {
+        match lane {
+            Lane::Osr => Snapshot(self.0 & !(3 << OSR) | (phase as u64) << OSR),
+            Lane::Body(tier) => {
+                let bit = 1 << tier.slot();
+                let idle = Snapshot(self.0 & !(bit << WANTED | bit << QUEUED | bit << COMPILING));
+                match phase {
+                    Phase::Idle => idle,
+                    Phase::Wanted => idle.with(WANTED, tier),
+                    Phase::Queued => idle.with(QUEUED, tier),
+                    Phase::Compiling => idle.with(COMPILING, tier),
+                }
+            }
+        }
     }
 
     fn plus(self, flags: u64) -> Self {
@@ -94,25 +148,23 @@ impl Snapshot {
         self.set(DISABLED).contains(tier)
     }
 
-    pub(crate) fn is_compiling(self, tier: Tier) -> bool {
-        self.set(COMPILING).contains(tier)
-    }
-
-    pub(crate) fn is_queued(self, tier: Tier) -> bool {
-        self.set(QUEUED).contains(tier)
+    pub(crate) fn is_queued(self, lane: Lane) -> bool {
+        self.phase(lane) == Phase::Queued
     }
 
     /// Asked for and not yet answered.
-    pub(crate) fn is_pending(self, tier: Tier) -> bool {
-        self.pending().contains(tier)
-    }
-
-    fn pending(self) -> TierSet {
-        TierSet(self.set(WANTED).0 | self.set(QUEUED).0 | self.set(COMPILING).0)
+    pub(crate) fn is_pending(self, lane: Lane) -> bool {
+        self.phase(lane) != Phase::Idle
     }
 
     pub(crate) fn is_idle(self) -> bool {
-        self.pending().is_empty()
+        self.0 & (TIER_MASK << WANTED | TIER_MASK << QUEUED | TIER_MASK << COMPILING | 3 << OSR) == 0
+    }
+
+    /// Whether the lane takes no requests.
+    fn refuses(self, lane: Lane) -> bool {
+        let disabled = matches!(lane, Lane::Body(tier) if self.is_disabled(tier));
+        !self.is_live() || self.is_frozen() || disabled
     }
 
     pub(crate) fn retries(self, tier: Tier) -> u8 {
@@ -124,9 +176,21 @@ impl Snapshot {
         Snapshot(self.0 & !(RETRY_MASK << shift) | u64::from(retries) << shift)
     }
 
+    /// After a compile of `tier` that ended so.
+    fn remember(self, tier: Tier, ending: Ending) -> Self {
+        let retries = (self.retries(tier) + 1).min(MAX_RETRIES);
+        match ending {
+            Ending::Settled => self,
+            Ending::Retry if retries == MAX_RETRIES => self.with_retries(tier, retries).with(DISABLED, tier),
+            Ending::Retry => self.with_retries(tier, retries),
+            Ending::Disable => self.with(DISABLED, tier),
+        }
+    }
+
     /// The owner is gone and so is everybody else.
     fn is_vacant(self) -> bool {
-        self.has(RELEASED) && !self.has(LINKED) && self.set(COMPILING).is_empty()
+        let compiling = !self.set(COMPILING).is_empty() || self.phase(Lane::Osr) == Phase::Compiling;
+        self.has(RELEASED) && !self.has(LINKED) && !compiling
     }
 }
 
@@ -136,6 +200,7 @@ impl std::fmt::Debug for Snapshot {
             .field("wanted", &self.set(WANTED))
             .field("queued", &self.set(QUEUED))
             .field("compiling", &self.set(COMPILING))
+            .field("osr", &self.phase(Lane::Osr))
             .field("disabled", &self.set(DISABLED))
             .field("linked", &self.has(LINKED))
             .field("released", &self.has(RELEASED))
@@ -148,11 +213,11 @@ impl std::fmt::Debug for Snapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Request {
-    /// The tier is wanted now, and the caller must link the bead into the inbox.
+    /// The lane's code is wanted now, and the caller must link the bead into the inbox.
     Link,
-    /// The tier is wanted now; the bead is in the inbox already.
+    /// It is wanted now; the bead is in the inbox already.
     Joined,
-    /// The tier was wanted, queued or compiling already.
+    /// It was wanted, queued or compiling already.
     Pending,
     /// The tier or the bead is disabled, or the bead is gone.
     Refused,
@@ -164,6 +229,8 @@ pub(crate) enum Request {
 pub(crate) struct Unlinked {
     /// Tiers that moved from wanted to queued.
     pub(crate) queued: TierSet,
+    /// So did the OSR lane.
+    pub(crate) osr: bool,
     /// The bead was frozen by an interpreter thread and nobody has told yet.
     pub(crate) notice: bool,
     /// The caller retires the slot.
@@ -174,7 +241,7 @@ pub(crate) struct Unlinked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Seize {
-    /// The tier is compiling now, by the caller.
+    /// The lane is compiling now, by the caller.
     Won {
         /// It had been asked for before: that request is answered by this compile.
         was_pending: bool,
@@ -200,10 +267,6 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Finished {
-    /// Retryable bailouts of this tier so far.
-    pub(crate) retries: u8,
-    /// The tier is disabled now.
-    pub(crate) disabled: bool,
     /// The caller retires the slot.
     pub(crate) vacated: bool,
 }
@@ -214,6 +277,8 @@ pub(crate) struct Finished {
 pub(crate) struct Withdrawn {
     /// Tiers that were wanted or queued.
     pub(crate) dropped: TierSet,
+    /// So was an OSR variant: the caller owns its claim now.
+    pub(crate) osr: bool,
     /// The caller retires the slot.
     pub(crate) vacated: bool,
 }
@@ -264,17 +329,17 @@ impl State {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Asks for `tier`.
-    pub(crate) fn request(&self, tier: Tier) -> Request {
+    /// Asks for a lane's code. For the OSR lane the caller holds the claim on it.
+    pub(crate) fn request(&self, lane: Lane) -> Request {
         self.update(|now| {
-            if !now.is_live() || now.is_frozen() || now.is_disabled(tier) {
+            if now.refuses(lane) {
                 (None, Request::Refused)
-            } else if now.is_pending(tier) {
+            } else if now.is_pending(lane) {
                 (None, Request::Pending)
             } else if now.has(LINKED) {
-                (Some(now.with(WANTED, tier)), Request::Joined)
+                (Some(now.with_phase(lane, Phase::Wanted)), Request::Joined)
             } else {
-                (Some(now.with(WANTED, tier).plus(LINKED)), Request::Link)
+                (Some(now.with_phase(lane, Phase::Wanted).plus(LINKED)), Request::Link)
             }
         })
     }
@@ -294,56 +359,43 @@ impl State {
     /// Takes the bead out of the inbox and queues what is wanted. The caller has read the inbox link before.
     pub(crate) fn unlink(&self) -> Unlinked {
         self.update(|now| {
-            let wanted = now.set(WANTED);
-            let next = Snapshot(now.0 & !(TIER_MASK << WANTED) | u64::from(wanted.0) << QUEUED).minus(LINKED | NOTICE);
-            (Some(next), Unlinked { queued: wanted, notice: now.has(NOTICE), vacated: next.is_vacant() })
+            let queued = now.set(WANTED);
+            let osr = now.phase(Lane::Osr) == Phase::Wanted;
+            let mut next = Snapshot(now.0 & !(TIER_MASK << WANTED) | u64::from(queued.0) << QUEUED).minus(LINKED | NOTICE);
+            if osr {
+                next = next.with_phase(Lane::Osr, Phase::Queued);
+            }
+            (Some(next), Unlinked { queued, osr, notice: now.has(NOTICE), vacated: next.is_vacant() })
         })
     }
 
     /// queued → compiling; false when the request was withdrawn or answered otherwise.
     #[must_use]
-    pub(crate) fn begin(&self, tier: Tier) -> bool {
-        self.update(|now| {
-            if now.set(QUEUED).contains(tier) && !now.is_compiling(tier) {
-                (Some(now.without(QUEUED, tier).with(COMPILING, tier)), true)
-            } else {
-                (None, false)
-            }
-        })
+    pub(crate) fn begin(&self, lane: Lane) -> bool {
+        self.update(|now| if now.is_queued(lane) { (Some(now.with_phase(lane, Phase::Compiling)), true) } else { (None, false) })
     }
 
     /// anything but compiling → compiling, for a compile on the calling thread.
-    pub(crate) fn seize(&self, tier: Tier) -> Seize {
+    pub(crate) fn seize(&self, lane: Lane) -> Seize {
         self.update(|now| {
-            if !now.is_live() || now.is_frozen() || now.is_disabled(tier) {
+            if now.refuses(lane) {
                 (None, Seize::Refused)
-            } else if now.is_compiling(tier) {
+            } else if now.phase(lane) == Phase::Compiling {
                 (None, Seize::Busy)
             } else {
-                let next = now.without(WANTED, tier).without(QUEUED, tier).with(COMPILING, tier);
-                (Some(next), Seize::Won { was_pending: now.is_pending(tier) })
+                (Some(now.with_phase(lane, Phase::Compiling)), Seize::Won { was_pending: now.is_pending(lane) })
             }
         })
     }
 
-    /// compiling → idle or disabled. Only the thread that compiled calls this.
-    pub(crate) fn finish(&self, tier: Tier, ending: Ending) -> Finished {
+    /// compiling → idle or disabled. Only the thread that compiled calls this. What an OSR variant's failure means is
+    /// remembered elsewhere: for that lane the ending does not matter.
+    pub(crate) fn finish(&self, lane: Lane, ending: Ending) -> Finished {
         self.update(|now| {
-            debug_assert!(now.is_compiling(tier), "finished what nobody began: {now:?}");
-            let mut next = now.without(COMPILING, tier);
-            let mut retries = now.retries(tier);
-            match ending {
-                Ending::Settled => {}
-                Ending::Retry => {
-                    retries = (retries + 1).min(MAX_RETRIES);
-                    next = next.with_retries(tier, retries);
-                    if retries == MAX_RETRIES {
-                        next = next.with(DISABLED, tier);
-                    }
-                }
-                Ending::Disable => next = next.with(DISABLED, tier),
-            }
-            (Some(next), Finished { retries, disabled: next.is_disabled(tier), vacated: next.is_vacant() })
+            debug_assert!(now.phase(lane) == Phase::Compiling, "finished what nobody began: {now:?}");
+            let next = now.with_phase(lane, Phase::Idle);
+            let next = if let Lane::Body(tier) = lane { next.remember(tier, ending) } else { next };
+            (Some(next), Finished { vacated: next.is_vacant() })
         })
     }
 
@@ -353,10 +405,20 @@ impl State {
         self.update(|now| (Some(now.with(DISABLED, tier)), ()));
     }
 
-    /// Takes one queued request back.
+    /// Takes a request back that is queued.
     #[must_use]
-    pub(crate) fn withdraw_queued(&self, tier: Tier) -> bool {
-        self.update(|now| if now.set(QUEUED).contains(tier) { (Some(now.without(QUEUED, tier)), true) } else { (None, false) })
+    pub(crate) fn withdraw_queued(&self, lane: Lane) -> bool {
+        self.update(|now| if now.is_queued(lane) { (Some(now.with_phase(lane, Phase::Idle)), true) } else { (None, false) })
+    }
+
+    /// Takes a request back that nobody has begun.
+    #[must_use]
+    pub(crate) fn withdraw(&self, lane: Lane) -> bool {
+        self.update(
+            |now| {
+                if now.phase(lane).is_waiting() { (Some(now.with_phase(lane, Phase::Idle)), true) } else { (None, false) }
+            },
+        )
     }
 
     /// Takes all requests back and forgets every failure: the body is another one now.
@@ -379,8 +441,13 @@ impl State {
     fn withdraw_and(&self, then: impl Fn(Snapshot) -> Snapshot) -> Withdrawn {
         self.update(|now| {
             let dropped = TierSet(now.set(WANTED).0 | now.set(QUEUED).0);
-            let next = then(Snapshot(now.0 & !(TIER_MASK << WANTED | TIER_MASK << QUEUED)));
-            (Some(next), Withdrawn { dropped, vacated: next.is_vacant() && !now.is_vacant() })
+            let osr = now.phase(Lane::Osr).is_waiting();
+            let mut next = Snapshot(now.0 & !(TIER_MASK << WANTED | TIER_MASK << QUEUED));
+            if osr {
+                next = next.with_phase(Lane::Osr, Phase::Idle);
+            }
+            let next = then(next);
+            (Some(next), Withdrawn { dropped, osr, vacated: next.is_vacant() && !now.is_vacant() })
         })
     }
 }

@@ -45,6 +45,8 @@ pub struct TierStats {
     pub compiled: u64,
     /// Units installed.
     pub installed: u64,
+    /// Of these, OSR variants.
+    pub installed_osr: u64,
     /// Requests dropped before they were compiled.
     pub dropped: u64,
     /// Finished units that lost against something newer.
@@ -71,7 +73,7 @@ pub struct TierStats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BeadStats {
-    /// The tier whose code runs.
+    /// The tier whose code runs when the function is called.
     pub tier: Tier,
     /// Size of the guest body in bytes.
     pub size: u32,
@@ -85,8 +87,10 @@ pub struct BeadStats {
     pub disabled: Vec<Tier>,
     /// Whether the policy will not be asked any more.
     pub frozen: bool,
-    /// Bytes of native code installed.
+    /// Bytes of native code installed, variants included.
     pub code_bytes: usize,
+    /// The OSR variants that can be entered: loop sites and tiers.
+    pub variants: Vec<(u32, Tier)>,
 }
 
 /// The live counters of one tier.
@@ -95,6 +99,7 @@ pub(crate) struct TierCounters {
     pub(crate) requested: AtomicU64,
     pub(crate) compiled: AtomicU64,
     pub(crate) installed: AtomicU64,
+    pub(crate) installed_osr: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) lost: AtomicU64,
     bailouts: [AtomicU64; BailoutKind::ALL.len()],
@@ -125,6 +130,7 @@ impl TierCounters {
             requested: self.requested.load(Ordering::Relaxed),
             compiled: self.compiled.load(Ordering::Relaxed),
             installed: self.installed.load(Ordering::Relaxed),
+            installed_osr: self.installed_osr.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
             bailouts: BailoutKind::ALL

@@ -25,13 +25,32 @@ pub(crate) const MAX_SLICE: i32 = 1 << 20;
 pub(crate) const MIN_RECOUNT: u32 = 16 * CALL_WORK;
 
 /// Work a bead must do after its first retryable bailout before it is tried again; doubled by every further one.
-pub(crate) const RETRY_WORK: u32 = 256 * CALL_WORK;
+const RETRY_WORK: u32 = 256 * CALL_WORK;
 
 /// Upper bound of the doubled retry budget.
-pub(crate) const RETRY_WORK_CAP: u32 = 1 << 24;
+const RETRY_WORK_CAP: u32 = 1 << 24;
+
+/// Work before the next attempt when `before` attempts had given up before the last one.
+pub(crate) fn backoff(before: u8) -> u32 {
+    RETRY_WORK.saturating_mul(1 << before.min(16)).min(RETRY_WORK_CAP)
+}
 
 /// Retryable bailouts after which a tier is disabled for the bead.
 pub(crate) const MAX_RETRIES: u8 = 6;
+
+/// Loop sites below this may have OSR variants: a version's table is as long as its highest site. The rest are counted only.
+pub(crate) const MOST_SITES: u32 = 1 << 16;
+
+/// Back-edges a thread looks at, once a function's loops have earned an OSR variant, to choose the loop: the outermost that
+/// comes round twice. A function called again meanwhile gets its body compiled instead.
+pub(crate) const WATCH: u32 = 64;
+
+/// The same for native code, which comes every few hundred thousand work units.
+pub(crate) const NATIVE_WATCH: u32 = 4;
+
+/// Largest slice a thread draws in a loop while a variant of the function is being compiled, or exists at another site: a few
+/// microseconds of interpretation.
+pub(crate) const OSR_SLICE: i32 = 1 << 12;
 
 /// Beads the registry accepts unless configured otherwise.
 pub(crate) const MAX_BEADS: u32 = if cfg!(any(loom, miri)) { 64 } else { 1 << 22 };

@@ -10,13 +10,14 @@
 //! ```
 //!
 //! A bead's code word points at a face: its bits say what an interpreter must do, and a native caller, who does not care,
-//! calls `[word]` as it is. The version is the word without its low six bits. *The version's identity is the bead's epoch*:
+//! calls `[word]` as it is. A face's second word leads to the entries of the version's OSR variants (`variants.rs`). The version is the word without its low six bits. *The version's identity is the bead's epoch*:
 //! whoever compares and swaps holds a lease (a strong count) on the expected version, so the address cannot be reused.
 
 use crate::{
     Tier,
     sync::{Arc, AtomicPtr, Built},
     unit::InstalledUnit,
+    variants::{Table, Variants},
 };
 
 /// One entry cell of a version. Native code loads a face from a bead's code cell and calls the entry it holds.
@@ -24,9 +25,11 @@ use crate::{
 #[repr(C, align(16))]
 pub struct Face {
     entry: *const u8,
+    variants: Table,
 }
 
-// SAFETY: a face is an address nobody writes after construction; calling it is the caller's unsafe act.
+// SAFETY: a face is two addresses nobody writes after construction; calling one is the caller's unsafe act, and reading the
+// table asks for a promise.
 unsafe impl Send for Face {}
 // SAFETY: as above.
 unsafe impl Sync for Face {}
@@ -34,13 +37,18 @@ unsafe impl Sync for Face {}
 impl Face {
     /// A face of no version, for callees that are not beads (a host function's code cell points at one).
     pub const fn new(entry: *const u8) -> Self {
-        Face { entry }
+        Face { entry, variants: Table::EMPTY }
     }
 
     /// The machine code to call: never null in a bead's version.
     #[inline]
     pub const fn entry(&self) -> *const u8 {
         self.entry
+    }
+
+    #[inline(always)]
+    pub(crate) const fn variants(&self) -> Table {
+        self.variants
     }
 }
 
@@ -68,13 +76,22 @@ pub(crate) enum Counting {
 #[repr(C, align(64))]
 pub(crate) struct CodeHeader {
     faces: [Face; 4],
+    /// The body's tier: the interpreter's when there is none.
     pub(crate) tier: Tier,
+    /// The highest tier of a variant.
+    pub(crate) osr_tier: Tier,
     /// Which registered or reloaded body this is a version of: an install made for another lineage loses.
     pub(crate) lineage: u64,
+    pub(crate) variants: Variants,
     pub(crate) built: Built,
 }
 
 impl CodeHeader {
+    /// The highest tier of any code there is.
+    pub(crate) fn top(&self) -> Tier {
+        self.tier.max(self.osr_tier)
+    }
+
     /// The header of the version a code word publishes.
     pub(crate) fn of_word(word: *mut Face) -> *const CodeHeader {
         word.map_addr(|address| address & VERSION_MASK).cast::<CodeHeader>().cast_const()
@@ -93,15 +110,83 @@ pub(crate) struct CodeVersion<G> {
 
 impl<G> CodeVersion<G> {
     /// A version without native code: native callers reach the interpreter through `bridge`.
-    pub(crate) fn without_body(bridge: *const u8, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
-        let header = CodeHeader { faces: faces(bridge), tier: Tier::INTERPRETER, lineage, built: Built::new() };
-        Arc::new(CodeVersion { header, guest, body: None })
+    pub(crate) fn bare(bridge: *const u8, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
+        Self::new(bridge, lineage, guest, None, Variants::NONE)
     }
 
-    /// A version whose faces hold the entry of `body`.
-    pub(crate) fn with_body(body: Arc<InstalledUnit>, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
-        let header = CodeHeader { faces: faces(body.entry.as_ptr()), tier: body.tier, lineage, built: Built::new() };
-        Arc::new(CodeVersion { header, guest, body: Some(body) })
+    /// The successor that has this body.
+    pub(crate) fn with_body(&self, body: Arc<InstalledUnit>) -> Arc<Self> {
+        let entry = body.entry.as_ptr();
+        Self::new(entry, self.header.lineage, self.guest.clone(), Some(body), self.header.variants.clone())
+    }
+
+    /// The successor that has no body.
+    pub(crate) fn without_body(&self, bridge: *const u8) -> Arc<Self> {
+        Self::new(bridge, self.header.lineage, self.guest.clone(), None, self.header.variants.clone())
+    }
+
+    /// The successor that has this variant.
+    pub(crate) fn with_variant(&self, site: u32, unit: Arc<InstalledUnit>) -> Arc<Self> {
+        self.with_variants(self.header.variants.with(site, Some(unit)))
+    }
+
+    /// The successor that has no variant at this site.
+    pub(crate) fn without_variant(&self, site: u32) -> Arc<Self> {
+        self.with_variants(self.header.variants.with(site, None))
+    }
+
+    fn with_variants(&self, variants: Variants) -> Arc<Self> {
+        Self::new(self.entry(), self.header.lineage, self.guest.clone(), self.body.clone(), variants)
+    }
+
+    /// The successor that has this guest handle.
+    pub(crate) fn with_guest(&self, guest: Arc<G>) -> Arc<Self> {
+        let variants = self.header.variants.clone();
+        Self::new(self.entry(), self.header.lineage, Some(guest), self.body.clone(), variants)
+    }
+
+    fn new(
+        entry: *const u8,
+        lineage: u64,
+        guest: Option<Arc<G>>,
+        body: Option<Arc<InstalledUnit>>,
+        variants: Variants,
+    ) -> Arc<Self> {
+        let table = variants.table();
+        let header = CodeHeader {
+            faces: std::array::from_fn(|_| Face { entry, variants: table }),
+            tier: body.as_ref().map_or(Tier::INTERPRETER, |body| body.tier),
+            osr_tier: variants.highest(),
+            lineage,
+            variants,
+            built: Built::new(),
+        };
+        Arc::new(CodeVersion { header, guest, body })
+    }
+
+    fn entry(&self) -> *const u8 {
+        self.header.faces[0].entry
+    }
+
+    /// Body and variants.
+    pub(crate) fn units(&self) -> impl Iterator<Item = &Arc<InstalledUnit>> {
+        self.sited_units().map(|(_, unit)| unit)
+    }
+
+    /// As [`Self::units`], with the site of each variant.
+    pub(crate) fn sited_units(&self) -> impl Iterator<Item = (Option<u32>, &Arc<InstalledUnit>)> {
+        let body = self.body.iter().map(|body| (None, body));
+        body.chain(self.header.variants.iter().map(|(site, unit)| (Some(site), unit)))
+    }
+
+    /// Bytes of machine code of all units.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.units().map(|unit| unit.code_bytes).sum()
+    }
+
+    /// The tier that runs where `site` says: of the variant there, or of the body.
+    pub(crate) fn tier_for(&self, site: Option<u32>) -> Tier {
+        site.map_or(self.header.tier, |site| self.header.variants.tier_at(site))
     }
 
     pub(crate) fn tier(&self) -> Tier {
@@ -143,14 +228,11 @@ impl<G> CodeVersion<G> {
     }
 }
 
-fn faces(entry: *const u8) -> [Face; 4] {
-    std::array::from_fn(|_| Face::new(entry))
-}
-
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{align_of, offset_of, size_of};
     assert!(size_of::<Face>() == 16);
+    assert!(offset_of!(Face, entry) == 0);
     assert!(align_of::<CodeVersion<u8>>() == 64);
     assert!(offset_of!(CodeHeader, faces) == 0);
     assert!(offset_of!(CodeVersion<u8>, header) == 0);

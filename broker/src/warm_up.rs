@@ -10,7 +10,6 @@ use crate::{
     shared::{Shared, TierSlot},
     sync::{AtomicU8, Ordering},
     tier::TierSet,
-    version::CodeHeader,
 };
 
 /// Which compilers wait to be told, and which are to be told now: sets of tiers.
@@ -64,12 +63,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
     #[cold]
     fn look_ahead(&self, id: u32) {
         let hot = self.registry.hot(id);
-        // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version.
-        let word = hot.code.load(Ordering::Acquire);
-        // SAFETY: the calling thread is online, so the version is not freed before its next quiescent point.
-        let header = unsafe { &*CodeHeader::of_word(word) };
-        header.built.seen();
-        let Some(next) = self.next_tier(header.tier, hot.state.snapshot()) else { return };
+        // SAFETY: the calling thread is online.
+        let header = unsafe { self.header(hot) };
+        let Some(next) = self.next_tier(header.top(), hot.state.snapshot()) else { return };
         // Ordering: Relaxed. As in `foresee`.
         if self.warm_up.cold.load(Ordering::Relaxed) & bit(next) == 0 {
             return;

@@ -10,10 +10,10 @@ use std::{
 };
 
 use crate::{
-    Tier,
     compiler::Ticket,
     shared::Shared,
     sync::{Arc, Condvar, Mutex, Weak, lock, thread},
+    target::Target,
 };
 
 /// A compile under watch.
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Watched {
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) id: u32,
-    pub(crate) tier: Tier,
+    pub(crate) target: Target,
     /// Whether it has a large job's place in the queue.
     pub(crate) large: bool,
 }

@@ -207,7 +207,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let mut watched = None;
         let outcome = self.run(ask, |ticket| {
-            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, tier: ask.tier, large: large.is_one() };
+            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, target: ask.target, large: large.is_one() };
             watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
         });
         if let Some(ticket) = watched {
@@ -238,23 +238,28 @@ impl<G: Send + Sync + 'static> Shared<G> {
         });
     }
 
-    /// The watchdog gives up on a compile: disables the tier for the bead, answers the request, replaces the worker.
+    /// The watchdog gives up on a compile: disables the tier for the bead, or closes the site, answers the request, replaces the worker.
     pub(crate) fn abandon(&self, watched: &Watched) {
-        let Watched { ticket, id, tier, large } = watched;
+        let Watched { ticket, id, target, large } = watched;
         if !ticket.abandon() {
             return;
         }
         let crew = &self.crew;
-        let slot = &self.tiers[tier.slot()];
+        let slot = &self.tiers[target.tier.slot()];
         let hot = self.registry.hot(*id);
-        hot.state.abandon(*tier);
-        self.set_budget(hot, 0);
+        match target.site {
+            Some(site) => self.registry.cold(*id).osr.close(site),
+            None => {
+                hot.state.abandon(target.tier);
+                self.set_budget(hot, 0);
+            }
+        }
         slot.counters.note_bailout(BailoutKind::Deadline);
-        self.post(*id, *tier, Transition::Abandoned);
+        self.post(*id, *target, Transition::Abandoned);
         // Ordering: Relaxed. Counters and a hint.
         let abandoned = slot.counters.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
         if abandoned >= crew.max_abandoned && !slot.off.swap(true, Ordering::Relaxed) {
-            self.post(*id, *tier, Transition::TierOff);
+            self.post(*id, target.tier, Transition::TierOff);
         }
         if *large {
             self.queue.large_job_over();

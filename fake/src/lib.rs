@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use lease::{Lease, Leases};
-use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier, UnitKind};
 
 /// What a compile of a function does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +42,8 @@ pub enum Behaviour {
     Hangs,
     /// Returns code whose lease panics when it is dropped.
     LeasePanics,
+    /// Gives up on OSR variants of this site and of higher ones: too large, but the loop around, one number lower, may do.
+    TooLargeFrom(u32),
 }
 
 /// A guest function: a number to return, and how it compiles.
@@ -51,17 +53,24 @@ pub struct Guest {
     pub value: u64,
     /// What compiling it does.
     pub behaviour: Behaviour,
+    /// What compiling an OSR variant of it does.
+    pub osr: Behaviour,
 }
 
 impl Guest {
     /// A function that returns `value` and compiles without trouble.
     pub fn new(value: u64) -> Self {
-        Guest { value, behaviour: Behaviour::Compiles }
+        Guest { value, ..Guest::default() }
     }
 
     /// A function whose compiles behave so.
     pub fn behaving(value: u64, behaviour: Behaviour) -> Self {
-        Guest { value, behaviour }
+        Guest { value, behaviour, ..Guest::default() }
+    }
+
+    /// A function that compiles without trouble, but whose OSR variants behave so.
+    pub fn with_osr(value: u64, osr: Behaviour) -> Self {
+        Guest { value, osr, ..Guest::default() }
     }
 }
 
@@ -75,6 +84,20 @@ mod bodies {
     }
     bodies!(zero = 0, one = 1, two = 2, three = 3, four = 4, five = 5, six = 6, seven = 7);
 }
+
+/// The OSR variants: as the bodies, but they return [`VARIANT`] and the number of their site.
+mod variants {
+    macro_rules! variants {
+        ($($name:ident = $site:literal),*) => {
+            $(extern "C" fn $name() -> u64 { super::VARIANT + $site })*
+            pub(super) const ALL: &[extern "C" fn() -> u64] = &[$($name),*];
+        };
+    }
+    variants!(zero = 0, one = 1, two = 2, three = 3, four = 4, five = 5, six = 6, seven = 7);
+}
+
+/// What an OSR variant returns, plus its site modulo [`BODIES`].
+pub const VARIANT: u64 = 1000;
 
 /// How many different bodies there are: a guest's value is taken modulo this.
 pub const BODIES: u64 = bodies::ALL.len() as u64;
@@ -93,6 +116,7 @@ pub unsafe fn call(entry: *const u8) -> u64 {
 /// A compiler that does what its guests say. Clones share everything.
 #[derive(Debug, Clone, Default)]
 pub struct FakeCompiler {
+    osr: bool,
     inner: Arc<Inner>,
 }
 
@@ -112,6 +136,11 @@ impl FakeCompiler {
         Self::default()
     }
 
+    /// The same, and it compiles OSR variants.
+    pub fn with_osr() -> Self {
+        FakeCompiler { osr: true, ..Self::default() }
+    }
+
     /// The leases of its units.
     pub fn leases(&self) -> &Leases {
         &self.inner.leases
@@ -128,9 +157,16 @@ impl FakeCompiler {
     }
 
     fn unit(&self, request: &CompileRequest<'_, Guest>) -> CodeUnit {
-        let body = bodies::ALL[(request.guest().value % BODIES) as usize];
-        request.unit(body as *const u8, 64, Box::new(self.inner.leases.grant()))
+        request.unit(entry(request), 64, Box::new(self.inner.leases.grant()))
     }
+}
+
+fn entry(request: &CompileRequest<'_, Guest>) -> *const u8 {
+    let function = match request.kind() {
+        UnitKind::Osr { site } => variants::ALL[(u64::from(site) % BODIES) as usize],
+        _ => bodies::ALL[(request.guest().value % BODIES) as usize],
+    };
+    function as *const u8
 }
 
 // SAFETY: entries are functions of this program, callable for ever, from any thread.
@@ -139,10 +175,15 @@ unsafe impl Compiler<Guest> for FakeCompiler {
         "fake"
     }
 
+    fn compiles_osr(&self) -> bool {
+        self.osr
+    }
+
     fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
         self.inner.compiles.fetch_add(1, Ordering::SeqCst);
         assert_ne!(request.tier(), Tier::INTERPRETER, "nobody compiles for the interpreter");
-        match request.guest().behaviour {
+        let guest = request.guest();
+        match if request.kind() == UnitKind::Body { guest.behaviour } else { guest.osr } {
             Behaviour::Compiles => Ok(self.unit(request)),
             Behaviour::Slowly(delay) => {
                 std::thread::sleep(delay);
@@ -180,10 +221,14 @@ unsafe impl Compiler<Guest> for FakeCompiler {
                 }
                 Ok(self.unit(request))
             }
-            Behaviour::LeasePanics => {
-                let body = bodies::ALL[(request.guest().value % BODIES) as usize];
-                Ok(request.unit(body as *const u8, 64, Box::new(PanicOnDrop(self.inner.leases.grant()))))
-            }
+            Behaviour::LeasePanics => Ok(request.unit(entry(request), 64, Box::new(PanicOnDrop(self.inner.leases.grant())))),
+            Behaviour::TooLargeFrom(least) => match request.kind() {
+                UnitKind::Osr { site } if site >= least => {
+                    let (size, limit) = (u64::from(site), u64::from(least));
+                    Err(Bailout::terminal(BailoutReason::OsrTooLarge { size, limit, outer: site.checked_sub(1) }))
+                }
+                _ => Ok(self.unit(request)),
+            },
         }
     }
 }

@@ -14,6 +14,13 @@ use tierup_broker::Mutation;
 const CONTROLS: &[(Mutation, &str)] = &[
     (Mutation::Publish, "install_vs_call"),
     (Mutation::Invoke, "install_vs_call"),
+    (Mutation::Publish, "osr_install_vs_entry"),
+    (Mutation::OsrLookup, "osr_install_vs_entry"),
+    (Mutation::OsrClaim, "osr_request_vs_request"),
+    (Mutation::OsrUnclaim, "osr_request_vs_compile"),
+    (Mutation::Lineage, "osr_install_vs_reload"),
+    (Mutation::Successor, "osr_install_vs_update"),
+    (Mutation::Horizon, "osr_retire_vs_quiescent"),
     (Mutation::Current, "install_vs_visit"),
     (Mutation::Lineage, "install_vs_reload"),
     (Mutation::CalleeCheck, "install_vs_reload_of_a_callee"),

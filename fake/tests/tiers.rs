@@ -68,11 +68,11 @@ fn code_that_counts_is_not_counted_by_its_callers() {
         assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER1);
     }
     // What the code's slow path does; it has charged nothing itself.
-    thread.count_native(bead.as_ref(), 99 * CALL_WORK);
+    thread.count_native(bead.as_ref(), 99 * CALL_WORK, None);
     assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER1);
-    thread.count_native(bead.as_ref(), 2 * CALL_WORK);
+    thread.count_native(bead.as_ref(), 2 * CALL_WORK, None);
     assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER2);
-    thread.count_native(bead.as_ref(), u32::MAX);
+    thread.count_native(bead.as_ref(), u32::MAX, None);
 }
 
 /// What native code did to its slot itself is paid from the shared budget when it asks.
@@ -82,13 +82,13 @@ fn what_the_code_took_is_paid() {
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::new(3));
     assert_eq!(invoke(&thread, &bead), Some(3));
-    thread.count_native(bead.as_ref(), 1);
+    thread.count_native(bead.as_ref(), 1, None);
     let mut id = 0;
     broker.walk(|bead| id = bead.id.id as usize);
     // SAFETY: generated code does the same, on this thread.
     let slot = unsafe { &mut *(*thread.cells()).countdown.add(id) };
     slot.countdown -= 200 * CALL_WORK as i32;
-    thread.count_native(bead.as_ref(), 0);
+    thread.count_native(bead.as_ref(), 0, None);
     assert_eq!(thread.on_invoke(bead.as_ref()).unwrap().tier(), TIER2);
 }
 
@@ -114,8 +114,8 @@ fn a_compiler_is_told_once_at_a_quarter() {
     broker.compile_now(another.as_ref(), TIER1).unwrap();
     let mut told_after = None;
     for call in 1..=99 {
-        thread.count_native(bead.as_ref(), CALL_WORK);
-        thread.count_native(another.as_ref(), CALL_WORK);
+        thread.count_native(bead.as_ref(), CALL_WORK, None);
+        thread.count_native(another.as_ref(), CALL_WORK, None);
         broker.run_pending(0);
         if second.warm.load(Ordering::SeqCst) > 0 {
             told_after.get_or_insert(call);
@@ -135,7 +135,7 @@ fn a_worker_tells() {
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::new(3));
     broker.compile_now(bead.as_ref(), TIER1).unwrap();
-    thread.count_native(bead.as_ref(), 60 * CALL_WORK);
+    thread.count_native(bead.as_ref(), 60 * CALL_WORK, None);
     wait_for("the compiler to be told", || second.warm.load(Ordering::SeqCst) == 1);
     assert_eq!(second.fake.compiles(), 0);
 }

@@ -84,7 +84,7 @@ pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: 
     unsafe {
         let store = (*(*vmctx).instance).store;
         let function = (*(*vmctx).funcs.add(callee as usize)).wasm();
-        (*store).thread.count_native(function.bead.as_ref(), work);
+        let _ = (*store).thread.count_native(function.bead.as_ref(), work, None);
     }
 }
 

@@ -2,9 +2,11 @@
 //! runs live and in a replay.
 #![forbid(unsafe_code)]
 
+mod osr_after;
 mod threshold;
 mod tiered;
 
+pub use osr_after::OsrAfter;
 pub use threshold::Threshold;
 pub use tiered::Tiered;
 
@@ -18,13 +20,15 @@ pub struct Sample {
     pub tier: Tier,
     /// The lowest tier above it that is not disabled for this bead.
     pub next: Tier,
+    /// The loop that asks, for an OSR variant of `next`; `None` when it is about the body.
+    pub site: Option<u32>,
     /// Work units done since registration, in any tier that counts.
     pub work: u64,
     /// Size of the guest body in bytes.
     pub size: u32,
     /// Whether `next` has been asked for already and not yet answered.
     pub pending: bool,
-    /// Retryable bailouts of `next` on this bead so far.
+    /// Retryable bailouts of `next` on this bead so far; at a site, of all OSR variants.
     pub bailouts: u8,
     /// Requests waiting or being compiled, broker-wide.
     pub queued: usize,
@@ -35,7 +39,7 @@ pub struct Sample {
 impl Sample {
     /// A sample of a bead of `size` bytes that runs in `tier` and could go to `next`, everything else zero.
     pub fn new(tier: Tier, next: Tier, size: u32) -> Self {
-        Sample { tier, next, work: 0, size, pending: false, bailouts: 0, queued: 0, code_bytes: 0 }
+        Sample { tier, next, site: None, work: 0, size, pending: false, bailouts: 0, queued: 0, code_bytes: 0 }
     }
 }
 
@@ -80,6 +84,12 @@ pub enum Reason {
     /// Enough work was done since the last retryable bailout.
     #[error("retry")]
     Retry,
+    /// A function that was entered in the middle is called again: its body is worth compiling as well.
+    #[error("called again")]
+    CalledAgain,
+    /// The variant of a loop further in was too large.
+    #[error("the outer loop instead")]
+    OuterLoop,
     /// The embedder asked.
     #[error("forced")]
     Forced,
@@ -124,6 +134,15 @@ pub trait HotnessPolicy: Send + Sync {
     ///
     /// 0 asks on the very first call.
     fn first_budget(&self, tier: Tier, size: u32) -> u32;
+
+    /// Work the loops of a bead may do before the policy is first asked about an OSR variant of `tier`, for a loop that is still
+    /// running: 0 asks at the first back-edge, `u32::MAX` never. As for the body unless a policy says otherwise.
+    ///
+    /// Only loops count here, and only where the function has no code of the tier; its body has
+    /// [its own budget](Self::first_budget), for which loops count as well.
+    fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
+        self.first_budget(tier, size)
+    }
 
     /// The budget is spent: what now?
     fn decide(&self, sample: &Sample) -> Decision;

@@ -16,11 +16,15 @@ impl HotnessPolicy for Threshold {
     }
 
     fn decide(&self, sample: &Sample) -> Decision {
-        promote_once(
-            sample,
-            if self.calls == 0 { Reason::FirstCall } else { Reason::Budget },
-            self.first_budget(sample.next, sample.size),
-        )
+        promote_once(sample, if self.calls == 0 { Reason::FirstCall } else { Reason::Budget }, budget_of(self, sample))
+    }
+}
+
+/// The budget that the sample's request has.
+pub(super) fn budget_of(policy: &impl HotnessPolicy, sample: &Sample) -> u32 {
+    match sample.site {
+        Some(_) => policy.osr_budget(sample.next, sample.size),
+        None => policy.first_budget(sample.next, sample.size),
     }
 }
 

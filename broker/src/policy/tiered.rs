@@ -1,6 +1,9 @@
 //! A threshold per tier, with four presets, and requests made ahead of the threshold.
 
-use super::{Decision, HotnessPolicy, Reason, Sample, threshold::promote_once};
+use super::{
+    Decision, HotnessPolicy, Reason, Sample,
+    threshold::{budget_of, promote_once},
+};
 use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 
 /// Promotes to tier 1 after one amount of work and to every further tier after another.
@@ -67,7 +70,7 @@ impl HotnessPolicy for Tiered {
     }
 
     fn decide(&self, sample: &Sample) -> Decision {
-        let budget = self.first_budget(sample.next, sample.size);
+        let budget = budget_of(self, sample);
         let reason = match (budget, self.ahead_percent) {
             (0, 0) => Reason::FirstCall,
             (_, 0) => Reason::Budget,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Tier;
 
 const TIER: Tier = Tier::new(1);
 const MS: Duration = Duration::from_millis(1);

@@ -12,75 +12,79 @@ struct Model {
     linked: bool,
     frozen: bool,
     notice: bool,
-    phase: BTreeMap<Tier, Phase>,
+    phase: BTreeMap<Lane, Phase>,
     disabled: Vec<Tier>,
     retries: BTreeMap<Tier, u8>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Wanted,
-    Queued,
-    Compiling,
-}
-
 impl Model {
-    fn refuses(&self, tier: Tier) -> bool {
-        !self.live || self.released || self.frozen || self.disabled.contains(&tier)
+    fn refuses(&self, lane: Lane) -> bool {
+        let disabled = self.disabled.iter().any(|&tier| lane == Lane::Body(tier));
+        !self.live || self.released || self.frozen || disabled
     }
 
     fn vacant(&self) -> bool {
         self.released && !self.linked && !self.phase.values().any(|&phase| phase == Phase::Compiling)
     }
 
-    fn request(&mut self, tier: Tier) -> Request {
-        if self.refuses(tier) {
+    fn request(&mut self, lane: Lane) -> Request {
+        if self.refuses(lane) {
             return Request::Refused;
         }
-        if self.phase.contains_key(&tier) {
+        if self.phase.contains_key(&lane) {
             return Request::Pending;
         }
-        self.phase.insert(tier, Phase::Wanted);
+        self.phase.insert(lane, Phase::Wanted);
         if std::mem::replace(&mut self.linked, true) { Request::Joined } else { Request::Link }
     }
 
     fn unlink(&mut self) -> Unlinked {
-        let mut queued = 0;
-        for (tier, phase) in &mut self.phase {
+        let (mut queued, mut osr) = (0, false);
+        for (lane, phase) in &mut self.phase {
             if *phase == Phase::Wanted {
                 *phase = Phase::Queued;
-                queued |= 1 << tier.slot();
+                note(*lane, &mut queued, &mut osr);
             }
         }
         self.linked = false;
         let notice = std::mem::take(&mut self.notice);
-        Unlinked { queued: TierSet(queued), notice, vacated: self.vacant() }
+        Unlinked { queued: TierSet(queued), osr, notice, vacated: self.vacant() }
     }
 
     fn withdraw(&mut self, then: impl FnOnce(&mut Self)) -> Withdrawn {
         let before = self.vacant();
-        let mut dropped = 0;
-        self.phase.retain(|tier, phase| {
+        let (mut dropped, mut osr) = (0, false);
+        self.phase.retain(|lane, phase| {
             if *phase != Phase::Compiling {
-                dropped |= 1 << tier.slot();
+                note(*lane, &mut dropped, &mut osr);
             }
             *phase == Phase::Compiling
         });
         then(self);
-        Withdrawn { dropped: TierSet(dropped), vacated: self.vacant() && !before }
+        Withdrawn { dropped: TierSet(dropped), osr, vacated: self.vacant() && !before }
     }
 
-    fn finish(&mut self, tier: Tier, ending: Ending) -> Finished {
-        self.phase.remove(&tier);
-        let retries = self.retries.entry(tier).or_default();
-        if ending == Ending::Retry {
-            *retries = (*retries + 1).min(MAX_RETRIES);
+    fn finish(&mut self, lane: Lane, ending: Ending) -> Finished {
+        self.phase.remove(&lane);
+        if let Lane::Body(tier) = lane {
+            let retries = self.retries.entry(tier).or_default();
+            if ending == Ending::Retry {
+                *retries = (*retries + 1).min(MAX_RETRIES);
+            }
+            let last = ending == Ending::Retry && *retries == MAX_RETRIES;
+            if (ending == Ending::Disable || last) && !self.disabled.contains(&tier) {
+                self.disabled.push(tier);
+            }
         }
-        if (ending == Ending::Disable || ending == Ending::Retry && *retries == MAX_RETRIES) && !self.disabled.contains(&tier) {
-            self.disabled.push(tier);
-        }
-        let retries = *retries;
-        Finished { retries, disabled: self.disabled.contains(&tier), vacated: self.vacant() }
+        Finished { vacated: self.vacant() }
+    }
+}
+
+/// Puts a lane into a set of tiers and a flag.
+fn note(lane: Lane, tiers: &mut u8, osr: &mut bool) {
+    match lane {
+        Lane::Body(tier) => *tiers |= 1 << tier.slot(),
+        Lane::Osr => *osr = true,
     }
 }
 
@@ -105,35 +109,36 @@ fn random_walks_agree_with_the_model() {
         let mut vacations = 0;
         for _ in 0..200 {
             let tier = Tier::new(1 + dice.roll(7) as u8);
-            match dice.roll(24) {
-                0..7 => assert_eq!(state.request(tier), model.request(tier), "seed {seed}"),
+            let lane = if dice.roll(4) == 0 { Lane::Osr } else { Lane::Body(tier) };
+            match dice.roll(25) {
+                0..7 => assert_eq!(state.request(lane), model.request(lane), "seed {seed}"),
                 7..11 if model.linked => {
                     let unlinked = state.unlink();
                     assert_eq!(unlinked, model.unlink(), "seed {seed}");
                     vacations += u32::from(unlinked.vacated);
                 }
                 11..15 => {
-                    let begun = model.phase.get(&tier) == Some(&Phase::Queued);
+                    let begun = model.phase.get(&lane) == Some(&Phase::Queued);
                     if begun {
-                        model.phase.insert(tier, Phase::Compiling);
+                        model.phase.insert(lane, Phase::Compiling);
                     }
-                    assert_eq!(state.begin(tier), begun, "seed {seed}");
+                    assert_eq!(state.begin(lane), begun, "seed {seed}");
                 }
-                15..19 if model.phase.get(&tier) == Some(&Phase::Compiling) => {
+                15..19 if model.phase.get(&lane) == Some(&Phase::Compiling) => {
                     let ending = [Ending::Settled, Ending::Retry, Ending::Disable][dice.roll(3) as usize];
-                    let finished = state.finish(tier, ending);
-                    assert_eq!(finished, model.finish(tier, ending), "seed {seed}");
+                    let finished = state.finish(lane, ending);
+                    assert_eq!(finished, model.finish(lane, ending), "seed {seed}");
                     vacations += u32::from(finished.vacated);
                 }
                 19 => {
-                    let expected = if model.refuses(tier) {
+                    let expected = if model.refuses(lane) {
                         Seize::Refused
-                    } else if model.phase.get(&tier) == Some(&Phase::Compiling) {
+                    } else if model.phase.get(&lane) == Some(&Phase::Compiling) {
                         Seize::Busy
                     } else {
-                        Seize::Won { was_pending: model.phase.insert(tier, Phase::Compiling).is_some() }
+                        Seize::Won { was_pending: model.phase.insert(lane, Phase::Compiling).is_some() }
                     };
-                    assert_eq!(state.seize(tier), expected, "seed {seed}");
+                    assert_eq!(state.seize(lane), expected, "seed {seed}");
                 }
                 20 if dice.roll(4) == 0 => assert_eq!(state.freeze(), model.withdraw(|model| model.frozen = true), "seed {seed}"),
                 21 => {
@@ -157,12 +162,20 @@ fn random_walks_agree_with_the_model() {
                     assert_eq!(withdrawn, model.withdraw(|model| model.released = true), "seed {seed}");
                     vacations += u32::from(withdrawn.vacated);
                 }
+                24 => {
+                    let waits = matches!(model.phase.get(&lane), Some(Phase::Wanted | Phase::Queued));
+                    if waits {
+                        model.phase.remove(&lane);
+                    }
+                    assert_eq!(state.withdraw(lane), waits, "seed {seed}");
+                }
                 _ => {}
             }
             let now = state.snapshot();
             assert_eq!(now.is_live(), !model.released, "seed {seed}");
             assert_eq!(now.is_frozen(), model.frozen, "seed {seed}");
-            assert_eq!(now.is_pending(tier), model.phase.contains_key(&tier), "seed {seed}");
+            assert_eq!(now.is_pending(lane), model.phase.contains_key(&lane), "seed {seed}");
+            assert_eq!(now.is_idle(), model.phase.is_empty(), "seed {seed}");
             assert_eq!(now.is_disabled(tier), model.disabled.contains(&tier), "seed {seed}");
             assert_eq!(now.retries(tier), model.retries.get(&tier).copied().unwrap_or(0), "seed {seed}");
         }

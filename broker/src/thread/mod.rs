@@ -2,18 +2,22 @@
 
 pub(crate) mod cells;
 mod countdown;
+mod watch;
 
 use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
 
 pub(crate) use countdown::Countdown;
 
+use watch::{Behind, Watch};
+
 use crate::{
-    BeadRef, CountSlot, Face, RegisterError, ThreadCells, Tier,
+    BeadRef, CountSlot, Face, Reason, RegisterError, ThreadCells, Tier,
+    loops::NATIVE,
     mutation::ordering,
     retire::Participant,
     shared::Shared,
     sync::{Arc, Ordering},
-    tuning::CALL_WORK,
+    tuning::{CALL_WORK, MAX_SLICE, NATIVE_WATCH, OSR_SLICE, WATCH},
     version::{COUNTED, CodeHeader, NO_BODY},
 };
 
@@ -31,7 +35,8 @@ pub struct InterpThread<G: Send + Sync + 'static> {
     countdown: Countdown,
     participant: NonNull<Participant>,
     shared: Arc<Shared<G>>,
-    not_sync: PhantomData<Cell<()>>,
+    watch: Cell<Watch>,
+    behind: Cell<Behind>,
 }
 
 // SAFETY: the raw pointers lead to memory this handle owns (`countdown`), or to a participant record that lives as long as
@@ -48,13 +53,25 @@ pub enum Charge<T> {
     Spent,
 }
 
+/// Where a slice ran out.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Call,
+    Loop {
+        site: u32,
+        /// The tier of the code that asks, as far as it is known.
+        asking: Tier,
+    },
+}
+
 impl<G: Send + Sync + 'static> InterpThread<G> {
     pub(crate) fn new(shared: Arc<Shared<G>>) -> Result<Self, RegisterError> {
         let countdown = Countdown::new(shared.max_beads)?;
         let participant = shared.reclaimer.join();
         shared.reclaimer.go_online(participant);
         let participant = NonNull::from(participant);
-        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, not_sync: PhantomData })
+        let (watch, behind) = (Cell::new(Watch::OFF), Cell::new(Behind::NOWHERE));
+        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, behind })
     }
 
     /// A guest function is about to be called: native code to run instead of interpreting it, if there is any.
@@ -94,12 +111,17 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The slow half of [`on_invoke`](Self::on_invoke).
     #[cold]
     pub fn invoke_spent(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
-        self.spent(bead, CALL_WORK)
+        self.spent(bead, CALL_WORK, At::Call);
+        // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.
+        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
+        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
     }
 
-    /// A loop of the running function, interpreted, went round once, doing `work` units; `site` numbers its header.
+    /// A loop of the running function, interpreted, went round once, doing `work` units; `site` numbers its header: densely, per
+    /// function, an outer loop before the loops in it.
     ///
-    /// Returns an OSR entry when one exists. There are none yet: the work is counted, and the answer is always `None`.
+    /// Returns the OSR variant to go on in, if there is one. When the loops' budget is spent this may ask for one, as
+    /// [`on_invoke`](Self::on_invoke) does for the body.
     #[inline]
     pub fn on_back_edge(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
         match self.try_back_edge(bead, work) {
@@ -109,6 +131,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     }
 
     /// The quick half of [`on_back_edge`](Self::on_back_edge), as [`try_invoke`](Self::try_invoke) is of `on_invoke`.
+    ///
+    /// It does not look for variants: installing one makes the next charge of every thread a spent one.
     #[inline(always)]
     pub fn try_back_edge(&self, bead: BeadRef<'_, G>, work: u32) -> Charge<()> {
         if self.charge(bead, work.min(MAX_CHARGE)) { Charge::Paid(()) } else { Charge::Spent }
@@ -117,21 +141,67 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The slow half of [`on_back_edge`](Self::on_back_edge).
     #[cold]
     pub fn back_edge_spent(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
-        let _ = site;
-        self.spent(bead, work.min(MAX_CHARGE));
-        None
+        // Nothing is paid while there is a variant: the next look finds it as fast.
+        match self.osr_entry(bead, site) {
+            None => self.back_edge_unserved(bead, site, work),
+            entry => entry,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn back_edge_unserved(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
+        self.loop_spent(bead, site, work.min(MAX_CHARGE), Tier::INTERPRETER);
+        // In sync mode it may have been installed just now.
+        self.osr_entry(bead, site)
+    }
+
+    /// The OSR variant of a loop site, if there is one: four loads and a test, counting nothing.
+    #[inline(always)]
+    pub fn osr_entry(&self, bead: BeadRef<'_, G>, site: u32) -> Option<OsrEntry<'_>> {
+        // Ordering: Acquire. Pairs with: Release in `Shared::publish`. Carries: the version, its table, the variant's code.
+        // Test: loom osr_install_vs_entry.
+        let word = bead.hot.code.load(ordering!(OsrLookup: Acquire));
+        #[cfg(loom)]
+        {
+            // SAFETY: as below.
+            let header = unsafe { &*CodeHeader::of_word(word) };
+            header.built.seen();
+        }
+        // SAFETY: the word of a bead that has an owner is never null; this thread is online, so the version it led to when it was
+        // loaded is not freed before the next quiescent point, until when the entry borrows the thread.
+        let entry = unsafe { (*word).variants().entry(site as usize) };
+        NonNull::new(entry.cast_mut()).map(|entry| OsrEntry { entry, thread: PhantomData })
     }
 
     /// Native code that counts for itself ([`CodeUnit::counting`](crate::CodeUnit::counting)) found the bead's countdown on this
-    /// thread negative, or has `work` units that it did not take from it yet: what its slow path calls.
+    /// thread negative, or has `work` units that it did not take from it yet: what its slow path calls, at the function's entry
+    /// (`None`) or at a loop site.
     ///
-    /// As [`on_invoke`](Self::on_invoke) when the budget is spent. New code shows at the next call.
-    pub fn count_native(&self, bead: BeadRef<'_, G>, work: u32) {
+    /// As [`on_invoke`](Self::on_invoke), or [`on_back_edge`](Self::on_back_edge), when the budget is spent. New bodies show at
+    /// the next call. The answer is whether the code should leave its loop at `site`, because a variant that is better than
+    /// any code that counts is there to go on in. Who is told so but cannot leave may go on.
+    pub fn count_native(&self, bead: BeadRef<'_, G>, work: u32, site: Option<u32>) -> bool {
         debug_assert!(self.shared.owns(bead), "a bead of another broker");
         let work = work.min(MAX_CHARGE);
-        if !self.charge(bead, work) {
-            self.spent(bead, work);
+        let Some(site) = site else {
+            if !self.charge(bead, work) {
+                self.spent(bead, work, At::Call);
+            }
+            return false;
+        };
+        if !self.charge(bead, work) && !self.should_leave(bead, site) {
+            self.loop_spent(bead, site, work, NATIVE);
         }
+        self.should_leave(bead, site)
+    }
+
+    /// Whether counting code should go on in a variant. The broker is not told which code asks: a variant that does not count is
+    /// of a tier above all that do, and will not ask to leave in its turn.
+    fn should_leave(&self, bead: BeadRef<'_, G>, site: u32) -> bool {
+        // SAFETY: this thread is online, and the reference ends here.
+        let header = unsafe { self.shared.header(bead.hot) };
+        header.variants.at(site).is_some_and(|variant| variant.tier > NATIVE && !variant.counting)
     }
 
     /// Takes `work` from the bead's countdown on this thread; false when that must go the slow way.
@@ -148,10 +218,55 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         slot.countdown >= 0
     }
 
+    /// The countdown is spent in a loop that has no variant here: as [`Self::spent`], unless the loop is being watched.
+    #[cold]
+    #[inline(never)]
+    fn loop_spent(&self, bead: BeadRef<'_, G>, site: u32, work: u32, asking: Tier) {
+        let id = bead.id as u32;
+        let mut watch = self.watch.get();
+        if watch.is_of(id) {
+            watch.note(site);
+            self.watch.set(watch);
+            if watch.is_on() {
+                // The debt is paid when it is over, so that every charge until then comes here.
+                return;
+            }
+            match watch.choose(site, |site| self.is_closed(id, site)) {
+                Some(site) => self.ask_for_variant(bead, site, asking),
+                None => self.nothing_to_ask(bead),
+            }
+            if self.osr_entry(bead, site).is_some() {
+                // Compiled on this thread. The slot stays void, so that every back-edge finds it.
+                return;
+            }
+        }
+        self.spent(bead, work, At::Loop { site, asking });
+    }
+
+    /// No site that was seen may have a variant: the loops count on, for one further out.
+    fn nothing_to_ask(&self, bead: BeadRef<'_, G>) {
+        self.behind.set(Behind::NOWHERE);
+        self.shared.set_loops(bead.id as u32, MAX_SLICE as u32);
+    }
+
+    /// A loop has earned a variant and outlasted the watch.
+    fn ask_for_variant(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
+        let id = bead.id as u32;
+        self.behind.set(Behind::NOWHERE);
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        match self.shared.prospect(id, &header.variants, asking, site) {
+            // It came while the loop was watched: the thread enters it when it gets there.
+            _ if asking.is_interpreter() && header.variants.at(site).is_some() => self.shared.arm_loops(id, header.top()),
+            Some(prospect) => self.shared.loop_spent(id, asking.max(header.variants.tier_at(site)), site, prospect),
+            None => self.shared.set_loops(id, u32::MAX),
+        }
+    }
+
     /// The countdown is spent, or was never drawn: draw on the shared budget, and when that is spent as well, decide.
     #[cold]
     #[inline(never)]
-    fn spent(&self, bead: BeadRef<'_, G>, work: u32) -> Option<NativeCode<'_>> {
+    fn spent(&self, bead: BeadRef<'_, G>, work: u32, at: At) {
         let id = bead.id as u32;
         // Ordering: Relaxed. As in `charge`.
         let generation = bead.hot.stamp.load(Ordering::Relaxed);
@@ -164,16 +279,105 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             work as i32
         };
         *slot = CountSlot { countdown: 0, generation };
-        match self.shared.draw(id, deficit) {
-            Some(rest) => {
+        let most = match at {
+            At::Call => self.called(bead),
+            At::Loop { site, asking } => self.looped(bead, site, asking, deficit),
+        };
+        match (self.shared.draw(id, deficit, most), at) {
+            (Some(rest), At::Loop { site, asking }) if most == 0 => {
                 slot.countdown = rest;
+                self.begin_watch(bead, site, asking);
+            }
+            (Some(rest), at) => {
+                slot.countdown = rest;
+                if let At::Loop { asking, .. } = at {
+                    self.count_loop(bead, asking, deficit.saturating_add(rest));
+                }
                 self.shared.foresee(id);
             }
-            None => self.shared.budget_spent(id),
+            (None, At::Call) => self.shared.budget_spent(id),
+            (None, At::Loop { site, asking }) => self.budget_spent_in_loop(bead, site, asking, most),
         }
-        // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.
-        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
-        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+    }
+
+    /// The budget ran out in a loop: whose code does it pay for?
+    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, most: i32) {
+        let id = bead.id as u32;
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        let prospect = self.shared.prospect(id, &header.variants, asking, site);
+        if header.osr_tier > header.tier || self.shared.is_osr_pending(id) {
+            // The body's turn comes when the function is called again.
+            self.shared.postpone(id);
+        } else if most == 0 || prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
+            // Asked about when the watch is over, by whoever ends it.
+            self.shared.set_budget(bead.hot, 0);
+            self.begin_watch(bead, site, asking);
+        } else {
+            self.shared.budget_spent(id);
+        }
+    }
+
+    fn is_closed(&self, id: u32, site: u32) -> bool {
+        self.shared.is_site_closed(id, site)
+    }
+
+    /// A slice ran out at a call. Returns the largest slice to draw.
+    fn called(&self, bead: BeadRef<'_, G>) -> i32 {
+        let id = bead.id as u32;
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        if self.watch.get().is_of(id) {
+            // Frames come and go: the body will do.
+            self.watch.set(Watch::OFF);
+            self.shared.arm_loops(id, header.top());
+        }
+        if header.osr_tier > header.tier {
+            self.shared.request(id, header.osr_tier, Reason::CalledAgain);
+        }
+        // So that loops that run out of work notice in time.
+        MAX_SLICE.min(self.shared.loops_left(id).max(0))
+    }
+
+    /// A slice ran out in a loop, `deficit` units ago. Returns the largest slice to draw: 0 when its loops have done enough.
+    fn looped(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, deficit: i32) -> i32 {
+        let id = bead.id as u32;
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        let left = if header.top() > asking {
+            let budget = self.shared.prospect(id, &header.variants, asking, site).map_or(u32::MAX, |prospect| prospect.budget);
+            i32::try_from(budget.saturating_sub(self.behind.get().work(id))).unwrap_or(i32::MAX)
+        } else {
+            self.shared.loops_left(id)
+        };
+        let short = header.osr_tier > asking || self.shared.is_osr_pending(id);
+        left.saturating_sub(deficit).clamp(0, if short { OSR_SLICE } else { MAX_SLICE })
+    }
+
+    /// A loop has drawn `work` units.
+    fn count_loop(&self, bead: BeadRef<'_, G>, asking: Tier, work: i32) {
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        if header.top() > asking {
+            self.behind.set(self.behind.get().after(bead.id as u32, work));
+        } else {
+            self.shared.count_loop(bead.id as u32, work);
+        }
+    }
+
+    fn begin_watch(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
+        let id = bead.id as u32;
+        // SAFETY: this thread is online.
+        let header = unsafe { self.shared.header(bead.hot) };
+        let at_once = self.shared.prospect(id, &header.variants, asking, site).is_none_or(|prospect| prospect.budget == 0);
+        // One watch at a time: two that interrupt each other would never end.
+        if !at_once && !self.watch.get().is_on() {
+            self.watch.set(Watch::new(id, if asking == NATIVE { NATIVE_WATCH } else { WATCH }));
+        } else if self.is_closed(id, site) {
+            self.nothing_to_ask(bead);
+        } else {
+            self.ask_for_variant(bead, site, asking);
+        }
     }
 
     /// The thread holds no native code and no interpreter frame that does. `&mut self` is the proof: no [`NativeCode`]
@@ -272,16 +476,17 @@ impl fmt::Debug for NativeCode<'_> {
     }
 }
 
-/// A native entry at a loop header, borrowed like [`NativeCode`]. None can be made yet.
+/// A native entry at a loop header, borrowed like [`NativeCode`].
 #[derive(Debug, Clone, Copy)]
 pub struct OsrEntry<'t> {
-    never: std::convert::Infallible,
+    entry: NonNull<u8>,
     thread: PhantomData<(&'t (), *mut ())>,
 }
 
 impl OsrEntry<'_> {
     /// The address to enter.
-    pub fn address(&self) -> NonNull<u8> {
-        match self.never {}
+    #[inline(always)]
+    pub fn address(self) -> NonNull<u8> {
+        self.entry
     }
 }

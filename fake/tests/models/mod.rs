@@ -17,6 +17,9 @@ use tierup_broker::{
 
 const TIER1: Tier = Tier::new(1);
 
+/// The loop whose variant the models are about.
+const SITE: u32 = 1;
+
 /// Units one model may compile.
 const UNITS: usize = 3;
 
@@ -68,6 +71,10 @@ impl Drop for Mapping {
 unsafe impl Compiler<usize> for LoomCompiler {
     fn name(&self) -> &str {
         "loom"
+    }
+
+    fn compiles_osr(&self) -> bool {
+        true
     }
 
     fn compile(&self, request: &CompileRequest<'_, usize>) -> Result<CodeUnit, Bailout> {
@@ -143,6 +150,17 @@ impl Start {
 
     fn bead(&self) -> BeadRef<'_, usize> {
         Bead::as_ref(&self.bead)
+    }
+
+    /// A variant can be entered.
+    fn entered(guest: usize) -> Self {
+        let start = Self::new(guest);
+        start.broker.compile_osr_now(start.bead(), TIER1, SITE).unwrap();
+        start
+    }
+
+    fn promote_osr(&self, site: u32) {
+        self.broker.promote_osr(self.bead(), TIER1, site, Reason::Forced);
     }
 
     fn promote(&self) {
@@ -228,6 +246,16 @@ fn call(interpreter: &InterpThread<usize>, bead: &Bead<usize>) -> Option<usize> 
     let value = unsafe { &*code.address().as_ptr().cast::<Code>() }.read();
     assert_ne!(value, FREED, "inside freed code");
     assert_ne!(value, 0, "inside code whose bytes are not there yet");
+    Some(value)
+}
+
+/// Goes on in the loop's variant: what native code would have computed.
+fn enter(interpreter: &InterpThread<usize>, bead: &Bead<usize>, site: u32) -> Option<usize> {
+    let entry = interpreter.osr_entry(bead.as_ref(), site)?;
+    // SAFETY: entries point at a `Code` which the compiler's list keeps allocated.
+    let value = unsafe { &*entry.address().as_ptr().cast::<Code>() }.read();
+    assert_ne!(value, FREED, "inside a freed variant");
+    assert_ne!(value, 0, "inside a variant whose bytes are not there yet");
     Some(value)
 }
 
@@ -324,6 +352,123 @@ models! {
         drop(interpreter);
         drop(callee);
         start.end();
+    }
+
+    fn osr_install_vs_entry() {
+        let start = Start::new(6);
+        start.promote_osr(SITE);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || assert!(matches!(enter(&interpreter, &start.bead, SITE), None | Some(7))));
+        assert_eq!(enter(&interpreter, &start.bead, SITE), Some(7));
+        drop(interpreter);
+        start.end();
+    }
+
+    /// Both publish a successor of what they find: neither may lose what the other brought.
+    fn osr_install_vs_update() {
+        let start = Start::new(6);
+        start.promote_osr(SITE);
+        race(start.compile(), || assert!(start.broker.update_guest(start.bead(), 5)));
+        assert_eq!(start.broker.bead_stats(start.bead()).unwrap().variants, [(SITE, TIER1)]);
+        start.broker.walk(|info| assert_eq!(*info.guest, 5, "the handle of before"));
+        start.end();
+    }
+
+    fn osr_install_vs_reload() {
+        let start = Start::new(1);
+        start.promote_osr(SITE);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || {
+            assert!(start.broker.reload(start.bead(), 8));
+            assert_ne!(enter(&interpreter, &start.bead, SITE), Some(2), "the old body's variant");
+        });
+        assert_ne!(enter(&interpreter, &start.bead, SITE), Some(2), "the old body's variant");
+        drop(interpreter);
+        start.end();
+    }
+
+    fn osr_invalidate_vs_entry() {
+        let start = Start::entered(6);
+        let (interpreter, bead) = start.caller();
+        race(move || enter(&interpreter, &bead, SITE), || invalidate_and_collect(&start.broker, &start.bead));
+        assert_eq!(start.broker.bead_stats(start.bead()).unwrap().variants, []);
+        start.end();
+    }
+
+    /// The version a thread found the variant in is replaced and collected, but the variant lives on in the successor.
+    fn osr_retire_of_a_version_vs_entry() {
+        let start = Start::entered(6);
+        let (mut interpreter, bead) = start.caller();
+        let come = move || {
+            assert_eq!(enter(&interpreter, &bead, SITE), Some(7));
+            interpreter.quiescent();
+            assert_eq!(enter(&interpreter, &bead, SITE), Some(7));
+        };
+        race(come, || {
+            assert!(start.broker.update_guest(start.bead(), 5));
+            start.broker.collect();
+        });
+        start.end();
+    }
+
+    fn osr_retire_vs_quiescent() {
+        let start = Start::entered(6);
+        let (mut interpreter, bead) = start.caller();
+        let (mine, theirs) = Steps::pair();
+        let pass = move || {
+            enter(&interpreter, &bead, SITE);
+            theirs.reach(1);
+            theirs.wait_for(2);
+            interpreter.quiescent();
+            theirs.reach(3);
+            interpreter
+        };
+        race(pass, || {
+            mine.wait_for(1);
+            start.invalidate();
+            mine.reach(2);
+            mine.wait_for(3);
+            start.broker.collect();
+        });
+        start.end();
+    }
+
+    /// Two threads ask for different sites: one is asked for, and it is that one which is compiled.
+    fn osr_request_vs_request() {
+        let start = Start::new(1);
+        let (broker, bead) = (start.broker.clone(), start.bead.clone());
+        race(move || broker.promote_osr(Bead::as_ref(&bead), TIER1, 0, Reason::Forced), || start.promote_osr(SITE));
+        assert_eq!(start.broker.stats().pending, 1, "one site at a time");
+        assert_eq!(start.broker.run_pending(usize::MAX), 1);
+        let variants = start.broker.bead_stats(start.bead()).unwrap().variants;
+        assert!(variants == [(0, TIER1)] || variants == [(SITE, TIER1)], "{variants:?}");
+        assert_eq!(start.broker.stats().pending, 0);
+        start.end();
+    }
+
+    /// The lane is given back by one thread while another wants it: nobody's claim is left behind.
+    fn osr_request_vs_compile() {
+        let start = Start::new(1);
+        start.promote_osr(SITE);
+        race(start.compile(), || start.promote_osr(0));
+        start.broker.run_pending(usize::MAX);
+        start.broker.compile_osr_now(start.bead(), TIER1, 0).unwrap();
+        assert_eq!(start.broker.bead_stats(start.bead()).unwrap().variants, [(0, TIER1), (SITE, TIER1)]);
+        start.end();
+    }
+
+    fn osr_release_vs_compile() {
+        let start = Start::new(1);
+        start.promote_osr(SITE);
+        let compile = start.compile();
+        let Start { broker, compiler, bead } = start;
+        race(compile, || drop(bead));
+        broker.prune();
+        assert_eq!((broker.stats().pending, broker.stats().beads), (0, 0));
+        compiler.assert_all_freed();
+        let next = register(&broker, 2);
+        assert_eq!(next.id().id, 0, "the slot is free again");
+        broker.compile_osr_now(next.as_ref(), TIER1, 0).unwrap();
     }
 
     fn retire_vs_coming_online() {

@@ -1,0 +1,136 @@
+//! From a loop that does not end to a request for an OSR variant: the slow half of a back-edge.
+//!
+//! Work done in loops is counted twice: against the budget, which asks for the body, and here. Three things differ.
+//! - *The frame must last.* A loop that has earned a variant is watched for a few back-edges. A call of the same function
+//!   meanwhile says that frames come and go, so that the body will do; nothing is asked for here.
+//! - *The loop furthest out is best*: its variant is smallest and its code keeps the whole nest together. Of the back-edges
+//!   watched, the lowest site that comes round twice is taken, for sites are numbered from the outside in.
+//! - *Who was left behind counts alone.* Once there is better code, the shared count is about what comes after it. A thread
+//!   whose frame still runs below that counts for itself.
+#![forbid(unsafe_code)]
+
+use crate::{
+    Decision, Sample, Tier, WaitReason,
+    shared::Shared,
+    state::{Lane, Snapshot},
+    sync::Ordering,
+    target::Target,
+    tuning::{MIN_RECOUNT, backoff},
+    variants::Variants,
+};
+
+/// The least tier of code that counts for itself: what is known of native code that asks.
+pub(crate) const NATIVE: Tier = Tier::new(1);
+
+/// A variant that a loop could go on in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Prospect {
+    pub(crate) tier: Tier,
+    /// Work in loops that earns it.
+    pub(crate) budget: u32,
+}
+
+impl<G: Send + Sync + 'static> Shared<G> {
+    /// The lowest tier above `tier` this bead may have variants of.
+    fn next_osr_tier(&self, tier: Tier, state: Snapshot) -> Option<Tier> {
+        let mut tier = tier;
+        loop {
+            tier = self.next_tier(tier, state)?;
+            if self.tiers[tier.slot()].osr {
+                return Some(tier);
+            }
+        }
+    }
+
+    /// What a loop of code of tier `asking` could go on in at `site`; `None` when there is nothing to count for.
+    pub(crate) fn prospect(&self, id: u32, variants: &Variants, asking: Tier, site: u32) -> Option<Prospect> {
+        let state = self.registry.hot(id).state.snapshot();
+        let tier = self.next_osr_tier(asking.max(variants.tier_at(site)), state)?;
+        Some(Prospect { tier, budget: self.osr_budget(id, tier) })
+    }
+
+    /// What the policy says, or longer after compiles that gave up.
+    fn osr_budget(&self, id: u32, tier: Tier) -> u32 {
+        let cold = self.registry.cold(id);
+        // Ordering: Relaxed. Written at registration.
+        let budget = self.policy.osr_budget(tier, cold.size.load(Ordering::Relaxed));
+        budget.max(cold.osr.retries().checked_sub(1).map_or(0, backoff))
+    }
+
+    /// Whether a loop that spends the budget asks for the variant rather than for the body.
+    pub(crate) fn is_due(&self, id: u32, prospect: Prospect) -> bool {
+        // Ordering: Relaxed. Written at registration.
+        prospect.budget <= self.policy.first_budget(prospect.tier, self.registry.cold(id).size.load(Ordering::Relaxed))
+    }
+
+    /// Sets the loops' budget for the tier after `tier`.
+    pub(crate) fn arm_loops(&self, id: u32, tier: Tier) {
+        let next = self.next_osr_tier(tier, self.registry.hot(id).state.snapshot());
+        self.set_loops(id, next.map_or(u32::MAX, |next| self.osr_budget(id, next)));
+    }
+
+    pub(crate) fn set_loops(&self, id: u32, work: u32) {
+        // Ordering: Relaxed. A count; publishes nothing.
+        self.registry.cold(id).loops.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
+    }
+
+    /// Work left for loops to do, all threads together: `i32::MAX` when they need not be counted.
+    pub(crate) fn loops_left(&self, id: u32) -> i32 {
+        // Ordering: Relaxed. A count.
+        self.registry.cold(id).loops.load(Ordering::Relaxed)
+    }
+
+    /// A loop paid for `work` units.
+    pub(crate) fn count_loop(&self, id: u32, work: i32) {
+        let less = |left: i32| (left != i32::MAX).then(|| left.saturating_sub(work));
+        // Ordering: Relaxed, twice. A count.
+        let _ = self.registry.cold(id).loops.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Whether a variant of the bead is being waited for.
+    pub(crate) fn is_osr_pending(&self, id: u32) -> bool {
+        self.registry.hot(id).state.snapshot().is_pending(Lane::Osr)
+    }
+
+    /// Whether nobody asks for a variant at the site any more.
+    pub(crate) fn is_site_closed(&self, id: u32, site: u32) -> bool {
+        self.registry.cold(id).osr.is_closed(site)
+    }
+
+    /// A loop has done the work and outlasted the watch: asks the policy. `from` is the tier of the code it runs in.
+    pub(crate) fn loop_spent(&self, id: u32, from: Tier, site: u32, prospect: Prospect) {
+        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        let state = hot.state.snapshot();
+        self.set_loops(id, prospect.budget.max(MIN_RECOUNT));
+        // Ordering: Relaxed. A count.
+        if hot.budget.load(Ordering::Relaxed) <= 0 {
+            self.postpone(id);
+        }
+        let sample = Sample {
+            site: Some(site),
+            // Ordering: Relaxed, twice. Approximate numbers.
+            work: cold.work.load(Ordering::Relaxed),
+            pending: state.is_pending(Lane::Osr),
+            bailouts: cold.osr.retries(),
+            queued: self.queue.pending(),
+            code_bytes: self.ledger.live(),
+            ..Sample::new(from, prospect.tier, cold.size.load(Ordering::Relaxed))
+        };
+        match self.policy.decide(&sample) {
+            Decision::Promote { tier: wanted, reason } => {
+                let usable = wanted > from && self.makes_variants(wanted, state);
+                self.request(id, Target::osr(if usable { wanted } else { prospect.tier }, site), reason);
+            }
+            Decision::Wait { budget, reason } => {
+                let least = if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 };
+                self.set_loops(id, budget.max(least));
+            }
+            Decision::Never { reason } => self.never(id, reason),
+        }
+    }
+
+    /// Whether variants of `tier` can be asked for.
+    pub(crate) fn makes_variants(&self, tier: Tier, state: Snapshot) -> bool {
+        self.is_open(tier) && !state.is_disabled(tier) && self.tiers[tier.slot()].osr
+    }
+}
