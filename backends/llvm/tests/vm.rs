@@ -42,13 +42,17 @@ struct Run {
 
 impl Run {
     fn new(llvm: Llvm) -> Self {
+        // So that there is one helper.
+        Self::with_workers(llvm, 1)
+    }
+
+    fn with_workers(llvm: Llvm, workers: usize) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
         let config = Config {
             llvm: Some(llvm),
             mode: Some(Mode::Background),
-            // So that there is one helper.
-            workers: Some(1),
+            workers: Some(workers),
             policy: Some(Arc::new(Tiered::new(2, 20))),
             on_event: Some(Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()))),
             ..Config::default()
@@ -124,6 +128,16 @@ impl Faulty {
         Llvm { arguments: arguments.into(), ..helper() }
     }
 
+    /// Those of its processes that are stopped.
+    fn stopped(&self) -> Vec<i32> {
+        let is_stopped = |pid: &i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The state follows the name, which is in parentheses.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        self.processes().into_iter().filter(is_stopped).collect()
+    }
+
     /// The process ids of the helpers that were given the file.
     fn processes(&self) -> Vec<i32> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -181,6 +195,32 @@ fn a_hang() {
     let mut run = Run::new(Llvm { answer_limit: Some(Duration::from_secs(1)), ..faulty.helper("hang") });
     run.until_optimized();
     assert!(matches!(&run.bailouts()[..], [why] if why.contains("silent for 1s")), "{:?}", run.bailouts());
+}
+
+/// Two helpers hold a request each at the same time: both stop at it, and the program goes on beneath them.
+#[test]
+fn two_compiles_at_once() {
+    let faulty = Faulty::new("stop");
+    // Every request is to stop its helper, so there is no marker; a name of their own tells the processes from other tests'.
+    std::os::unix::fs::symlink(HELPER, &faulty.0).unwrap();
+    let arguments = vec!["--fault".into(), "stop".into()];
+    let llvm = Llvm { helper: Some(faulty.0.clone()), arguments, answer_limit: Some(Duration::from_secs(60)), ..helper() };
+    let mut run = Run::with_workers(llvm, 2);
+    let mut stopped = Vec::new();
+    run.until("two requests at once", |events| {
+        stopped = faulty.stopped();
+        assert!(events.iter().all(|event| event.what != Transition::Installed || event.to < Tier::new(2)), "{events:?}");
+        stopped.len() == 2
+    });
+    run.until("tier 2", |events| {
+        for pid in faulty.stopped() {
+            // SAFETY: a process of this test's.
+            unsafe { libc::kill(pid, libc::SIGCONT) };
+        }
+        events.iter().filter(|event| event.what == Transition::Installed && event.to == Tier::new(2)).count() == 3
+    });
+    run.turn();
+    assert_eq!(run.bailouts(), [""; 0]);
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) enum FaultKind {
     Crash,
     /// Never answer
     Hang,
+    /// Stop (SIGSTOP) until somebody continues it, then answer
+    Stop,
     /// Answer with bytes that are no frame
     Garbage,
     /// Say another protocol version at the start
@@ -52,6 +54,13 @@ impl Fault {
             FaultKind::Hang => loop {
                 thread::sleep(Duration::from_secs(3600));
             },
+            FaultKind::Stop => {
+                // SAFETY: takes no memory; raising a signal at oneself has no other precondition.
+                match unsafe { libc::raise(libc::SIGSTOP) } {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            }
             FaultKind::Garbage => io::stdout().write_all(&[0xff; 64]),
             FaultKind::Version => Ok(()),
         }
