@@ -89,11 +89,13 @@ fn check_tier(module: &Module, indices: &[u32], tier: Tier, checker: &Checker) -
     }
     progress.clear();
     output::line(format_args!(
-        "{tier}: {compiled} compile, {refused} do not; {} of CLIF → {} of code, largest frame {} ({})",
+        "{tier}: {compiled} compile, {refused} do not; {} of CLIF → {} of code, largest frame {} ({}, {} of it in the compiler{})",
         units::count(instructions, "instruction"),
         units::bytes(code_bytes),
         units::bytes(largest_frame),
-        units::duration(started.elapsed())
+        units::duration(started.elapsed()),
+        units::duration(checker.codegen_time()),
+        checker.helper_memory().map_or_else(String::new, |bytes| format!(", {} of memory there", units::bytes(bytes)))
     ))?;
     Ok(refused)
 }

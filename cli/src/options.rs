@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "llvm")]
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
@@ -107,12 +109,21 @@ pub(crate) struct LlvmOptions {
     /// beside this command or on the path.
     #[arg(long = "llvm-helper", value_name = "PATH")]
     helper: Option<PathBuf>,
+
+    /// How many seconds LLVM may take for one function; unless given, 8.
+    #[arg(long = "llvm-limit", value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    limit: Option<u16>,
 }
 
 #[cfg(feature = "llvm")]
 impl LlvmOptions {
     pub(crate) fn tier(&self) -> tierup_interp::Llvm {
-        tierup_interp::Llvm { helper: self.helper.clone(), ..Default::default() }
+        tierup_interp::Llvm { helper: self.helper.clone(), answer_limit: self.limit(), ..Default::default() }
+    }
+
+    /// How long LLVM may take for one function, if it was said.
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.limit.map(|seconds| Duration::from_secs(seconds.into()))
     }
 }
 

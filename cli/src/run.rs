@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(feature = "llvm")]
+use std::time::Duration;
 use std::time::Instant;
 
 use tierup_interp::{Config, Engine, Error, Extern, Func, Instance, Linker, Module, Store};
@@ -47,6 +49,9 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
         tier: options.tier.into(),
         #[cfg(feature = "llvm")]
         llvm: Some(options.llvm.tier()),
+        // The broker's own deadline comes after the helper's, which allows another try.
+        #[cfg(feature = "llvm")]
+        deadline: options.llvm.limit().map(|limit| limit + Duration::from_secs(2)),
         policy: Some(options.policy.policy()),
         workers: options.threads.map(usize::from),
         on_event: timeline.map(Timeline::recorder),

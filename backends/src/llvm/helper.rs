@@ -4,6 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fmt::Write,
+    fs,
     path::PathBuf,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -69,6 +70,12 @@ impl Helper {
         self.lock().iter().map(Connection::pid).collect()
     }
 
+    /// The most memory any helper that waits for work has had resident, in bytes. `None` where there is none, or the system does
+    /// not say. (What was killed is not counted.)
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.lock().iter().filter_map(|connection| peak_memory(connection.pid())).max()
+    }
+
     fn start(&self) -> Result<Connection, super::HelperError> {
         Connection::start(Command::new(&self.program).arg("--serve").args(&self.arguments))
     }
@@ -126,6 +133,13 @@ unsafe impl ObjectSource for Helper {
             }
         }
     }
+}
+
+/// The high water mark of a process's resident memory, `VmHWM` of proc(5).
+fn peak_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Where the helper is when nobody says: the environment's word, beside this executable or one folder up (as in a build tree),

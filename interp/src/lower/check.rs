@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tierup::{Bailout, CraneliftBackend, FunctionReport, Tier};
 
@@ -55,6 +56,24 @@ impl Checker {
             Backend::Baseline(backend) => backend.check(&guest, self.tier),
             #[cfg(feature = "llvm")]
             Backend::Optimizing(backend) => backend.check(&guest, self.tier),
+        }
+    }
+
+    /// Time spent in the compiler proper since this was made: Cranelift's, or waiting for the helper.
+    pub fn codegen_time(&self) -> Duration {
+        match &self.backend {
+            Backend::Baseline(backend) => backend.totals().codegen,
+            #[cfg(feature = "llvm")]
+            Backend::Optimizing(backend) => backend.totals().codegen,
+        }
+    }
+
+    /// The most memory, in bytes, the compiler's own process has had resident, if it has one and the system says.
+    pub fn helper_memory(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Baseline(_) => None,
+            #[cfg(feature = "llvm")]
+            Backend::Optimizing(backend) => backend.source().peak_memory(),
         }
     }
 
