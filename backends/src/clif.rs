@@ -12,7 +12,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 
-use crate::abi::{COUNT_SYMBOL, TRAP_SYMBOL, TrapCode, offset};
+use crate::abi::{COUNT_SYMBOL, FINISH_SYMBOL, NO_SITE, TRAP_SYMBOL, TrapCode, offset};
 
 /// What every body has at hand: its first two parameters, and the thread's cells.
 #[derive(Debug, Clone, Copy)]
@@ -115,9 +115,7 @@ impl Traps {
             b.switch_to_block(block);
             b.seal_block(block);
             b.set_srcloc(location);
-            // Atomic, so that no compiler merges it with the prologue's load and keeps the cells in a register, from there to
-            // here, for this alone.
-            let cells = b.ins().atomic_load(I64, MemFlagsData::trusted(), vmctx);
+            let cells = cells_again(b, vmctx);
             let code = b.ins().iconst(I64, code.0.cast_signed());
             b.ins().call(stub, &[cells, code]);
             b.ins().trap(UNREACHABLE);
@@ -280,21 +278,66 @@ impl Countdown {
 
     /// Tells the broker, through the thread's [`OnCountFn`](crate::abi::OnCountFn), that the countdown is spent, or of `work`
     /// units, an i32 that is not negative, that were not taken from it. For cold blocks; changes no register.
-    pub fn tell(self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, work: Value) {
+    ///
+    /// `site` is the loop site the code is at, `None` at its entry.
+    pub fn tell(self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, work: Value, site: Option<u32>) {
         let stub = import_symbol(b, COUNT_SYMBOL, count_signature());
-        b.ins().call(stub, &[abi.vmctx, abi.callee, work]);
+        let site = b.ins().iconst(I32, i64::from(site.unwrap_or(NO_SITE)));
+        b.ins().call(stub, &[abi.vmctx, abi.callee, work, site]);
     }
 }
 
-/// `fn(vmctx, callee, work)`.
+/// `fn(vmctx, callee, work, site)`.
 pub(crate) fn count_signature() -> Signature {
     let mut signature = Signature::new(CallConv::PreserveAll);
-    signature.params.extend([I64, I64, I32].map(AbiParam::new));
+    signature.params.extend([I64, I64, I32, I32].map(AbiParam::new));
     signature
+}
+
+/// Whether the code had better leave at the site of which it has just [told](Countdown::tell): not zero means through its
+/// [leave block](crate::LowerCx::leave_block). For cold blocks.
+pub fn should_leave(b: &mut FunctionBuilder<'_>, abi: &BodyAbi) -> Value {
+    let cells = cells_again(b, abi.vmctx);
+    b.ins().load(I64, MemFlagsData::trusted(), cells, offset::LEAVE)
+}
+
+/// Leaves a body of the current function's signature at a loop site, with its live slots: ends the current, cold block.
+pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, site: u32, live: &[(u32, Value)]) {
+    let cells = cells_again(b, abi.vmctx);
+    // The frame is the wide buffer: it has to be copied at once anyway, and two or more results are returned there.
+    let frame = b.ins().load(I64, constant(), cells, offset::WIDE);
+    for &(slot, value) in live {
+        store_slot(b, frame, slot, value);
+    }
+    let stub = import_symbol(b, FINISH_SYMBOL, finish_signature());
+    let site = b.ins().iconst(I64, i64::from(site));
+    b.ins().call(stub, &[abi.vmctx, abi.callee, frame, site]);
+    let returns: Vec<Type> = b.func.signature.returns.iter().map(|result| result.value_type).collect();
+    let results: Vec<Value> = returns.iter().map(|&ty| b.ins().load(ty, MemFlagsData::trusted(), frame, 0)).collect();
+    b.ins().return_(&results);
+}
+
+/// `fn(vmctx, callee, frame, site)`.
+pub(crate) fn finish_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.extend([AbiParam::new(I64); 4]);
+    signature
+}
+
+/// The cells, in a cold block. Atomic, so that no compiler merges it with the prologue's load and keeps them in a register, from
+/// there to here, for this alone.
+fn cells_again(b: &mut FunctionBuilder<'_>, vmctx: Value) -> Value {
+    b.ins().atomic_load(I64, MemFlagsData::trusted(), vmctx)
 }
 
 /// Stores result `index` of a function with two or more results, as a slot: 32-bit values zero-extended.
 pub fn store_wide(b: &mut FunctionBuilder<'_>, cells: Value, index: usize, value: Value) {
+    let buffer = b.ins().load(I64, constant(), cells, offset::WIDE);
+    store_slot(b, buffer, index as u32, value);
+}
+
+/// Stores a value as slot `index` of `buffer`: 32-bit values zero-extended.
+fn store_slot(b: &mut FunctionBuilder<'_>, buffer: Value, index: u32, value: Value) {
     let slot = match b.func.dfg.value_type(value) {
         F32 => {
             let bits = b.ins().bitcast(I32, MemFlagsData::new(), value);
@@ -303,7 +346,6 @@ pub fn store_wide(b: &mut FunctionBuilder<'_>, cells: Value, index: usize, value
         I32 => b.ins().uextend(I64, value),
         _ => value,
     };
-    let buffer = b.ins().load(I64, constant(), cells, offset::WIDE);
     b.ins().store(MemFlagsData::trusted(), slot, buffer, 8 * index as i32);
 }
 

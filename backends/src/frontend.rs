@@ -16,14 +16,13 @@ use cranelift_codegen::{
     verify_function,
 };
 use cranelift_frontend::FunctionBuilderContext;
-use tierup_broker::{Bailout, BailoutReason, CompileRequest, Tier};
+use tierup_broker::{Bailout, BailoutReason};
 
 use crate::{
     MemoryStyle,
     backend::HostIsa,
-    clif::Countdown,
-    lower::{self, Inliner, Label, Lower, LowerCx, Target},
-    stack,
+    lower::{self, Inliner, Job, Label, Lower, LowerCx, Target},
+    sites, stack,
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
@@ -38,11 +37,6 @@ pub(crate) struct Frontend<G, L> {
     /// Scratch space of compiles that ended well, for reuse.
     scratch: Mutex<Vec<Box<Scratch>>>,
     _guest: PhantomData<fn(&G)>,
-}
-
-/// The countdown a request's code may spend.
-pub(crate) fn countdown<G>(request: &CompileRequest<'_, G>) -> Option<Countdown> {
-    request.counts().then(|| Countdown::of_bead(request.bead().id))
 }
 
 /// Allocations a compile reuses.
@@ -66,16 +60,15 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self.stats
     }
 
-    /// Lowers `guest` and hands the function to `then`, as it is: not verified. With `countdown` the code may count.
+    /// Lowers `guest` and hands the function, a body or a variant, to `then`, as it is: not verified.
     pub(crate) fn lower<R>(
         &self,
         guest: &G,
-        tier: Tier,
-        countdown: Option<Countdown>,
+        job: &Job,
         then: impl FnOnce(&mut Context, &Label) -> Result<R, Bailout>,
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, tier, countdown, None)?;
+            let label = self.lower_into(scratch, guest, job, None)?;
             then(&mut scratch.context, &label)
         })
     }
@@ -85,12 +78,11 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     pub(crate) fn lower_inlining(
         &self,
         guest: &G,
-        tier: Tier,
-        countdown: Option<Countdown>,
+        job: &Job,
         inliner: Option<&dyn Inliner<G>>,
     ) -> Result<(Function, Label), Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, tier, countdown, inliner)?;
+            let label = self.lower_into(scratch, guest, job, inliner)?;
             self.verify(&scratch.context.func)?;
             Ok((std::mem::replace(&mut scratch.context.func, Function::new()), label))
         })
@@ -131,8 +123,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self,
         scratch: &mut Scratch,
         guest: &G,
-        tier: Tier,
-        countdown: Option<Countdown>,
+        job: &Job,
         inliner: Option<&dyn Inliner<G>>,
     ) -> Result<Label, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
@@ -142,7 +133,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         let target =
             Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
         let finished = Cell::new(false);
-        let mut cx = LowerCx::new(guest, tier, countdown, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
+        let mut cx = LowerCx::new(guest, job, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         cx.allow_inlining(inliner);
         let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
         match lowered {
@@ -156,7 +147,12 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             let message = "the lowering did not finish its function".to_owned();
             return Err(Bailout::terminal(BailoutReason::Verifier { message }));
         }
-        Ok(cx.into_label())
+        let (label, sites) = cx.into_parts();
+        if let Some(site) = job.site() {
+            let body = &mut scratch.context.func;
+            *body = self.stats.time(Phase::Lower, || sites::variant(body, &sites, site))?;
+        }
+        Ok(label)
     }
 }
 

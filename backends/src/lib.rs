@@ -13,6 +13,7 @@ pub mod llvm;
 mod lower;
 #[cfg(feature = "llvm")]
 pub mod object;
+mod sites;
 mod stack;
 mod stats;
 mod symbols;
@@ -25,6 +26,7 @@ pub use code::{CodeMap, CodeMemory, CompiledFunction, DEFAULT_CODE_BYTES, Positi
 pub use llvm::{LlvmBackend, LlvmBackendBuilder, LlvmPipeline};
 pub use lower::{Builder, Lower, LowerCx};
 pub use stats::CompileTotals;
+pub use tierup_osr::Site;
 pub use trap::GuardedRegion;
 
 /// The Cranelift crates lowerings are written against, in the one version that fits.

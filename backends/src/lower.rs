@@ -13,11 +13,13 @@ use cranelift_codegen::{
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use tierup_broker::{Bailout, BailoutReason, BeadRef, Tier};
+use tierup_broker::{Bailout, BailoutReason, BeadRef, CompileRequest, Tier, UnitKind};
+use tierup_osr::Sites;
 
 use crate::{
     MemoryStyle,
     clif::{self, Countdown},
+    sites::DeclaredSites,
     stack,
     symbols::Symbols,
 };
@@ -51,6 +53,7 @@ pub struct LowerCx<'a, G> {
     finished: &'a Cell<bool>,
     inliner: Option<&'a dyn Inliner<G>>,
     label: Label,
+    pub(crate) sites: DeclaredSites,
 }
 
 /// The namespace of direct callees until the backend tells which copy of each is called; the index is the [`Inliner`]'s number.
@@ -69,11 +72,49 @@ pub(crate) struct Target<'a> {
     pub(crate) config: TargetFrontendConfig,
 }
 
+/// What is asked of a lowering, besides the guest function.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    pub(crate) tier: Tier,
+    /// What the code is to be.
+    pub(crate) kind: UnitKind,
+    /// The countdown the code may spend.
+    pub(crate) countdown: Option<Countdown>,
+}
+
+impl Job {
+    /// A body that does not count.
+    pub(crate) fn body(tier: Tier) -> Self {
+        Job { tier, kind: UnitKind::Body, countdown: None }
+    }
+
+    /// A variant that does not count.
+    pub(crate) fn variant(tier: Tier, site: u32) -> Self {
+        Job { tier, kind: UnitKind::Osr { site }, countdown: None }
+    }
+
+    /// What the broker requests.
+    pub(crate) fn of<G>(request: &CompileRequest<'_, G>) -> Self {
+        let countdown = request.counts().then(|| Countdown::of_bead(request.bead().id));
+        Job { tier: request.tier(), kind: request.kind(), countdown }
+    }
+
+    /// The site the code is entered at, if it is a variant.
+    pub(crate) fn site(&self) -> Option<u32> {
+        match self.kind {
+            UnitKind::Osr { site } => Some(site),
+            _ => None,
+        }
+    }
+}
+
 /// How a function is called in maps and profiles.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Label {
     pub(crate) tag: u64,
     pub(crate) name: Option<String>,
+    /// The site it is entered at, if it is a variant.
+    pub(crate) site: Option<u32>,
     /// The code spends the bead's countdown.
     pub(crate) counting: bool,
 }
@@ -81,21 +122,34 @@ pub(crate) struct Label {
 impl Label {
     /// What profilers see.
     pub(crate) fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| format!("guest {:#x}", self.tag))
+        let name = self.name.clone().unwrap_or_else(|| format!("guest {:#x}", self.tag));
+        match self.site {
+            Some(site) => format!("{name} from loop {site}"),
+            None => name,
+        }
     }
 }
 
 impl<'a, G> LowerCx<'a, G> {
     pub(crate) fn new(
         guest: &'a G,
-        tier: Tier,
-        countdown: Option<Countdown>,
+        job: &Job,
         target: &'a Target<'a>,
         func: &'a mut Function,
         context: &'a mut FunctionBuilderContext,
         finished: &'a Cell<bool>,
     ) -> Self {
-        LowerCx { guest, tier, countdown, target, parts: Some((func, context)), finished, inliner: None, label: Label::default() }
+        LowerCx {
+            guest,
+            tier: job.tier,
+            countdown: job.countdown,
+            target,
+            parts: Some((func, context)),
+            finished,
+            inliner: None,
+            label: Label { site: job.site(), ..Label::default() },
+            sites: DeclaredSites::new(job),
+        }
     }
 
     /// Lets the function name what it calls.
@@ -103,8 +157,8 @@ impl<'a, G> LowerCx<'a, G> {
         self.inliner = inliner;
     }
 
-    pub(crate) fn into_label(self) -> Label {
-        self.label
+    pub(crate) fn into_parts(self) -> (Label, Sites) {
+        (self.label, self.sites.into_inner())
     }
 
     /// The guest function's handle.

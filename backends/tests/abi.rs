@@ -47,10 +47,10 @@ fn the_count_stub_keeps_everything() {
     };
 
     thread_local! {
-        static TOLD: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+        static TOLD: Cell<(u64, u32, u32)> = const { Cell::new((0, 0, 0)) };
     }
-    unsafe extern "C" fn on_count(_: *mut c_void, callee: u64, work: u32) {
-        TOLD.set((callee, work));
+    unsafe extern "C" fn on_count(_: *mut c_void, callee: u64, work: u32, site: u32) {
+        TOLD.set((callee, work, site));
         // Uses registers of both kinds.
         let noise: Vec<f64> = (0..64).map(|i| black_box(f64::from(i)).sqrt()).collect();
         black_box(noise.iter().sum::<f64>());
@@ -73,7 +73,7 @@ fn the_count_stub_keeps_everything() {
     let integers: Vec<Value> = (0..VALUES).map(|i| b.ins().load(I64, MemFlagsData::new(), x, 8 * i as i32)).collect();
     let floats: Vec<Value> = (0..VALUES).map(|i| b.ins().load(F64, MemFlagsData::new(), x, 8 * i as i32)).collect();
     let work = b.ins().iconst(I32, 77);
-    Countdown::of_bead(0).tell(&mut b, &abi, work);
+    Countdown::of_bead(0).tell(&mut b, &abi, work, Some(3));
     let mut sum = b.ins().iconst(I64, 0);
     for (at, (&integer, &float)) in integers.iter().zip(&floats).enumerate() {
         let bits = b.ins().bitcast(I64, MemFlagsData::new(), float);
@@ -100,12 +100,12 @@ fn the_count_stub_keeps_everything() {
     cells.on_count = on_count;
     let vmctx: *mut ThreadCells = &raw mut cells;
     for level in [OptLevel::Speed, OptLevel::None] {
-        TOLD.set((0, 0));
+        TOLD.set((0, 0, 0));
         let code = Cranelift(level).compile(&func);
         let mut regs =
             Regs { gpr: [(&raw const vmctx).addr() as u64, 5, values.as_ptr().addr() as u64, 0, 0, 0], ..Regs::default() };
         // SAFETY: the cells and the code are alive, the code takes these three arguments.
         unsafe { enter(vmctx, code.entry, &raw mut regs) }.unwrap();
-        assert_eq!((regs.ret_gpr, TOLD.get()), (expected, (5, 77)), "{level:?}");
+        assert_eq!((regs.ret_gpr, TOLD.get()), (expected, (5, 77, 3)), "{level:?}");
     }
 }

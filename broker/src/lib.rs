@@ -62,7 +62,7 @@ pub use policy::{Decision, HotnessPolicy, NeverReason, OsrAfter, Reason, Sample,
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,
-    cells::{BridgeFn, CountSlot, OnCountFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
+    cells::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;
 pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};

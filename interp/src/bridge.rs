@@ -77,7 +77,7 @@ unsafe fn call_back(store: *mut StoreInner, vmctx: *mut VmCtx, callee: u64, regs
 /// # Safety
 ///
 /// Called by the count stub only: `vmctx` and `callee` are those of the function that counts, which runs on this thread.
-pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32) {
+pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32, _site: u32) {
     let vmctx = vmctx.cast::<VmCtx>();
     // SAFETY: by the caller, the instance is alive and its store runs on this thread, whose handle is borrowed mutably only when
     // no guest runs; the token is a WebAssembly function's.

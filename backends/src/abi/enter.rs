@@ -1,4 +1,4 @@
-//! Safe-to-name faces of the assembly stubs: entering generated code, and the two addresses generated code calls.
+//! Safe-to-name faces of the assembly stubs: entering generated code, and the addresses generated code calls.
 
 use super::{Regs, ThreadCells, TrapCode, stubs};
 
@@ -37,9 +37,14 @@ pub fn bridge_stub() -> *const u8 {
     stubs::bridge_stub as *const () as *const u8
 }
 
-/// What generated code calls as `fn(vmctx, callee, work)`, by Cranelift's convention `preserve_all`, to tell the broker of work.
+/// What generated code calls as `fn(vmctx, callee, work, site)`, by Cranelift's convention `preserve_all`, to tell the broker of work.
 pub fn count_stub() -> *const u8 {
     stubs::count_stub as *const () as *const u8
+}
+
+/// What generated code calls as `fn(vmctx, callee, frame, site)` to leave at a loop site; returns when the call is finished.
+pub fn finish_stub() -> *const u8 {
+    stubs::finish_stub as *const () as *const u8
 }
 
 /// What generated code calls as `fn(cells, code) -> !` to trap.

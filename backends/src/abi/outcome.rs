@@ -6,10 +6,10 @@
 pub enum OsrOutcome {
     /// The function returned.
     Done,
-    /// The driver carries on at this guest pc.
+    /// The driver carries on at this loop site.
     Exit {
-        /// Guest pc, as the lowering numbers them.
-        pc: u32,
+        /// The site, as the lowering numbers them.
+        site: u32,
     },
 }
 
@@ -19,14 +19,14 @@ impl OsrOutcome {
 
     /// Decodes the status word.
     pub const fn decode(status: u64) -> Self {
-        if status.cast_signed() == Self::DONE { OsrOutcome::Done } else { OsrOutcome::Exit { pc: status as u32 } }
+        if status.cast_signed() == Self::DONE { OsrOutcome::Done } else { OsrOutcome::Exit { site: status as u32 } }
     }
 
-    /// The status word a lowering returns.
+    /// The status word a variant returns.
     pub const fn encode(self) -> i64 {
         match self {
             OsrOutcome::Done => Self::DONE,
-            OsrOutcome::Exit { pc } => pc as i64,
+            OsrOutcome::Exit { site } => site as i64,
         }
     }
 }
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn the_status_word_round_trips() {
-        for outcome in [OsrOutcome::Done, OsrOutcome::Exit { pc: 0 }, OsrOutcome::Exit { pc: u32::MAX }] {
+        for outcome in [OsrOutcome::Done, OsrOutcome::Exit { site: 0 }, OsrOutcome::Exit { site: u32::MAX }] {
             assert_eq!(OsrOutcome::decode(outcome.encode().cast_unsigned()), outcome);
         }
     }

@@ -21,6 +21,10 @@ pub(super) unsafe extern "C" fn count_stub() {
     unreachable!("no backend can be built for this target, so nothing counts")
 }
 
+pub(super) unsafe extern "C" fn finish_stub() {
+    unreachable!("no backend can be built for this target, so nothing leaves")
+}
+
 pub(super) unsafe extern "C" fn bridge_stub() {
     unreachable!("no backend can be built for this target, so nothing calls the bridge")
 }

@@ -1,4 +1,4 @@
-//! The five stubs, x86-64 System V: enter, unwind (with its two ways in: a trap, a fault), bridge, count.
+//! The six stubs, x86-64 System V: enter, unwind (with its two ways in: a trap, a fault), bridge, finish, count.
 //!
 //! Offsets into `ThreadCells` and `Regs` are literal here and asserted in `abi::offset`; the layout of the entry frame is
 //! `segment::EntryFrame`.
@@ -186,6 +186,31 @@ pub(super) unsafe extern "C" fn bridge_stub() {
         "jnz 3f",
         "mov rax, [rsp + 128]",
         "movsd xmm0, [rsp + 136]",
+        "leave",
+        "ret",
+        "3:",
+        "mov rdi, [rbp - 8]",
+        "jmp {unwind}",
+        unwind = sym unwind,
+    )
+}
+
+/// Records the exit, has `cells.finish` run the rest of the call, returns to the body that leaves, or unwinds.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn finish_stub() {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, 16", // the cells at rbp - 8
+        "mov rax, [rdi]",
+        "mov [rbp - 8], rax",
+        "mov r8, [rbp]",
+        "mov [rax + 32], r8", // exit_fp: the caller's frame
+        "mov r8, [rbp + 8]",
+        "mov [rax + 40], r8", // exit_pc
+        "call qword ptr [rax + 112]", // finish: the four arguments are where the caller put them
+        "test eax, eax",
+        "jnz 3f",
         "leave",
         "ret",
         "3:",

@@ -16,9 +16,8 @@ pub(crate) use isa::HostIsa;
 
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction,
-    clif::Countdown,
-    frontend::{self, Frontend},
-    lower::Lower,
+    frontend::Frontend,
+    lower::{Job, Lower},
 };
 use codegen::Codegen;
 
@@ -54,7 +53,16 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        Ok(self.compile_until(guest, tier, None, &mut || Ok(()))?.0)
+        Ok(self.compile_until(guest, &Job::body(tier), &mut || Ok(()))?.0)
+    }
+
+    /// Compiles, without a broker, the variant that is entered at `site`: for tools and tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_variant(&self, guest: &G, tier: Tier, site: u32) -> Result<CompiledFunction, Bailout> {
+        Ok(self.compile_until(guest, &Job::variant(tier, site), &mut || Ok(()))?.0)
     }
 
     /// Lowers, verifies and compiles, and throws the code away: what `check` commands do.
@@ -63,7 +71,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        self.frontend.lower(guest, tier, None, |context, _| {
+        self.frontend.lower(guest, &Job::body(tier), |context, _| {
             self.frontend.verify(&context.func)?;
             self.codegen.check(context)
         })
@@ -75,18 +83,17 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// What the lowering says.
     pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
-        self.frontend.lower(guest, tier, None, |context, _| Ok(context.func.display().to_string()))
+        self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
     }
 
     /// The code, and whether it counts. Asks `checkpoint` between the phases whether to go on.
     fn compile_until(
         &self,
         guest: &G,
-        tier: Tier,
-        countdown: Option<Countdown>,
+        job: &Job,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<(CompiledFunction, bool), Bailout> {
-        self.frontend.lower(guest, tier, countdown, |context, label| {
+        self.frontend.lower(guest, job, |context, label| {
             checkpoint()?;
             self.frontend.verify(&context.func)?;
             checkpoint()?;
@@ -108,8 +115,7 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
             false => Ok(()),
             true => Err(Bailout::retryable(BailoutReason::Cancelled)),
         };
-        let countdown = frontend::countdown(request);
-        let (compiled, counting) = self.compile_until(request.guest(), request.tier(), countdown, &mut checkpoint)?;
+        let (compiled, counting) = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
         let unit = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
         Ok(if counting { unit.counting() } else { unit })
     }

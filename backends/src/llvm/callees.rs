@@ -10,7 +10,7 @@ use tierup_broker::{BeadRef, Callee, CodeUnit, CompileRequest};
 use super::inline::{self, Body, Library};
 use crate::{
     frontend::Frontend,
-    lower::{Inliner, Lower},
+    lower::{Inliner, Job, Lower},
 };
 
 /// What one request's unit may be made of. Number 0 is the requested function itself.
@@ -53,6 +53,10 @@ impl<G: Send + Sync + 'static, L: Lower<G>> Inliner<G> for Callees<'_, '_, G, L>
             None => {
                 let callee = self.request.callee(bead)?;
                 if callee.id() == self.request.bead() {
+                    if Job::of(self.request).site().is_some() {
+                        // The unit has no body of the function: its entry is a variant.
+                        return None;
+                    }
                     known[0].cell = Some(cell);
                     0
                 } else if inline::may_fit(callee.size(), self.is_hot(&callee)) {
@@ -78,7 +82,7 @@ impl<G: Send + Sync + 'static, L: Lower<G>> Library for Callees<'_, '_, G, L> {
         let callee = known[number].callee.take()?;
         // A body that cannot be lowered is its own bead's affair: here it is called.
         let lowered = panic::catch_unwind(AssertUnwindSafe(|| {
-            callee.with_guest(|guest| self.frontend.lower_inlining(guest, self.request.tier(), None, Some(self)))
+            callee.with_guest(|guest| self.frontend.lower_inlining(guest, &Job::body(self.request.tier()), Some(self)))
         }));
         self.known.get_mut()[number].callee = Some(callee);
         let (func, label) = lowered.ok()??.ok()?;

@@ -29,10 +29,9 @@ use inline::{Body, Unit};
 
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction, FunctionReport,
-    clif::Countdown,
     code::{FunctionMap, LinkedCode, Publisher},
-    frontend::{self, Frontend},
-    lower::Lower,
+    frontend::Frontend,
+    lower::{Job, Lower},
     object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
     stats::{CompileStats, Phase},
     symbols::Symbols,
@@ -87,7 +86,16 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        self.finish(&self.single(guest, tier, None)?, &|| false)
+        self.finish(&self.single(guest, &Job::body(tier))?, &|| false)
+    }
+
+    /// Compiles, without a broker, the variant that is entered at `site`: for tools and tests.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_variant(&self, guest: &G, tier: Tier, site: u32) -> Result<CompiledFunction, Bailout> {
+        self.finish(&self.single(guest, &Job::variant(tier, site))?, &|| false)
     }
 
     /// Lowers, verifies, compiles and loads, and throws the code away: what `check` commands do.
@@ -96,7 +104,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        let unit = self.single(guest, tier, None)?;
+        let unit = self.single(guest, &Job::body(tier))?;
         let loaded = self.load(&self.object(&unit, &|| false)?)?;
         Ok(FunctionReport {
             instructions: unit.functions[0].dfg.num_insts(),
@@ -111,12 +119,12 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// What the lowering says.
     pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
-        self.frontend.lower(guest, tier, None, |context, _| Ok(context.func.display().to_string()))
+        self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
     }
 
     /// The function by itself.
-    fn single(&self, guest: &G, tier: Tier, countdown: Option<Countdown>) -> Result<Unit, Bailout> {
-        let (func, label) = self.frontend.lower_inlining(guest, tier, countdown, None)?;
+    fn single(&self, guest: &G, job: &Job) -> Result<Unit, Bailout> {
+        let (func, label) = self.frontend.lower_inlining(guest, job, None)?;
         Ok(Unit::single(Body { func, label }))
     }
 
@@ -177,11 +185,11 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
     }
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
-        let (countdown, cancelled) = (frontend::countdown(request), || request.is_cancelled());
+        let (job, cancelled) = (Job::of(request), || request.is_cancelled());
         let mut callees = Callees::of(request, &self.frontend);
-        let single = || self.single(request.guest(), request.tier(), countdown);
+        let single = || self.single(request.guest(), &job);
         let mut unit = if self.inlines {
-            let entry = self.frontend.lower_inlining(request.guest(), request.tier(), countdown, Some(&callees))?;
+            let entry = self.frontend.lower_inlining(request.guest(), &job, Some(&callees))?;
             Unit::unfold(Body { func: entry.0, label: entry.1 }, &mut callees)
         } else {
             single()?

@@ -54,7 +54,18 @@ pub type OnTrapFn = unsafe extern "C" fn(cells: *mut ThreadCells);
 
 /// Called by the count stub when code that counts for itself finds its countdown spent, or has `work` units to add to it: tells
 /// the broker ([`InterpThread::count_native`](crate::InterpThread::count_native)).
-pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work: u32);
+///
+/// `site` is the loop site it is at, [`NO_SITE`] at its entry. Sets [`ThreadCells::leave`] at a site.
+pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work: u32, site: u32);
+
+/// The site of code that is at no loop.
+pub const NO_SITE: u32 = u32::MAX;
+
+/// Called by the finish stub when a body leaves at a loop site: the rest of the call is to be run, in whichever tiers.
+///
+/// `frame` is the thread's wide-result buffer, with the site's live slots; whatever is called next may overwrite it. Returns 0
+/// when the results are in `frame[0…]`, anything else to unwind to the innermost entry.
+pub type FinishFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, frame: *mut u64, site: u64) -> u32;
 
 /// What generated code and the entry, bridge and trap stubs read and write through the first word of `vmctx`.
 #[derive(Debug)]
@@ -86,6 +97,10 @@ pub struct ThreadCells {
     pub on_trap: OnTrapFn,
     /// Count hook.
     pub on_count: OnCountFn,
+    /// Whether the code that told the count hook of a site had better leave there: 0 means no.
+    pub leave: u64,
+    /// Bodies that leave end here.
+    pub finish: FinishFn,
 }
 
 impl ThreadCells {
@@ -106,6 +121,8 @@ impl ThreadCells {
             bridge: unset_bridge,
             on_trap: unset_on_trap,
             on_count: unset_on_count,
+            leave: 0,
+            finish: unset_finish,
         }
     }
 }
@@ -117,7 +134,12 @@ unsafe extern "C" fn unset_bridge(_: *mut c_void, _: u64, _: *mut Regs) -> u32 {
 
 unsafe extern "C" fn unset_on_trap(_: *mut ThreadCells) {}
 
-unsafe extern "C" fn unset_on_count(_: *mut c_void, _: u64, _: u32) {}
+unsafe extern "C" fn unset_on_count(_: *mut c_void, _: u64, _: u32, _: u32) {}
+
+/// As [`unset_bridge`].
+unsafe extern "C" fn unset_finish(_: *mut c_void, _: u64, _: *mut u64, _: u64) -> u32 {
+    1
+}
 
 // The offsets generated code uses; backends/ABI.md lists the same numbers.
 #[cfg(not(loom))]
@@ -139,6 +161,8 @@ const _: () = {
     assert!(offset_of!(ThreadCells, bridge) == 80);
     assert!(offset_of!(ThreadCells, on_trap) == 88);
     assert!(offset_of!(ThreadCells, on_count) == 96);
+    assert!(offset_of!(ThreadCells, leave) == 104);
+    assert!(offset_of!(ThreadCells, finish) == 112);
     assert!(offset_of!(Regs, gpr) == 0);
     assert!(offset_of!(Regs, xmm) == 48);
     assert!(offset_of!(Regs, stack) == 112);

@@ -55,7 +55,7 @@ impl FuncLower<'_, '_> {
         self.count = Some(Counter { countdown, function, unpaid, loops: false });
         let (tell, next) = self.fork(spent);
         self.b.switch_to_block(tell);
-        self.tell(countdown, function, none);
+        self.tell(countdown, function, none, None);
         self.b.ins().jump(next, &[]);
         self.go_on(next);
     }
@@ -72,7 +72,7 @@ impl FuncLower<'_, '_> {
         let much = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, now, FLUSH);
         let (tell, next) = self.fork(much);
         self.b.switch_to_block(tell);
-        self.tell(countdown, function, now);
+        self.tell(countdown, function, now, None);
         let none = self.b.ins().iconst(types::I32, 0);
         self.b.def_var(unpaid, none);
         self.b.ins().jump(next, &[]);
@@ -111,9 +111,9 @@ impl FuncLower<'_, '_> {
         self.b.switch_to_block(next);
     }
 
-    fn tell(&mut self, countdown: Countdown, function: u32, work: Value) {
+    fn tell(&mut self, countdown: Countdown, function: u32, work: Value, site: Option<u32>) {
         // A constant, so that the parameter is not kept for this.
         let callee = self.b.ins().iconst(types::I64, i64::from(function));
-        countdown.tell(self.b, &BodyAbi { callee, ..self.abi }, work);
+        countdown.tell(self.b, &BodyAbi { callee, ..self.abi }, work, site);
     }
 }

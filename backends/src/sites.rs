@@ -1,0 +1,87 @@
+//! Loop sites: what a lowering declares of them, and the variants that come of it.
+//!
+//! The protocol is in `osr/README.md`. A lowering that declares no sites works as ever; its functions have no variants.
+
+use std::cell::RefCell;
+
+use cranelift_codegen::ir::{Block, Function, Value};
+use cranelift_frontend::FunctionBuilder;
+use tierup_broker::{Bailout, BailoutReason};
+use tierup_osr::{Leave, Limits, OsrError, Site, Sites, WideResults};
+
+use crate::{
+    LowerCx,
+    abi::{WIDE_SLOTS, offset},
+    clif::{self, BodyAbi},
+    lower::Job,
+};
+
+/// What one lowering declared.
+pub(crate) struct DeclaredSites {
+    wanted: bool,
+    sites: RefCell<Sites>,
+}
+
+impl DeclaredSites {
+    pub(crate) fn new(job: &Job) -> Self {
+        DeclaredSites { wanted: job.site().is_some() || job.countdown.is_some(), sites: RefCell::default() }
+    }
+
+    pub(crate) fn into_inner(self) -> Sites {
+        self.sites.into_inner()
+    }
+}
+
+impl<G> LowerCx<'_, G> {
+    /// Whether anybody needs the loop sites: a variant is asked for, or the code counts, and so may leave. If not, declaring them
+    /// changes nothing but the cost of lowering.
+    pub fn wants_sites(&self) -> bool {
+        self.sites.wanted
+    }
+
+    /// Declares a loop header at which the function can be entered.
+    ///
+    /// The values in its slots are those a variable has while the builder is in the header. To use a variable there may give the
+    /// header a parameter, so declare only if [asked](Self::wants_sites).
+    pub fn loop_site(&self, site: Site) {
+        self.sites.sites.borrow_mut().sites.push(site);
+    }
+
+    /// Says that the function has `count` results, two or more, and [stores](clif::store_wide) them to the wide buffer. Owed by a
+    /// lowering that declares sites.
+    pub fn wide_results(&self, count: u32) {
+        self.sites.sites.borrow_mut().wide = Some(WideResults { count, buffer: offset::WIDE });
+    }
+
+    /// A cold block, filled, through which the code leaves at `site` with that site's slots: somebody else finishes the call
+    /// ([`FinishFn`](crate::abi::FinishFn)), and its results are returned. To be branched to where code has
+    /// [told](clif::Countdown::tell) of the site and [should leave](clif::should_leave).
+    ///
+    /// The builder's current block must be ended, or not begun; the new one has to be sealed when it has been branched to.
+    ///
+    /// `None` if a slot does not fit into the buffer frames leave through: its number is [`WIDE_SLOTS`] at least.
+    pub fn leave_block(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, site: u32, live: &[(u32, Value)]) -> Option<Block> {
+        if live.iter().any(|&(slot, _)| slot as usize >= WIDE_SLOTS) {
+            return None;
+        }
+        let block = b.create_block();
+        b.set_cold_block(block);
+        b.switch_to_block(block);
+        clif::finish(b, abi, site, live);
+        self.sites.sites.borrow_mut().leaves.push(Leave { block, site, live: live.to_vec() });
+        Some(block)
+    }
+}
+
+/// The variant of `body` that is entered at `site`.
+pub(crate) fn variant(body: &Function, sites: &Sites, site: u32) -> Result<Function, Bailout> {
+    tierup_osr::variant(body, sites, site, &Limits::default()).map_err(|error| {
+        Bailout::terminal(match error {
+            OsrError::Invalid { message } => BailoutReason::Verifier { message },
+            OsrError::TooLarge { instructions, limit, .. } => {
+                BailoutReason::TooLarge { size: instructions as u64, limit: limit as u64 }
+            }
+            other => BailoutReason::Unsupported { what: other.to_string() },
+        })
+    })
+}
