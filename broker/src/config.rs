@@ -118,7 +118,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
-    /// Time one compile may take. Past it a worker is given up and replaced; in the other modes the compiler is told through
+    /// Time one compile may take, and as much again for each 16 KiB of guest body. Past it a worker is given up and replaced; in the other modes the compiler is told through
     /// [`CompileRequest::is_cancelled`](crate::CompileRequest::is_cancelled). Default: 10 s; `None` is for ever.
     #[must_use]
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {

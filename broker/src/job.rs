@@ -15,7 +15,7 @@ use crate::{
     state::{Ending, Finished, Lane, Seize},
     sync::{Arc, Ordering},
     target::Target,
-    tuning::{MAX_RETRIES, backoff},
+    tuning::{DEADLINE_BYTES, MAX_RETRIES, backoff},
     unit::InstalledUnit,
     version::{CodeVersion, Counting},
 };
@@ -328,7 +328,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn base(&self, id: u32) -> Base<G> {
         let pin = self.reclaimer.pin();
         let (_, version) = self.current(&pin, self.registry.hot(id));
-        Base { version: self.lease(version), ticket: Ticket::new(self.deadline) }
+        // Ordering: Relaxed. Set before the bead was published, and by nobody since.
+        let size = self.registry.cold(id).size.load(Ordering::Relaxed);
+        let limit = self.deadline.map(|limit| limit.saturating_mul(1 + size / DEADLINE_BYTES));
+        Base { version: self.lease(version), ticket: Ticket::new(limit) }
     }
 
     fn no_longer_wanted(&self, id: u32, target: Target, running: &CodeVersion<G>) -> Option<LossReason> {

@@ -117,7 +117,11 @@ pub(crate) const WARM_POLLS: u32 = if cfg!(loom) { 0 } else { 100 };
 #[cfg(feature = "threads")]
 pub(crate) const LIMBO_POLL: Duration = Duration::from_millis(20);
 
-/// Time one compile may take unless configured otherwise.
+/// Bytes of guest body for which a compile may take the deadline once more. Compilers take about linear time, and the largest
+/// functions are a hundred times the usual ones.
+pub(crate) const DEADLINE_BYTES: u32 = 16 << 10;
+
+/// Time one compile of a small body may take unless configured otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Workers abandoned past their deadline before a tier is turned off, unless configured otherwise.

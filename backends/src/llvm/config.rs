@@ -111,7 +111,8 @@ impl LlvmBackendBuilder {
         self
     }
 
-    /// How long the helper may take to answer before it is taken for hung and killed. 8 seconds unless set: less than the
+    /// How long the helper may take to answer before it is taken for hung and killed, and as much again for each 2 MiB of CLIF.
+    /// 8 seconds unless set: less than the
     /// broker's deadline, so that the compile is tried again.
     pub fn answer_limit(mut self, limit: Duration) -> Self {
         self.answer_limit = limit;

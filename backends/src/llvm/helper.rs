@@ -30,6 +30,10 @@ pub const HELPER_VARIABLE: &str = "TIERUP_LLVM_HELPER";
 /// is told from a function that takes too long.
 pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
+/// Bytes of CLIF for which an answer may take the limit once more: with some 100 bytes of CLIF per byte of guest body, less than
+/// the broker's deadline grows by.
+const MORE_TIME_BYTES: usize = 2 << 20;
+
 /// The helper's executable and the helpers that run.
 ///
 /// A compile takes a helper for itself, an idle one or a new one: a crash or a kill hits the one compile, and LLVM's
@@ -82,7 +86,10 @@ impl Helper {
 
     fn ask(&self, clif: &str, cancelled: &dyn Fn() -> bool) -> Result<Answer, super::HelperError> {
         let mut connection = self.idle_connection().map_or_else(|| self.start(), Ok)?;
-        let answer = connection.compile(clif, &Patience { cancelled, limit: self.answer_limit })?;
+        // Large functions take longer; up to here it is about linear.
+        let more = u32::try_from(clif.len() / MORE_TIME_BYTES).unwrap_or(u32::MAX).saturating_add(1);
+        let limit = self.answer_limit.saturating_mul(more);
+        let answer = connection.compile(clif, &Patience { cancelled, limit })?;
         self.lock().push(connection);
         Ok(answer)
     }
