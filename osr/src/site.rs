@@ -110,15 +110,25 @@ impl Sites {
 }
 
 fn exist(body: &Function, site: u32, values: impl Iterator<Item = Value>) -> Result<(), OsrError> {
-    // An alias may stand for a value that was removed.
-    let is_there = |value| {
-        body.dfg.value_is_valid(value) && body.dfg.value_is_real(value) && {
-            let value = body.dfg.resolve_aliases(value);
-            body.dfg.value_is_attached(value)
-        }
-    };
-    match { values }.find(|&value| !is_there(value)) {
+    match { values }.find(|&value| !is_there(body, value)) {
         None => Ok(()),
         Some(value) => Err(OsrError::NoSuchValue { site, value }),
     }
+}
+
+/// Whether a value, or what it has become an alias of, belongs to an instruction or a block. (The frontend gives a header a
+/// parameter for each variable used there, and makes it an alias if there turns out to be one value only.)
+fn is_there(body: &Function, mut value: Value) -> bool {
+    let dfg = &body.dfg;
+    // Aliases can lead in a circle, and to values that were removed: nothing but this has looked at them.
+    for _ in 0..=dfg.num_values() {
+        if !dfg.value_is_valid(value) {
+            return false;
+        }
+        match dfg.value_alias_dest_for_serialization(value) {
+            Some(original) => value = original,
+            None => return dfg.value_is_attached(value),
+        }
+    }
+    false
 }

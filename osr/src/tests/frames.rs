@@ -28,6 +28,28 @@ fn narrow_values_are_in_the_low_half_and_come_out_with_zeros_above() {
     assert_eq!(result(TYPES, &sites, 0, &frame), u64::from((1.0f32 + 3.0 * 2.5).to_bits()));
 }
 
+/// What the frontend leaves behind where a header uses a variable that the loop does not change: `v9` was the header's parameter.
+const ALIAS: &str = "
+function %body(i64, i64, i64) -> i64 system_v {
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = iconst.i64 0
+    jump block1(v3)
+block1(v4: i64):
+    v9 -> v2
+    v5 = iadd_imm v4, 3
+    v6 = icmp ult v5, v9
+    brif v6, block1(v5), block2
+block2:
+    return v5
+}";
+
+#[test]
+fn an_alias_stands_for_its_value() {
+    let sites = sites(&[site(0, 1, &[(0, 9), (1, 4)])]);
+    assert_eq!(result(ALIAS, &sites, 0, &[10, 1]), 10);
+    assert_eq!(result(ALIAS, &sites, 0, &[10, 2]), 11);
+}
+
 /// Uses a constant, arithmetic on a slot, a constant of the vmctx, the callee, and the address of a stack slot.
 const OUTSIDE: &str = "
 function %body(i64, i64, i64) -> i64 system_v {
