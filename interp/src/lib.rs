@@ -15,6 +15,7 @@ mod func;
 mod host;
 mod instance;
 mod linker;
+mod liveness;
 #[cfg(feature = "llvm")]
 mod llvm;
 mod lower;
