@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
-use tierup_interp::TierMode;
+use tierup_interp::{Osr, TierMode};
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
 #[derive(Debug, Parser)]
@@ -43,6 +43,12 @@ pub(crate) struct RunOptions {
     #[cfg_attr(feature = "llvm", doc = "With LLVM also production-llvm, which has it compile only what stays very hot.")]
     #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
     pub(crate) policy: PolicyChoice,
+
+    /// When running loops go on in native code: auto (when they are hot) or off; for tests also always (at every loop header, as
+    /// soon as it is reached) and random:SEED (at each arrival by chance), which compile at once, and with --tier baseline and
+    /// opt have functions begin in the interpreter.
+    #[arg(long, value_name = "WHEN", value_parser = parse_osr, default_value = "auto")]
+    pub(crate) osr: Osr,
 
     /// How many threads compile (--tier auto), 1 to 32; unless given, as many as suit the machine, at least 2. The
     /// program itself runs on one thread.
@@ -201,6 +207,18 @@ fn parse_calls(text: &str) -> Option<PolicyChoice> {
     Some(PolicyChoice::Calls(first.parse().ok()?, second.parse().ok()?))
 }
 
+fn parse_osr(text: &str) -> Result<Osr, String> {
+    Ok(match text {
+        "auto" => Osr::Auto,
+        "off" => Osr::Off,
+        "always" => Osr::Always,
+        _ => match text.strip_prefix("random:").map(str::parse) {
+            Some(seed) => Osr::Random(seed.map_err(|_| "the seed is a number")?),
+            None => return Err("one of auto, off, always, random:SEED".to_owned()),
+        },
+    })
+}
+
 /// A directory of the host and the guest's name for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DirGrant {
@@ -243,6 +261,9 @@ mod tests {
         assert!(parse_policy("calls=3").is_err() && parse_policy("calls=a,1").is_err());
         assert!(parse_policy("threshold=-1").is_err());
         assert!(parse_policy("quick").is_err());
+        assert_eq!(parse_osr("random:18446744073709551615"), Ok(Osr::Random(u64::MAX)));
+        assert_eq!((parse_osr("off"), parse_osr("always")), (Ok(Osr::Off), Ok(Osr::Always)));
+        assert!(parse_osr("random").is_err() && parse_osr("random:x").is_err() && parse_osr("on").is_err());
         assert_eq!(parse_dir("a::/b"), Ok(DirGrant { host: "a".into(), guest: "/b".to_owned() }));
         assert!(parse_dir("a").is_err() && parse_dir("::b").is_err());
         assert_eq!(parse_variable("K=a=b"), Ok(("K".to_owned(), "a=b".to_owned())));

@@ -52,6 +52,7 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
         // The broker's own deadline comes after the helper's, which allows another try.
         #[cfg(feature = "llvm")]
         deadline: options.llvm.limit().map(|limit| limit + Duration::from_secs(2)),
+        osr: options.osr,
         policy: Some(options.policy.policy()),
         workers: options.threads.map(usize::from),
         on_event: timeline.map(Timeline::recorder),

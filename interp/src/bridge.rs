@@ -2,10 +2,11 @@
 
 use std::ffi::c_void;
 
-use tierup::abi::{Regs, Segment, ThreadCells};
+use tierup::abi::{NO_SITE, Regs, Segment, ThreadCells};
 
 use crate::backtrace;
 use crate::driver;
+use crate::osr::{self, Asking};
 use crate::store::StoreInner;
 use crate::trap::{MAX_FRAMES, Raised, RaisedFrame, TrapCode};
 use crate::types::FuncType;
@@ -72,19 +73,26 @@ unsafe fn call_back(store: *mut StoreInner, vmctx: *mut VmCtx, callee: u64, regs
     Ok(())
 }
 
-/// The count hook: compiled code found its countdown spent, or has work to add.
+/// The count hook: compiled code found its countdown spent, or has work to add. At a loop it learns whether to leave there.
 ///
 /// # Safety
 ///
 /// Called by the count stub only: `vmctx` and `callee` are those of the function that counts, which runs on this thread.
-pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32, _site: u32) {
+pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32, site: u32) {
     let vmctx = vmctx.cast::<VmCtx>();
     // SAFETY: by the caller, the instance is alive and its store runs on this thread, whose handle is borrowed mutably only when
     // no guest runs; the token is a WebAssembly function's.
     unsafe {
         let store = (*(*vmctx).instance).store;
         let function = (*(*vmctx).funcs.add(callee as usize)).wasm();
-        let _ = (*store).thread.count_native(function.bead.as_ref(), work, None);
+        if site == NO_SITE {
+            (*store).thread.count_native(function.bead.as_ref(), work, None);
+            return;
+        }
+        let may_leave = osr::provoke(store, function, site, Asking::Native);
+        let should_leave = (*store).thread.count_native(function.bead.as_ref(), work, Some(site));
+        let leaves = may_leave && should_leave && osr::can_finish(store, vmctx, function);
+        (*(*vmctx).cells).leave = u64::from(leaves);
     }
 }
 

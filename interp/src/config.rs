@@ -29,6 +29,30 @@ pub enum TierMode {
     Auto,
 }
 
+/// When running loops go on in native code, entered at their headers (on-stack replacement).
+///
+/// All but the default are for tests: they change when, never what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Osr {
+    /// Never: a call stays in the code it began in.
+    Off,
+    /// When the policy finds it worth while.
+    #[default]
+    Auto,
+    /// At every header, as soon as it is reached; what it takes is compiled at once, on the calling thread. The interpreter goes
+    /// on in the lowest tier, that in the next. With [`TierMode::Baseline`] and `Opt` functions begin in the interpreter.
+    Always,
+    /// As `Always`, but at each arrival by chance, and in a tier chosen by chance: the same for the same seed in each store.
+    Random(u64),
+}
+
+impl Osr {
+    /// Whether loop headers are entered out of order, for a test.
+    pub(crate) fn is_forced(self) -> bool {
+        matches!(self, Self::Always | Self::Random(_))
+    }
+}
+
 /// An engine's configuration. The defaults suit a command that runs one program.
 #[derive(Clone)]
 pub struct Config {
@@ -37,6 +61,8 @@ pub struct Config {
     /// The optimizing tier, above Cranelift's. Without it there is none, but with [`TierMode::Opt`].
     #[cfg(feature = "llvm")]
     pub llvm: Option<Llvm>,
+    /// When running loops go on in native code.
+    pub osr: Osr,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).
     pub mode: Option<Mode>,
@@ -69,6 +95,7 @@ impl Default for Config {
             tier: TierMode::default(),
             #[cfg(feature = "llvm")]
             llvm: None,
+            osr: Osr::default(),
             mode: None,
             policy: None,
             workers: None,
@@ -108,6 +135,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("tier", &self.tier)
+            .field("osr", &self.osr)
             .field("mode", &self.mode)
             .field("workers", &self.workers)
             .field("max_native_stack", &self.max_native_stack)

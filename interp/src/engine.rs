@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, Sample, Threshold,
+    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample, Threshold,
     Tier, Tiered,
 };
 
-use crate::config::{Config, TierMode};
+use crate::config::{Config, Osr, TierMode};
 use crate::error::Error;
 use crate::lower::WasmLower;
 use crate::module::{FuncHandle, Function};
@@ -57,28 +57,21 @@ impl Engine {
             let nice = if config.tier == TierMode::Opt { 0 } else { BACKGROUND };
             #[cfg(feature = "llvm")]
             let optimizing = config.optimizing().map(|llvm| llvm.build(&baseline, nice)).transpose().map_err(|e| refused(&e))?;
-            builder = builder.compiler(baseline.build(WasmLower::default()).map_err(|e| refused(&e))?);
+            let lower = if config.osr.is_forced() { WasmLower::telling_every_turn() } else { WasmLower::default() };
+            builder = builder.compiler(baseline.build(lower).map_err(|e| refused(&e))?);
             #[cfg(feature = "llvm")]
             if let Some(optimizing) = optimizing {
                 builder = builder.compiler(optimizing);
             }
             code = Some(memory);
         }
-        builder = match config.tier {
-            // Without a compiler nobody asks the policy.
-            TierMode::Interp | TierMode::Baseline => builder.mode(Mode::Sync).policy(Threshold { calls: 0 }),
-            #[cfg(feature = "llvm")]
-            TierMode::Opt => builder.mode(Mode::Sync).policy(AtOnce),
-            TierMode::Auto => {
-                let builder = match config.mode {
-                    Some(mode) => builder.mode(mode),
-                    None => builder,
-                };
-                match &config.policy {
-                    Some(policy) => builder.policy(SharedPolicy(Arc::clone(policy))),
-                    None => builder.policy(Tiered::default()),
-                }
-            }
+        if let Some(mode) = if config.tier == TierMode::Auto { config.mode } else { Some(Mode::Sync) } {
+            builder = builder.mode(mode);
+        }
+        let policy = SharedPolicy(policy(&config));
+        builder = match config.osr {
+            Osr::Off => builder.policy(OsrAfter { policy, work: u32::MAX }),
+            _ => builder.policy(policy),
         };
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
@@ -103,6 +96,17 @@ impl Engine {
     /// Its broker: statistics, forced promotion, pumping.
     pub fn broker(&self) -> &Broker<FuncHandle> {
         &self.0.broker
+    }
+
+    /// The tiers that running loops are made to go on in, in modes that do so out of order.
+    pub(crate) fn osr_tiers(&self) -> &'static [Tier] {
+        const TIERS: [Tier; 2] = [Tier::new(1), Tier::new(2)];
+        let compiled = usize::from(self.0.config.compiled_tiers());
+        match self.0.config.tier {
+            #[cfg(feature = "llvm")]
+            TierMode::Opt => &TIERS[1..],
+            _ => &TIERS[..compiled],
+        }
     }
 
     /// Whether both are one engine.
@@ -145,6 +149,22 @@ impl Engine {
     }
 }
 
+/// What is hot.
+fn policy(config: &Config) -> Arc<dyn HotnessPolicy> {
+    match config.tier {
+        TierMode::Auto => match &config.policy {
+            Some(policy) => Arc::clone(policy),
+            None => Arc::new(Tiered::default()),
+        },
+        // Calls are never hot: it is up to the loops.
+        _ if config.osr.is_forced() => Arc::new(Threshold { calls: u32::MAX }),
+        // Without a compiler nobody asks the policy.
+        TierMode::Interp | TierMode::Baseline => Arc::new(Threshold { calls: 0 }),
+        #[cfg(feature = "llvm")]
+        TierMode::Opt => Arc::new(AtOnce),
+    }
+}
+
 /// Straight to the optimizing tier, or below where that is refused.
 #[cfg(feature = "llvm")]
 struct AtOnce;
@@ -167,6 +187,10 @@ struct SharedPolicy(Arc<dyn HotnessPolicy>);
 impl HotnessPolicy for SharedPolicy {
     fn first_budget(&self, tier: Tier, size: u32) -> u32 {
         self.0.first_budget(tier, size)
+    }
+
+    fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
+        self.0.osr_budget(tier, size)
     }
 
     fn decide(&self, sample: &Sample) -> Decision {

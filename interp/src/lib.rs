@@ -21,6 +21,7 @@ mod llvm;
 mod lower;
 mod memory;
 mod module;
+mod osr;
 mod owned;
 mod prepare;
 mod stack;
@@ -32,7 +33,7 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Config, OnEvent, TierMode};
+pub use config::{Config, OnEvent, Osr, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};

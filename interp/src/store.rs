@@ -19,6 +19,7 @@ use crate::host::Caller;
 use crate::instance::InstanceInner;
 use crate::memory::MemoryInner;
 use crate::module::FuncHandle;
+use crate::osr::{self, Draws};
 use crate::owned::Owned;
 use crate::stack::ValueStack;
 use crate::table::TableInner;
@@ -71,6 +72,10 @@ pub(crate) struct StoreInner {
     pub(crate) stack_end: *mut u64,
     /// Calls from outside under way; quiescent at 0.
     pub(crate) depth: u32,
+    /// How often a frame went on in an OSR variant.
+    pub(crate) osr_entries: u64,
+    /// Whether it does so, when that is up to chance.
+    pub(crate) draws: Draws,
     /// A trap under way while native frames are being left.
     pub(crate) raised: Option<Raised>,
     /// Native frames the trap hook found, innermost first.
@@ -105,6 +110,8 @@ impl<T: 'static> Store<T> {
             stack_top: stack.base(),
             stack_end: stack.end(),
             depth: 0,
+            osr_entries: 0,
+            draws: Draws::new(engine),
             raised: None,
             native_frames: Vec::new(),
             data: Box::into_raw(Box::new(data)).cast(),
@@ -121,6 +128,7 @@ impl<T: 'static> Store<T> {
         cells.bridge = bridge::bridge;
         cells.on_trap = bridge::on_trap;
         cells.on_count = bridge::on_count;
+        cells.finish = osr::finish;
         Ok(Self { inner, data: PhantomData })
     }
 
@@ -140,6 +148,12 @@ impl<T: 'static> Store<T> {
     pub fn engine(&self) -> &Engine {
         // SAFETY: the record is alive and its engine never changes.
         unsafe { &(*self.inner.as_ptr()).engine }
+    }
+
+    /// How often a running loop of a guest of this store went on in native code that was made to be entered there.
+    pub fn osr_entries(&self) -> u64 {
+        // SAFETY: the record is alive; `&self` keeps guests from running meanwhile.
+        unsafe { (*self.inner.as_ptr()).osr_entries }
     }
 
     fn inner(&mut self) -> &mut StoreInner {

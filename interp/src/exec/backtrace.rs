@@ -17,6 +17,7 @@ use crate::trap::{MAX_FRAMES, Raised};
 pub(super) unsafe fn collect(cx: &Cx, raised: &mut Raised) {
     let mut crossings = cx.crossings.iter().rev();
     let (mut vmctx, mut ip, mut fp) = (cx.vmctx, cx.at, cx.fp);
+    let mut told = cx.told;
     for _ in 0..MAX_FRAMES {
         // SAFETY: by the caller; the instance is that of the frame, and keeps its module.
         let module = unsafe { &(*(*vmctx).instance).module };
@@ -24,7 +25,9 @@ pub(super) unsafe fn collect(cx: &Cx, raised: &mut Raised) {
             debug_assert!(false, "a frame of no prepared body");
             return;
         };
-        raised.push(function, prepared.offset_of(module, function, ip));
+        if !std::mem::take(&mut told) {
+            raised.push(function, prepared.offset_of(module, function, ip));
+        }
         // SAFETY: the frame's control slots hold what its call stored.
         let (back, caller) = unsafe {
             let control = fp.add(prepared.control as usize);

@@ -8,10 +8,12 @@ use super::op::call::CALL_WORDS;
 use super::state::{FINISHED, Status};
 use crate::driver;
 use crate::module::{FuncHandle, Function};
+use crate::osr::{self, Asking};
 use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::{FuncRef, VmCtx};
+use tierup::abi::OsrOutcome;
 use tierup::{CountSlot, InterpThread};
 
 /// What one activation of [`run`](super::run) shares between its handlers.
@@ -32,6 +34,8 @@ pub(crate) struct Cx {
     pub(crate) fp: *mut u64,
     /// The callee of a native call being made.
     pub(crate) callee: *const FuncRef,
+    /// After a trap: that frame ran in native code and is in the backtrace already.
+    pub(crate) told: bool,
     /// A trap that came from elsewhere, with what it carries.
     pub(crate) raised: Option<Raised>,
     /// Calls between instances under way, innermost last.
@@ -168,13 +172,70 @@ pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
 ///
 /// # Safety
 ///
-/// The context's thread is running, the function's module is alive.
+/// The context's thread is running; `fp` is the innermost frame, of this function, whose module is alive.
 #[inline(never)]
-pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32) {
+pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32, fp: *mut u64) -> Step {
     // SAFETY: by the caller.
-    let entry = unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) };
-    // On-stack replacement is offered by nobody yet; the loop goes on interpreted.
-    let _ = entry;
+    match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
+        None => Step::Stay,
+        // SAFETY: by the caller; `enter` looks the entry up again, as it does wherever it gets.
+        Some(_) => unsafe { replace(cx, function, site, fp) },
+    }
+}
+
+/// A frame of `function` is at the header of loop `site`, in a mode that enters variants out of order.
+///
+/// # Safety
+///
+/// As [`back_edge_spent`].
+#[inline(never)]
+pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Step {
+    // SAFETY: by the caller.
+    unsafe {
+        if osr::provoke((*cx).store, &*function, site, Asking::Interpreter) { replace(cx, function, site, fp) } else { Step::Stay }
+    }
+}
+
+/// What became of a frame at a loop header.
+pub(super) enum Step {
+    /// Nothing.
+    Stay,
+    /// It goes on here, interpreted.
+    At(*const u64),
+    /// It returned, its results in its first slots, to this instruction of the frame at `fp`.
+    Returned { ip: *const u64, fp: *mut u64 },
+    /// It ended in a trap.
+    Trapped(Status),
+}
+
+/// Runs a frame in OSR variants, if there are any.
+///
+/// # Safety
+///
+/// As [`back_edge_spent`].
+unsafe fn replace(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Step {
+    // SAFETY: by the caller; the function's code is being run, so it was prepared.
+    let (function, prepared) = unsafe { (&*function, (*function).prepared.get().unwrap_unchecked()) };
+    // SAFETY: by the caller; a variant changes the control slots only to leave results there.
+    let (ip, caller) = unsafe {
+        let control = fp.add(prepared.control as usize);
+        (*control as *const u64, *control.add(1) as *mut u64)
+    };
+    // SAFETY: by the caller.
+    let frame = unsafe { osr::Frame { store: (*cx).store, vmctx: (*cx).vmctx, function, prepared, fp } };
+    // SAFETY: by the caller: at a header all operands are in their slots.
+    match unsafe { osr::enter(frame, site) } {
+        Ok(None) => Step::Stay,
+        Ok(Some(OsrOutcome::Done)) => Step::Returned { ip, fp: caller },
+        Ok(Some(OsrOutcome::Exit { site })) => Step::At(prepared.header(site)),
+        Err(raised) => {
+            // SAFETY: by the caller.
+            unsafe {
+                (*cx).told = true;
+                Step::Trapped((*cx).raise(raised))
+            }
+        }
+    }
 }
 
 /// Where the call instruction that returns to `ip` starts.

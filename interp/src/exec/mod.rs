@@ -15,6 +15,7 @@ mod tests;
 use std::ptr;
 
 use crate::module::Function;
+use crate::osr::Frame;
 use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
@@ -41,11 +42,35 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
     // SAFETY: by the caller, the instance is alive; it keeps its module.
     let module = unsafe { &(*(*vmctx).instance).module };
     let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
-    // SAFETY: by the caller, the store is alive; only places in it are looked at, no borrow is kept.
-    let (stack_end, thread, cells) = unsafe { ((*store).stack_end, &raw const (*store).thread, (*store).cells) };
-    if fp.wrapping_add(prepared.frame_slots as usize) > stack_end {
+    // SAFETY: by the caller, the store is alive.
+    if fp.wrapping_add(prepared.frame_slots as usize) > unsafe { (*store).stack_end } {
         return Err(Raised::new(TrapCode::StackOverflow));
     }
+    let frame = Frame { store, vmctx, function, prepared, fp };
+    // SAFETY: by the caller; the frame fits.
+    unsafe { start(frame, prepared.entry) }
+}
+
+/// Interprets a frame that is at the header of loop `site` until it returns. Results are left in its first slots.
+///
+/// # Errors
+///
+/// As [`run`].
+///
+/// # Safety
+///
+/// The calling thread runs the frame's store; the frame is on its value stack, with nothing in use above it, and its slots are
+/// as the site wants them. Its control slots may be anything.
+pub(crate) unsafe fn resume(frame: Frame<'_>, site: u32) -> Result<(), Raised> {
+    // SAFETY: by the caller.
+    unsafe { start(frame, frame.prepared.header(site)) }
+}
+
+/// Interprets a frame, which fits on the stack, from the instruction at `ip` of its function.
+unsafe fn start(frame: Frame<'_>, ip: *const u64) -> Result<(), Raised> {
+    let Frame { store, vmctx, prepared, fp, .. } = frame;
+    // SAFETY: by the caller, the store is alive; only places in it are looked at, no borrow is kept.
+    let (stack_end, thread, cells) = unsafe { ((*store).stack_end, &raw const (*store).thread, (*store).cells) };
     let mut cx = Cx {
         vmctx,
         stack_end,
@@ -56,6 +81,7 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
         at: ptr::null(),
         fp: ptr::null_mut(),
         callee: ptr::null(),
+        told: false,
         raised: None,
         crossings: Vec::new(),
         #[cfg(any(tierup_loop_dispatch, debug_assertions))]
@@ -63,14 +89,14 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
     };
     // SAFETY: by the caller, the instance is alive.
     let (mem, len) = unsafe { cx.memory() };
-    // SAFETY: the frame was just checked to fit; its control slots are within it.
+    // SAFETY: the frame fits; its control slots are within it.
     unsafe {
         let control = fp.add(prepared.control as usize);
         *control = op::call::EXIT.as_ptr() as u64;
         *control.add(1) = 0;
     }
-    let state = State { ip: prepared.entry, fp, mem, len, cx: &raw mut cx, int: 0, f64: 0.0, f32: 0.0 };
-    // SAFETY: the state describes the first instruction of prepared code, a frame of its size, and the memory.
+    let state = State { ip, fp, mem, len, cx: &raw mut cx, int: 0, f64: 0.0, f32: 0.0 };
+    // SAFETY: the state describes an instruction of prepared code, a frame of its size, and the memory.
     let status = unsafe { state::start(state) };
     if status == FINISHED {
         return Ok(());

@@ -79,7 +79,7 @@ fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     f.b.switch_to_block(header);
     // Before anything uses a variable: that may give the header more parameters.
     replace_operands(f, f.operands.height() - params, header);
-    let count = f.count_turn();
+    let count = f.begin_loop(header);
     f.open(FrameKind::Loop { header, count }, ty);
 }
 

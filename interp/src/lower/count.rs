@@ -7,21 +7,32 @@
 
 use tierup::CALL_WORK;
 
-use super::clif::{Block, BodyAbi, Countdown, Imm64, Inst, InstBuilder, InstructionData, IntCC, Value, Variable, types};
+use super::clif::{self, Block, BodyAbi, Countdown, Imm64, Inst, InstBuilder, InstructionData, IntCC, Value, Variable, types};
 use super::function::FuncLower;
+use super::site::DeclaredSite;
 
-/// Work loops do before the countdown is told, in work units: some 10 us at least.
-const FLUSH: i64 = 1 << 18;
+/// Work loops usually do before the countdown is told, in work units: some 10 us at least.
+pub(super) const FLUSH: i64 = 1 << 18;
 
 /// The counting of one body under way.
 pub(super) struct Counter {
-    countdown: Countdown,
-    /// The function's index in the module, its token.
-    function: u32,
+    counting: Counting,
     /// Work of loops the countdown was not told of.
     unpaid: Variable,
+    /// What that is at the entry: none.
+    none: Value,
     /// Whether there has been a loop.
     loops: bool,
+}
+
+/// How a body is to count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counting {
+    pub(super) countdown: Countdown,
+    /// The function's index in the module, its token.
+    pub(super) function: u32,
+    /// Work loops do before the countdown is told, in work units.
+    pub(super) flush: i64,
 }
 
 /// A loop being counted.
@@ -43,39 +54,49 @@ impl LoopCount {
 }
 
 impl FuncLower<'_, '_> {
-    /// Counts a call; code goes on in a new block. Nothing happens without a countdown.
-    pub(super) fn count_call(&mut self, countdown: Option<Countdown>, function: u32) {
-        let Some(countdown) = countdown else { return };
+    /// Counts a call; code goes on in a new block. Nothing happens if the body is not to count.
+    pub(super) fn count_call(&mut self, counting: Option<Counting>) {
+        let Some(counting) = counting else { return };
+        let countdown = counting.countdown;
         let work = self.b.ins().iconst(types::I32, i64::from(CALL_WORK));
         let left = countdown.charge(self.b, self.abi.cells, work);
         let spent = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
         let none = self.b.ins().iconst(types::I32, 0);
         let unpaid = self.b.declare_var(types::I32);
         self.b.def_var(unpaid, none);
-        self.count = Some(Counter { countdown, function, unpaid, loops: false });
+        self.count = Some(Counter { counting, unpaid, none, loops: false });
         let (tell, next) = self.fork(spent);
         self.b.switch_to_block(tell);
-        self.tell(countdown, function, none, None);
+        self.tell(counting, none, None);
         self.b.ins().jump(next, &[]);
         self.go_on(next);
     }
 
-    /// Counts a turn of the loop whose header the builder has just entered; code goes on in a new block.
-    pub(super) fn count_turn(&mut self) -> Option<LoopCount> {
-        let count = self.count.as_mut()?;
+    /// Declares the loop whose header the builder has just entered, and counts a turn of it; code goes on in a new block.
+    pub(super) fn begin_loop(&mut self, header: Block) -> Option<LoopCount> {
+        let Some(count) = self.count.as_mut() else {
+            self.declare_site(header, None);
+            return None;
+        };
         count.loops = true;
-        let Counter { countdown, function, unpaid, .. } = *count;
-        let turn = self.b.ins().iconst(types::I32, 0);
+        let Counter { counting, unpaid, none, .. } = *count;
         let before = self.b.use_var(unpaid);
+        let site = self.declare_site(header, Some((before, none)));
+        let turn = self.b.ins().iconst(types::I32, 0);
         let now = self.b.ins().iadd(before, turn);
         self.b.def_var(unpaid, now);
-        let much = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, now, FLUSH);
+        let much = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, now, counting.flush);
         let (tell, next) = self.fork(much);
         self.b.switch_to_block(tell);
-        self.tell(countdown, function, now, None);
+        let abi = self.tell(counting, now, site.as_ref().map(|site| site.id));
         let none = self.b.ins().iconst(types::I32, 0);
         self.b.def_var(unpaid, none);
-        self.b.ins().jump(next, &[]);
+        match site {
+            Some(site) => self.leave_or(next, &abi, &site),
+            None => {
+                self.b.ins().jump(next, &[]);
+            }
+        }
         self.go_on(next);
         let turn = self.b.func.dfg.value_def(turn).inst().expect("just made");
         Some(LoopCount { turn, before: self.work, longest: 1 })
@@ -90,10 +111,10 @@ impl FuncLower<'_, '_> {
 
     /// Takes what is unpaid from the countdown: the body is about to return.
     pub(super) fn count_return(&mut self) {
-        if let Some(Counter { countdown, unpaid, loops: true, .. }) = self.count {
+        if let Some(Counter { counting, unpaid, loops: true, .. }) = self.count {
             let unpaid = self.b.use_var(unpaid);
             // The next call finds out what is left.
-            countdown.charge(self.b, self.abi.cells, unpaid);
+            counting.countdown.charge(self.b, self.abi.cells, unpaid);
         }
     }
 
@@ -111,9 +132,27 @@ impl FuncLower<'_, '_> {
         self.b.switch_to_block(next);
     }
 
-    fn tell(&mut self, countdown: Countdown, function: u32, work: Value, site: Option<u32>) {
+    /// Tells the broker, and returns what a body has at hand in this block.
+    fn tell(&mut self, counting: Counting, work: Value, site: Option<u32>) -> BodyAbi {
         // A constant, so that the parameter is not kept for this.
-        let callee = self.b.ins().iconst(types::I64, i64::from(function));
-        countdown.tell(self.b, &BodyAbi { callee, ..self.abi }, work, site);
+        let callee = self.b.ins().iconst(types::I64, i64::from(counting.function));
+        let abi = BodyAbi { callee, ..self.abi };
+        counting.countdown.tell(self.b, &abi, work, site);
+        abi
+    }
+
+    /// Ends a block that has told of `site`: leaves there if that is better, and else goes on in `next`.
+    fn leave_or(&mut self, next: Block, abi: &BodyAbi, site: &DeclaredSite) {
+        let should = clif::should_leave(self.b, abi);
+        let away = self.b.create_block();
+        self.b.set_cold_block(away);
+        self.b.ins().brif(should, away, &[], next, &[]);
+        self.b.seal_block(away);
+        let leave = self.cx.leave_block(self.b, abi, site.id, &site.live);
+        self.b.switch_to_block(away);
+        self.b.ins().jump(leave.unwrap_or(next), &[]);
+        if let Some(leave) = leave {
+            self.b.seal_block(leave);
+        }
     }
 }

@@ -6,15 +6,17 @@ use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
 use super::clif::{
-    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
+    self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
 };
-use super::count::Counter;
+use super::count::{Counter, Counting};
 use super::facts::Facts;
 use super::helpers::Helper;
 use super::signature::{self, BODY_PREFIX, clif_type};
+use super::site::LoopSites;
 use super::stack::{Frame, Operands};
-use super::vmctx::Regions;
+use super::vmctx::{CheckedLen, Regions};
 use super::{bulk, call, control, memory, numeric, table, trapping, variable};
+use crate::liveness::Liveness;
 use crate::module::{FuncHandle, Function, ModuleInner};
 use crate::trap::TrapCode;
 use crate::types::ValType;
@@ -31,7 +33,7 @@ pub(super) struct FuncLower<'a, 'f> {
     /// The base of the guest's memory, once an access needed it.
     pub(super) memory_base: Option<Value>,
     /// The length of the guest's memory, where accesses are checked against it.
-    pub(super) checked_len: Option<Variable>,
+    pub(super) checked_len: Option<CheckedLen>,
     pub(super) locals: Vec<Variable>,
     pub(super) operands: Operands,
     pub(super) frames: Vec<Frame>,
@@ -41,6 +43,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) dead_frames: usize,
     /// Counting, if the function may go to a higher tier.
     pub(super) count: Option<Counter>,
+    /// Loop sites, if anybody wants them.
+    pub(super) sites: Option<LoopSites>,
     /// Operators on the longest way to here.
     pub(super) work: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
@@ -56,7 +60,7 @@ pub(super) fn lower(
     module: &ModuleInner,
     function: &Function,
     validator: &mut FuncValidator<ValidatorResources>,
-    countdown: Option<Countdown>,
+    counting: Option<Counting>,
     cx: &LowerCx<'_, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
@@ -67,7 +71,14 @@ pub(super) fn lower(
     let is_leaf = size <= SMALL_LEAF && !calls_guest(OperatorsReader::new(reader.clone()))?;
     let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
-    f.count_call(countdown, function.index);
+    if cx.wants_sites() {
+        // A body that cannot be read is refused below.
+        f.sites = Liveness::of(OperatorsReader::new(reader.clone()), validator.len_locals()).map(LoopSites::new);
+        if let results @ 2.. = function.ty.results().len() {
+            cx.wide_results(results as u32);
+        }
+    }
+    f.count_call(counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
     f.open_body(module.function_types[function.index as usize]);
@@ -128,6 +139,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             reachable: true,
             dead_frames: 0,
             count: None,
+            sites: None,
             work: 0,
             signatures: HashMap::new(),
         }

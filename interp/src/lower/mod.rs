@@ -28,12 +28,14 @@ mod helpers;
 mod memory;
 mod numeric;
 mod signature;
+mod site;
 mod stack;
 mod table;
 mod trapping;
 mod variable;
 mod vmctx;
 
+use count::Counting;
 use std::sync::{Mutex, PoisonError};
 
 use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel};
@@ -44,13 +46,25 @@ pub use check::Checker;
 use crate::module::{FuncHandle, Function};
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
-#[derive(Default)]
 pub(crate) struct WasmLower {
+    /// Work that loops of code that counts do before the broker is told, in work units.
+    flush: i64,
     /// Scratch space of validators, for reuse by any worker.
     validators: Mutex<Vec<FuncValidatorAllocations>>,
 }
 
+impl Default for WasmLower {
+    fn default() -> Self {
+        Self { flush: count::FLUSH, validators: Mutex::default() }
+    }
+}
+
 impl WasmLower {
+    /// One whose loops tell the broker of every turn.
+    pub(crate) fn telling_every_turn() -> Self {
+        Self { flush: 0, ..Self::default() }
+    }
+
     /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
     pub(crate) fn baseline() -> CraneliftBackendBuilder {
         let mut builder = CraneliftBackend::builder().opt_level(OptLevel::Speed).memory_style(MemoryStyle::Guarded);
@@ -76,11 +90,12 @@ impl Lower<FuncHandle> for WasmLower {
         if let Some(name) = module.function_name(handle.index) {
             cx.set_name(name);
         }
-        let countdown = cx.countdown();
+        let index = function.index;
+        let counting = cx.countdown().map(|countdown| Counting { countdown, function: index, flush: self.flush });
         let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
-        function::lower(&module, function, &mut validator, countdown, cx, &mut builder)?;
+        function::lower(&module, function, &mut validator, counting, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

@@ -46,6 +46,11 @@ impl Operands {
         self.0.extend_from_within(from..);
     }
 
+    /// All of them, deepest first.
+    pub(super) fn all(&self) -> &[Value] {
+        &self.0
+    }
+
     pub(super) fn height(&self) -> usize {
         self.0.len()
     }

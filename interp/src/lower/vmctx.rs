@@ -80,6 +80,14 @@ fn func_ref_field() -> MemFlagsData {
     MemFlagsData::trusted().with_readonly()
 }
 
+/// The length of the guest's memory that accesses are checked against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckedLen {
+    pub(super) variable: Variable,
+    /// As read at the function's entry, which may be done anywhere else as well.
+    pub(super) at_entry: Value,
+}
+
 /// What a call needs of its callee.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FuncRefParts {
@@ -92,7 +100,7 @@ impl FuncLower<'_, '_> {
     /// The guest's memory as `access` wants it.
     pub(super) fn heap(&mut self) -> Heap {
         let base = self.memory_base();
-        let len = self.checked_len.map(|len| self.b.use_var(len));
+        let len = self.checked_len.map(|len| self.b.use_var(len.variable));
         let (min_len, _) = self.facts.memory_len_range();
         let out_of_bounds = (TrapCode::MemoryOutOfBounds as u64).into();
         Heap { base, len, min_len, style: self.cx.memory_style(), out_of_bounds }
@@ -114,14 +122,20 @@ impl FuncLower<'_, '_> {
     /// entry and again after whatever may grow the memory.
     pub(super) fn declare_checked_len(&mut self) {
         if self.cx.memory_style() == MemoryStyle::Checked && self.facts.has_memory() {
-            self.checked_len = Some(self.b.declare_var(types::I64));
-            self.memory_may_have_grown();
+            let variable = self.b.declare_var(types::I64);
+            let at_entry = self.define_checked_len(variable);
+            self.checked_len = Some(CheckedLen { variable, at_entry });
         }
     }
 
     /// To be called after every call that may have grown the memory.
     pub(super) fn memory_may_have_grown(&mut self) {
-        let Some(variable) = self.checked_len else { return };
+        if let Some(CheckedLen { variable, .. }) = self.checked_len {
+            self.define_checked_len(variable);
+        }
+    }
+
+    fn define_checked_len(&mut self, variable: Variable) -> Value {
         let (min, max) = self.facts.memory_len_range();
         let len = if min == max {
             self.b.ins().iconst(types::I64, max.cast_signed())
@@ -134,6 +148,7 @@ impl FuncLower<'_, '_> {
             self.b.ins().umax(pages, min)
         };
         self.b.def_var(variable, len);
+        len
     }
 
     /// Size of the memory in bytes.

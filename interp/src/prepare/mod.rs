@@ -65,9 +65,13 @@ struct Origin {
 
 impl Prepared {
     /// Loop headers, by site number: the frame map that entering a running loop needs.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by tests; OSR entries will read it"))]
     pub(crate) fn sites(&self) -> &[LoopSite] {
         &self.sites
+    }
+
+    /// Where the interpreter goes on at a loop header.
+    pub(crate) fn header(&self, site: u32) -> *const u64 {
+        &raw const self.code[self.sites[site as usize].code as usize]
     }
 
     /// The code.

@@ -540,6 +540,11 @@ impl<'m> Translator<'m> {
         let site = self.sites.len() as u32;
         let height = self.stack.height() as u32;
         self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
+        if self.module.engine.config().osr.is_forced() {
+            self.code.begin(branch::arrival());
+            self.code.word(&raw const *self.function as u64);
+            self.code.word(u64::from(site));
+        }
         self.open(Kind::Loop(Header { code, site: site & 0xffff, work: self.work }), params, results);
     }
 

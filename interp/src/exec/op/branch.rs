@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 
 use super::binary::words;
-use crate::exec::cx;
+use crate::exec::cx::{self, Step};
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler, out_of_line};
 use crate::module::Function;
@@ -94,9 +94,45 @@ impl Op for Spent {
     unsafe fn run(state: State) -> Status {
         // SAFETY: as `Back::take`; the function is the one whose code this is, which outlives it.
         unsafe {
-            let info = state.word(2);
-            cx::back_edge_spent(state.cx, state.word(1) as *const Function, (info >> 32) as u32 & 0xffff, (info >> 48) as u32);
-            State { ip: target(state, 0), ..state }.dispatch()
+            let (function, info) = (state.word(1) as *const Function, state.word(2));
+            let (site, work) = ((info >> 32) as u32 & 0xffff, (info >> 48) as u32);
+            let step = cx::back_edge_spent(state.cx, function, site, work, state.fp);
+            let ip = target(state, 0);
+            go_on(state, ip, step)
+        }
+    }
+}
+
+/// At a loop header, in modes that enter variants out of order: function, site.
+struct Arrival;
+
+impl Op for Arrival {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the function is the one whose code this is, which outlives it.
+        unsafe {
+            let step = cx::arrive(state.cx, state.word(1) as *const Function, state.word(2) as u32, state.fp);
+            let ip = state.ip.add(3);
+            go_on(state, ip, step)
+        }
+    }
+}
+
+/// Goes on after the frame may have been run by somebody else: at `ip` if it was not.
+#[inline(always)]
+unsafe fn go_on(state: State, ip: *const u64, step: Step) -> Status {
+    // SAFETY: by the callers: the step is what became of this frame.
+    unsafe {
+        match step {
+            Step::Stay => State { ip, ..state }.dispatch(),
+            Step::At(ip) => State { ip, ..state }.reload().dispatch(),
+            Step::Returned { ip, fp } => {
+                // As behind a return: the first result is in the accumulators, too.
+                let first = *state.fp;
+                let (f64, f32) = (f64::from_bits(first), f32::from_bits(first as u32));
+                State { ip, fp, int: first, f64, f32, ..state }.reload().dispatch()
+            }
+            Step::Trapped(status) => state.trap(status),
         }
     }
 }
@@ -137,6 +173,11 @@ impl<S: Source> Op for Switch<S> {
             State { ip: target(state, 2 + index as usize), ..state }.dispatch()
         }
     }
+}
+
+/// The handler of what announces a loop header.
+pub(crate) fn arrival() -> Handler {
+    handler::<Arrival>()
 }
 
 /// The handler of an unconditional branch.

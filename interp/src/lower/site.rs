@@ -1,0 +1,64 @@
+//! Loop sites: where a frame of the interpreter can go on in compiled code, and where compiled code can leave for other code.
+//!
+//! A site's number and its slots are the interpreter's ([`prepare`](crate::prepare)): the same loops are numbered in the same
+//! order, a local has the slot of its index, an operand the one after the control slots that its height gives it. Locals that
+//! nobody reads any more are in no slot.
+
+use tierup::Site;
+
+use super::clif::{Block, Value};
+use super::function::FuncLower;
+use super::stack::{Frame, FrameKind};
+use crate::liveness::Liveness;
+use crate::prepare::CONTROL_SLOTS;
+
+/// The sites of one body under way, if anybody wants them.
+pub(super) struct LoopSites {
+    liveness: Liveness,
+    /// How many there were.
+    next: u32,
+}
+
+impl LoopSites {
+    pub(super) fn new(liveness: Liveness) -> Self {
+        Self { liveness, next: 0 }
+    }
+}
+
+/// A site that was declared.
+pub(super) struct DeclaredSite {
+    pub(super) id: u32,
+    /// What its slots hold.
+    pub(super) live: Vec<(u32, Value)>,
+}
+
+impl FuncLower<'_, '_> {
+    /// Declares the loop whose header the builder has just entered, its parameters pushed.
+    ///
+    /// `unpaid` is what counting adds to, in the header and at the function's entry.
+    pub(super) fn declare_site(&mut self, header: Block, unpaid: Option<(Value, Value)>) -> Option<DeclaredSite> {
+        let sites = self.sites.as_mut()?;
+        let id = sites.next;
+        sites.next += 1;
+        let offset = self.b.srcloc().bits();
+        let locals: Vec<u32> = sites.liveness.at(offset).expect("the analysis met the same loops").iter().collect();
+        let mut live: Vec<(u32, Value)> =
+            locals.into_iter().map(|local| (local, self.b.use_var(self.locals[local as usize]))).collect();
+        let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
+        live.extend((first_operand..).zip(guest_operands(self.operands.all(), &self.frames)));
+        let checked_len = self.checked_len.map(|len| (self.b.use_var(len.variable), len.at_entry));
+        let computed = unpaid.into_iter().chain(checked_len).collect();
+        self.cx.loop_site(Site { id, header, live: live.clone(), computed });
+        Some(DeclaredSite { id, live })
+    }
+}
+
+/// The operands as the guest has them: an open `if` keeps its parameters a second time, for its `else`.
+fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value> {
+    let copies = |at: &usize| {
+        frames.iter().any(|frame| {
+            matches!(frame.kind, FrameKind::Then { .. }) && (frame.height..frame.height + frame.params).contains(at)
+        })
+    };
+    (0..all.len()).filter(move |at| !copies(at)).map(|at| all[at])
+}

@@ -1,0 +1,239 @@
+//! On-stack replacement: one frame of a function, run in turns by OSR variants and the interpreter.
+//!
+//! A frame lies on the value stack, in the interpreter's layout, whoever runs it. At a loop header the interpreter looks
+//! whether there is a variant ([`enter`]). If so that runs the rest of the function, or comes back at a loop header where
+//! something better is to be had, or at least nothing worse: that is looked for there, and if there is nothing the
+//! interpreter goes on. A body of native code that leaves has no such frame: [`finish`] makes one.
+//!
+//! However often a frame changes hands, the machine stack beneath it stays as deep as it was.
+
+use std::ffi::c_void;
+
+use tierup::abi::{self, OsrOutcome, Regs, Segment, ThreadCells, WIDE_SLOTS};
+
+use crate::backtrace;
+use crate::config::Osr;
+use crate::driver;
+use crate::engine::Engine;
+use crate::exec;
+use crate::module::Function;
+use crate::prepare::{self, CONTROL_SLOTS, Prepared};
+use crate::store::StoreInner;
+use crate::trap::{HostPayload, Raised, TrapCode};
+use crate::vmctx::VmCtx;
+
+/// A frame: whose it is, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame<'a> {
+    /// The store it is run in.
+    pub(crate) store: *mut StoreInner,
+    /// Its instance.
+    pub(crate) vmctx: *mut VmCtx,
+    /// Its function.
+    pub(crate) function: &'a Function,
+    /// How the function is laid out.
+    pub(crate) prepared: &'a Prepared,
+    /// Slot 0.
+    pub(crate) fp: *mut u64,
+}
+
+/// Runs a frame that is at the header of loop `site` in variants, as long as there are any where it gets.
+///
+/// `None` when there was none: nothing was done. [`OsrOutcome::Done`] when the function has returned, its results in the first
+/// slots. Otherwise the site where the interpreter is to go on.
+///
+/// # Errors
+///
+/// What was raised. Its backtrace has the frame itself and all that it called.
+///
+/// # Safety
+///
+/// The calling thread runs the store, the frame is one of its value stack with nothing in use above it, and its slots are as
+/// the interpreter has them at the site.
+pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutcome>, Raised> {
+    let Frame { store, vmctx, function, prepared, fp } = frame;
+    // SAFETY: by the caller, the store is alive, and nothing borrows its thread mutably while guests run.
+    let (cells, thread) = unsafe { ((*store).cells, &(*store).thread) };
+    // SAFETY: the cells are this thread's. With little stack left the interpreter, which needs none, goes on.
+    if unsafe { driver::check_machine_stack(cells) }.is_err() {
+        return Ok(None);
+    }
+    let mut outcome = None;
+    let mut at = site;
+    while let Some(entry) = thread.osr_entry(function.bead.as_ref(), at) {
+        let mut regs = Regs::default();
+        regs.gpr[..3].copy_from_slice(&[vmctx as u64, u64::from(function.index), fp as u64]);
+        // SAFETY: the frame is that long (caller); guests that the variant calls start above it.
+        let top = unsafe { std::mem::replace(&mut (*store).stack_top, fp.add(prepared.frame_slots as usize)) };
+        // SAFETY: the entry was lent by this thread, which is not quiescent before it is left; it takes these three arguments,
+        // and finds the site's slots in the frame.
+        let left = unsafe { abi::enter(cells, entry.address().as_ptr(), &raw mut regs) };
+        // SAFETY: by the caller.
+        unsafe {
+            (*store).stack_top = top;
+            (*store).osr_entries += 1;
+        }
+        if let Err(code) = left {
+            // SAFETY: native code has just ended with this trap.
+            return Err(unsafe { backtrace::raised_by_native(store, code) });
+        }
+        let left = OsrOutcome::decode(regs.ret_gpr);
+        outcome = Some(left);
+        match left {
+            OsrOutcome::Done => break,
+            OsrOutcome::Exit { site } => at = site,
+        }
+    }
+    Ok(outcome)
+}
+
+/// Before a frame looks for a variant at a site, in test modes: makes one, if the mode says so. `false` when it is to go on as
+/// it is.
+///
+/// # Safety
+///
+/// The calling thread runs the store.
+pub(crate) unsafe fn provoke(store: *mut StoreInner, function: &Function, site: u32, asking: Asking) -> bool {
+    // SAFETY: by the caller.
+    let engine = unsafe { &(*store).engine };
+    let draw = match engine.config().osr {
+        Osr::Off | Osr::Auto => return true,
+        Osr::Always => 0,
+        // SAFETY: by the caller.
+        Osr::Random(_) => match unsafe { (*store).draws.next() } {
+            draw if draw & 1 == 0 => return false,
+            draw => draw >> 1,
+        },
+    };
+    let tiers = engine.osr_tiers();
+    let tier = match asking {
+        Asking::Interpreter => tiers.get(draw as usize % tiers.len().max(1)),
+        Asking::Native => tiers.last(),
+    };
+    if let Some(&tier) = tier {
+        // A loop for which there can be none goes on as it is; the broker remembers that.
+        let _ = engine.broker().compile_osr_now(function.bead.as_ref(), tier, site);
+    }
+    true
+}
+
+/// Who is at a loop header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// The interpreter.
+    Interpreter,
+    /// Code that counts.
+    Native,
+}
+
+/// Whether a body that leaves now can be finished: [`finish`] has what it needs.
+///
+/// # Safety
+///
+/// The calling thread runs the store, to whose instance `vmctx` and whose module `function` belongs.
+pub(crate) unsafe fn can_finish(store: *mut StoreInner, vmctx: *mut VmCtx, function: &Function) -> bool {
+    // SAFETY: by the caller; an instance keeps its module.
+    let module = unsafe { &(*(*vmctx).instance).module };
+    // SAFETY: as above.
+    let (cells, fp, end) = unsafe { ((*store).cells, (*store).stack_top, (*store).stack_end) };
+    let fits = |prepared: &Prepared| fp.wrapping_add(prepared.frame_slots as usize) <= end;
+    // SAFETY: the cells are this thread's.
+    prepare::ensure(module, function).is_ok_and(fits) && unsafe { driver::check_machine_stack(cells) }.is_ok()
+}
+
+/// The finish hook: a native body has left at a loop header, and the rest of its call is run here.
+///
+/// # Safety
+///
+/// Called by the finish stub only: `vmctx` and `callee` are those of the body, which runs on this thread, `frame` is the wide
+/// buffer with the live slots of `site`.
+pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, frame: *mut u64, site: u64) -> u32 {
+    let vmctx = vmctx.cast::<VmCtx>();
+    // SAFETY: by the caller, the vmctx is that of a live instance, whose store runs on this thread.
+    let (cells, store): (*mut ThreadCells, _) = unsafe { ((*vmctx).cells, (*(*vmctx).instance).store) };
+    // SAFETY: the cells are this thread's; the stub recorded where native code was left.
+    let left = unsafe { Segment::innermost(cells) };
+    // SAFETY: by the caller.
+    match unsafe { finish_frame(store, vmctx, callee, frame, site as u32) } {
+        Ok(()) => 0,
+        Err(mut raised) => {
+            if let Some(segment) = left {
+                // The innermost is the body that left, whose frame was run here and is in the backtrace already.
+                let mut is_innermost = true;
+                let found = |function, at| {
+                    if !std::mem::take(&mut is_innermost) {
+                        raised.push(function, at);
+                    }
+                };
+                // SAFETY: the body waits in this very call, and so do its callers.
+                unsafe { backtrace::native_frames(store, segment, found) };
+            }
+            // SAFETY: the cells are this thread's; the store takes what cannot travel through native frames.
+            unsafe {
+                (*store).raised = Some(raised);
+                (*cells).trap = TrapCode::Host as u64;
+            }
+            1
+        }
+    }
+}
+
+/// The part of [`finish`] that may fail.
+unsafe fn finish_frame(
+    store: *mut StoreInner,
+    vmctx: *mut VmCtx,
+    callee: u64,
+    buffer: *mut u64,
+    site: u32,
+) -> Result<(), Raised> {
+    // SAFETY: by the caller, the token is a WebAssembly function's of the instance, which keeps its module.
+    let (module, function) = unsafe { (&(*(*vmctx).instance).module, (*(*vmctx).funcs.add(callee as usize)).wasm()) };
+    let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
+    // SAFETY: by the caller, the store is alive.
+    let (fp, end) = unsafe { ((*store).stack_top, (*store).stack_end) };
+    if fp.wrapping_add(prepared.frame_slots as usize) > end {
+        return Err(TrapCode::StackOverflow.into());
+    }
+    let height = prepared.sites()[site as usize].height;
+    let slots = (prepared.control + CONTROL_SLOTS + height) as usize;
+    // SAFETY: just checked to fit, and free; the buffer has so many slots, of which those that are live at the site are set.
+    unsafe { fp.copy_from_nonoverlapping(buffer, slots.min(WIDE_SLOTS)) };
+    let frame = Frame { store, vmctx, function, prepared, fp };
+    // SAFETY: the frame is as the site wants it, and nothing is above it.
+    match unsafe { enter(frame, site) }? {
+        Some(OsrOutcome::Done) => {}
+        Some(OsrOutcome::Exit { site }) => {
+            // SAFETY: as above: the variant has left the frame so.
+            unsafe { exec::resume(frame, site) }?;
+        }
+        None => {
+            // SAFETY: as above.
+            unsafe { exec::resume(frame, site) }?;
+        }
+    }
+    // SAFETY: the results are in the frame's first slots; the buffer has room for any function's.
+    unsafe { buffer.copy_from_nonoverlapping(fp, function.ty.results().len()) };
+    Ok(())
+}
+
+/// Choices of [`Osr::Random`]: the same for the same seed, as long as one thread runs.
+pub(crate) struct Draws(u64);
+
+impl Draws {
+    /// Those of a store of this engine.
+    pub(crate) fn new(engine: &Engine) -> Self {
+        match engine.config().osr {
+            Osr::Random(seed) => Self(seed),
+            _ => Self(0),
+        }
+    }
+
+    /// SplitMix64: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+}
