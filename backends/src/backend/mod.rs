@@ -110,6 +110,10 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
         self.codegen.publisher().backend()
     }
 
+    fn compiles_osr(&self) -> bool {
+        true
+    }
+
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
         let mut checkpoint = || match request.is_cancelled() {
             false => Ok(()),

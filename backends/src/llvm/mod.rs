@@ -184,6 +184,10 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
         self.publisher.backend()
     }
 
+    fn compiles_osr(&self) -> bool {
+        true
+    }
+
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {
         let (job, cancelled) = (Job::of(request), || request.is_cancelled());
         let mut callees = Callees::of(request, &self.frontend);
