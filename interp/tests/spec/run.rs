@@ -20,6 +20,8 @@ pub(crate) struct Outcome {
     pub(crate) installed: u64,
     /// Those of them that got it from the optimizing tier.
     pub(crate) optimized: u64,
+    /// OSR variants among what got native code.
+    pub(crate) variants: u64,
     /// Compiles that were given up.
     pub(crate) bailouts: u64,
 }
@@ -30,6 +32,7 @@ impl Outcome {
         self.failures.extend(other.failures);
         self.installed += other.installed;
         self.optimized += other.optimized;
+        self.variants += other.variants;
         self.bailouts += other.bailouts;
     }
 }
@@ -84,6 +87,7 @@ pub(crate) fn file(file: &TestFile<'_>, configuration: Configuration) -> Outcome
     }
     for (below, tier) in script.store.engine().broker().stats().tiers.iter().enumerate() {
         outcome.installed += tier.installed;
+        outcome.variants += tier.installed_osr;
         outcome.optimized += if below > 0 { tier.installed } else { 0 };
         outcome.bailouts += tier.bailouts.iter().map(|(_, count)| count).sum::<u64>();
     }
