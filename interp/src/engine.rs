@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample, Threshold,
-    Tier, Tiered,
+    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample,
+    Threshold, Tier, Tiered,
 };
 
 use crate::config::{Config, Osr, TierMode};

@@ -4,8 +4,8 @@
 //! branch back to a header finds live is not known yet. It is taken from the pass before, from nothing at first, until no
 //! header changes: about as many passes as loops nest, and one more.
 //!
-//! Compiled code that leaves a loop stores these locals and no others, so whoever carries on must not look at the rest: both
-//! ends ask here.
+//! Compiled code keeps and stores these locals for a loop it may be entered at or left at, and no others: whoever goes on reads
+//! no more of a frame than that.
 
 use wasmparser::{Operator, OperatorsReader};
 
@@ -23,7 +23,9 @@ impl LocalSet {
 
     /// The members, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.0).flat_map(|(word, &bits)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit))
+        (0..)
+            .zip(&self.0)
+            .flat_map(|(word, &bits)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit))
     }
 
     fn insert(&mut self, local: u32) {

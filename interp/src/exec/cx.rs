@@ -192,7 +192,11 @@ pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, sit
 pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Step {
     // SAFETY: by the caller.
     unsafe {
-        if osr::provoke((*cx).store, &*function, site, Asking::Interpreter) { replace(cx, function, site, fp) } else { Step::Stay }
+        if osr::provoke((*cx).store, &*function, site, Asking::Interpreter) {
+            replace(cx, function, site, fp)
+        } else {
+            Step::Stay
+        }
     }
 }
 

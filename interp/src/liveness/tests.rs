@@ -37,7 +37,10 @@ fn what_is_read_before_it_is_written() {
 
 #[test]
 fn what_the_next_turn_reads() {
-    assert_eq!(headers("(loop (local.set 2 (local.get 3)) (local.set 3 (local.get 0)) (br_if 0 (local.get 2))) (i32.const 0)"), [[0, 3]]);
+    assert_eq!(
+        headers("(loop (local.set 2 (local.get 3)) (local.set 3 (local.get 0)) (br_if 0 (local.get 2))) (i32.const 0)"),
+        [[0, 3]]
+    );
     assert_eq!(headers("(loop (br_if 0 (local.tee 4 (i32.sub (local.get 4) (i32.const 1))))) (i32.const 0)"), [[4]]);
 }
 
@@ -64,9 +67,8 @@ fn what_is_read_in_the_next_outer_turn_takes_another_pass() {
 
 #[test]
 fn both_arms_count() {
-    let arms = |then: &str, otherwise: &str| {
-        headers(&format!("(loop (if (local.get 0) (then {then}) {otherwise})) (local.get 3)"))
-    };
+    let arms =
+        |then: &str, otherwise: &str| headers(&format!("(loop (if (local.get 0) (then {then}) {otherwise})) (local.get 3)"));
     assert_eq!(arms("(local.set 3 (local.get 1))", "(else (local.set 3 (local.get 2)))"), [[0, 1, 2]]);
     assert_eq!(arms("(local.set 3 (local.get 1))", ""), [[0, 1, 3]], "without an else the old value may be read");
     assert_eq!(arms("(local.set 3 (i32.const 1))", "(else (return (i32.const 0)))"), [[0]]);
@@ -87,7 +89,10 @@ fn branches_out_of_blocks() {
 
 #[test]
 fn code_that_cannot_run_reads_nothing() {
-    assert_eq!(headers("(loop (br_if 0 (local.get 0)) (return (local.get 1)) (drop (local.get 4)) (br 0)) (local.get 5)"), [[0, 1]]);
+    assert_eq!(
+        headers("(loop (br_if 0 (local.get 0)) (return (local.get 1)) (drop (local.get 4)) (br 0)) (local.get 5)"),
+        [[0, 1]]
+    );
 }
 
 #[test]

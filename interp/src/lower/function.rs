@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
-use super::clif::{
-    self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
-};
+use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
 use super::count::{Counter, Counting};
 use super::facts::Facts;
 use super::helpers::Helper;

