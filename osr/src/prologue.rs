@@ -12,6 +12,9 @@ use crate::{OsrError, Site, copy::Copier, liveness::Liveness, slot};
 /// Longest chain of instructions computed again for one value. Also what ends a recipe that needs itself.
 const MAX_DEPTH: usize = 64;
 
+/// Longest chain of instructions computed again although the value is in a slot.
+const MAX_DERIVATION: usize = 8;
+
 /// What the prologue knows of values of the body.
 struct Frame<'s> {
     site: &'s Site,
@@ -65,7 +68,9 @@ impl Copier<'_, '_> {
             return Ok(known);
         }
         let recipe = frame.recipes.get(&value).copied();
-        let new = if let Some(&slot) = frame.slots.get(&value) {
+        let new = if self.is_derived(frame, value, MAX_DERIVATION) {
+            self.again(frame, value, Trust::Constant, depth)?
+        } else if let Some(&slot) = frame.slots.get(&value) {
             self.load_slot(slot, value)?
         } else if depth >= MAX_DEPTH {
             return Err(self.lost(frame, value));
@@ -77,6 +82,24 @@ impl Copier<'_, '_> {
         };
         frame.known.insert((value, trust), new);
         Ok(new)
+    }
+
+    /// Whether `value` is better computed from what is in other slots than loaded from its own: a compiler that is told that a
+    /// bound is a multiple of 4, or a stride 8 times a length, knows more about a loop than one that finds them in memory.
+    ///
+    /// Integers only: there the results are the same bits for certain.
+    fn is_derived(&self, frame: &Frame<'_>, value: Value, most: usize) -> bool {
+        let body = self.flow.body;
+        let ValueDef::Result(inst, _) = body.dfg.value_def(value) else { return false };
+        let is_arithmetic = is_repeatable(body, inst, Trust::Constant) && !body.dfg.insts[inst].opcode().can_load();
+        let is_integer = |value| body.dfg.value_type(value).is_int();
+        most > 0
+            && is_arithmetic
+            && is_integer(value)
+            && body.dfg.inst_args(inst).iter().all(|&arg| {
+                let arg = body.dfg.resolve_aliases(arg);
+                is_integer(arg) && (frame.slots.contains_key(&arg) || self.is_derived(frame, arg, most - 1))
+            })
     }
 
     fn load_slot(&mut self, slot: u32, value: Value) -> Result<Value, OsrError> {

@@ -50,6 +50,36 @@ fn an_alias_stands_for_its_value() {
     assert_eq!(result(ALIAS, &sites, 0, &[10, 2]), 11);
 }
 
+/// Counts in steps of two up to `v3`, an even number that is in a slot of its own.
+const DERIVED: &str = "
+function %body(i64, i64, i64, f64) -> i64 system_v {
+block0(v0: i64, v1: i64, v2: i64, v7: f64):
+    v3 = band_imm v2, -2
+    v8 = fcvt_to_uint_sat.i64 v7
+    v4 = iconst.i64 0
+    jump block1(v4)
+block1(v5: i64):
+    v6 = iadd_imm v5, 2
+    v9 = icmp ne v6, v3
+    brif v9, block1(v6), block2
+block2:
+    v10 = iadd v6, v8
+    return v10
+}";
+
+#[test]
+fn what_follows_from_other_slots_is_computed_from_them() {
+    let all = sites(&[site(0, 1, &[(0, 2), (1, 3), (2, 5), (3, 8)])]);
+    let variant = make(DERIVED, &all, 0).unwrap().display().to_string();
+    assert!(variant.contains("band"), "a compiler sees that the bound is even: {variant}");
+    assert!(!variant.contains("fcvt"), "what comes from floats is loaded: {variant}");
+    assert_eq!(result(DERIVED, &all, 0, &[11, 10, 4, 100]), 110);
+    // Without the slot it follows from, there is nothing to compute it from.
+    let bound = sites(&[site(0, 1, &[(1, 3), (2, 5), (3, 8)])]);
+    assert!(!make(DERIVED, &bound, 0).unwrap().display().to_string().contains("band"));
+    assert_eq!(result(DERIVED, &bound, 0, &[0, 10, 4, 100]), 110);
+}
+
 /// Uses a constant, arithmetic on a slot, a constant of the vmctx, the callee, and the address of a stack slot.
 const OUTSIDE: &str = "
 function %body(i64, i64, i64) -> i64 system_v {
