@@ -11,8 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cranelift_codegen::{
+    ir::{AbiParam, BlockArg, InstBuilder, Signature, Value, types::I64},
+    isa::CallConv,
+};
 use tierup_backends::{
-    CraneliftBackend, LowerCx,
+    CraneliftBackend, LowerCx, Site,
     abi::{Regs, ThreadCells, WIDE_SLOTS, bridge_stub, enter},
 };
 use tierup_broker::{Bailout, CodeCell, Face, Tier};
@@ -61,9 +65,44 @@ unsafe extern "C" fn identity(_: *mut c_void, _: u64, regs: *mut Regs) -> u32 {
     0
 }
 
+/// Slots of the frame that enters a loop.
+const SLOTS: u32 = 16;
+
+/// A loop that carries 16 values, entered from a frame.
+const CARRIES: &str = "carries";
+
 fn parse(cx: &mut LowerCx<'_, String>) -> Result<(), Bailout> {
+    if cx.guest() == CARRIES {
+        carries(cx);
+        return Ok(());
+    }
     cx.provide(cranelift_reader::parse_functions(cx.guest()).expect("the bench's own text").remove(0));
     Ok(())
+}
+
+fn carries(cx: &mut LowerCx<'_, String>) {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(I64); 3];
+    signature.returns = vec![AbiParam::new(I64)];
+    let mut b = cx.start(signature);
+    let [entry, header, end] = [(); 3].map(|()| b.create_block());
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    let start = vec![BlockArg::Value(b.block_params(entry)[2]); SLOTS as usize];
+    b.ins().jump(header, &start);
+    b.switch_to_block(header);
+    let carried: Vec<Value> = (0..SLOTS).map(|_| b.append_block_param(header, I64)).collect();
+    let one = b.ins().iconst(I64, 1);
+    let left = b.ins().isub(carried[0], one);
+    let sums = carried.windows(2).map(|pair| b.ins().iadd(pair[0], pair[1])).collect::<Vec<_>>();
+    let next: Vec<BlockArg> = [left].iter().chain(&sums).copied().map(BlockArg::Value).collect();
+    b.ins().brif(left, header, &next, end, &[]);
+    b.switch_to_block(end);
+    let sum = sums.into_iter().reduce(|one, other| b.ins().iadd(one, other)).expect("there are some");
+    b.ins().return_(&[sum]);
+    b.seal_all_blocks();
+    cx.loop_site(Site { id: 0, header, live: (0..).zip(carried).collect(), computed: Vec::new() });
+    b.finish();
 }
 
 fn run(kind: &str, count: u64) -> Option<Duration> {
@@ -72,6 +111,10 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
     let leaf = compile(LEAF.to_owned());
     let turns = |call: &str| compile(LOOP.replace("CALL", call));
     let (code, target) = match kind {
+        "osr" => {
+            let variant = backend.compile_variant(&CARRIES.to_owned(), Tier::new(1), 0);
+            (variant.expect("the bench's own loop compiles"), leaf.entry())
+        }
         "enter" => (compile(LEAF.to_owned()), leaf.entry()),
         "loop" => (turns(NONE), leaf.entry()),
         "direct" => (turns(DIRECT), leaf.entry()),
@@ -89,8 +132,14 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
     regs.gpr[0] = (&raw const vmctx) as u64;
     regs.gpr[2] = count;
     let start = Instant::now();
-    let entries = if kind == "enter" { count } else { 1 };
+    let entries = if matches!(kind, "enter" | "osr") { count } else { 1 };
+    let mut frame = [1u64; SLOTS as usize];
     for _ in 0..entries {
+        if kind == "osr" {
+            // One turn is left; the result of the last entry is in slot 0.
+            frame[0] = 1;
+            regs.gpr[2] = (&raw mut frame) as u64;
+        }
         // SAFETY: the code has that signature, checks no stack and traps nowhere.
         unsafe { enter(vmctx.cells, black_box(code.entry()), &mut regs) }.expect("nothing traps");
     }
@@ -99,7 +148,8 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
 
 fn main() -> ExitCode {
     let mut args = env::args().skip(1).filter(|arg| !arg.starts_with("--"));
-    let kinds = args.next().map_or_else(|| ["loop", "direct", "cell", "bridge", "enter"].map(String::from).to_vec(), |k| vec![k]);
+    let kinds =
+        args.next().map_or_else(|| ["loop", "direct", "cell", "bridge", "enter", "osr"].map(String::from).to_vec(), |k| vec![k]);
     let count = args.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000u64).max(1);
     for kind in kinds {
         let Some(time) = run(&kind, count) else {

@@ -116,7 +116,7 @@ pub(crate) struct LlvmOptions {
     #[arg(long = "llvm-helper", value_name = "PATH")]
     helper: Option<PathBuf>,
 
-    /// How many seconds LLVM may take for one function; unless given, 8.
+    /// How many seconds LLVM may take for one function, and as many again per 2 MiB of CLIF; unless given, 8, or 60 in a check.
     #[arg(long = "llvm-limit", value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
     limit: Option<u16>,
 }

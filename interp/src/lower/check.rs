@@ -9,7 +9,13 @@ use tierup::{Bailout, CraneliftBackend, FunctionReport, Tier};
 use super::WasmLower;
 use crate::config::{Config, TierMode};
 use crate::error::Error;
+#[cfg(feature = "llvm")]
+use crate::llvm::Llvm;
 use crate::module::{FuncHandle, Module};
+
+/// How long the helper may be silent unless the configuration says.
+#[cfg(feature = "llvm")]
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The compiler of one tier, for asking what it makes of a function. The code it makes is thrown away.
 pub struct Checker {
@@ -34,6 +40,8 @@ impl Checker {
         let baseline = WasmLower::baseline();
         #[cfg(feature = "llvm")]
         if let Some(llvm) = config.optimizing().filter(|_| tier == crate::llvm::OPTIMIZING) {
+            // Nobody's program waits, and a function that takes long is what one wants to know about.
+            let llvm = Llvm { answer_limit: llvm.answer_limit.or(Some(PATIENCE)), ..llvm };
             let backend = llvm.build(&baseline, 0).map_err(|e| refused(&e))?;
             backend.source().version().map_err(|e| refused(&e))?;
             return Ok(Self { tier, backend: Backend::Optimizing(backend) });
