@@ -1,18 +1,18 @@
-//! One compile, from a queued request to published code: on a worker, in `run_pending`, or on the calling thread.
+//! One compile, from a queued request to published code.
 
 use std::time::{Duration, Instant};
 
 use crate::{
-    Bailout, BailoutReason, CompileNowError, CompileRequest, Reason, Tier, Transition,
+    Bailout, BailoutReason, CompileRequest, Reason, Tier, Transition,
     callee::Refused,
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
     mutation::dropped,
-    osr::OsrClaim,
     queue::{Ask, LargeJob, Look, Taken},
+    retire::Pin,
     shared::Shared,
-    state::{Ending, Finished, Lane, Seize},
+    state::{Ending, Finished, Lane},
     sync::{Arc, Ordering},
     target::Target,
     tuning::{DEADLINE_BYTES, MAX_RETRIES, backoff},
@@ -100,11 +100,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         drop(pin);
     }
 
-    fn running_tier(&self, id: u32) -> Tier {
+    pub(crate) fn running_tier(&self, id: u32) -> Tier {
         self.running_tier_for(id, None)
     }
 
-    fn running_tier_for(&self, id: u32, site: Option<u32>) -> Tier {
+    pub(crate) fn running_tier_for(&self, id: u32, site: Option<u32>) -> Tier {
         let pin = self.reclaimer.pin();
         self.current(&pin, self.registry.hot(id)).1.tier_for(site)
     }
@@ -159,127 +159,31 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Runs one request that `next_ask` began.
     pub(crate) fn run(&self, ask: Ask, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
         let waited = self.events.now().saturating_sub(ask.time);
-        let outcome = self.compile(ask.id, ask.target, waited, watch);
-        self.try_outer(ask.id, ask.target, &outcome);
-        outcome
+        self.compile(ask.id, ask.target, ask.reason, waited, watch)
     }
 
-    /// Compiles on the calling thread because a request was made in sync mode. For a variant the caller has the claim.
-    pub(crate) fn compile_here(&self, id: u32, target: Target, reason: Reason) {
-        if self.seize(id, target, reason) == Some(true) {
-            let outcome = self.compile(id, target, Duration::ZERO, |_| {});
-            self.events.deliver();
-            self.collect();
-            self.try_outer(id, target, &outcome);
-        } else if target.site.is_some() {
-            self.registry.cold(id).osr.unclaim();
-        }
-    }
-
-    /// A variant was too large: asks for that of the loop around it. Each is further out than the last, so this ends.
-    fn try_outer(&self, id: u32, target: Target, outcome: &Outcome) {
+    /// A variant was too large: asks for that of the loop around it. Each is further out than the last, so this ends. Who forced
+    /// the request is told instead. The caller's pin is from before it gave up the lane.
+    fn try_outer(&self, _pin: &Pin<'_, G>, id: u32, target: Target, reason: Reason, outcome: &Outcome) {
         let Outcome::Bailout(bailout) = outcome else { return };
-        if let (Some(site), &BailoutReason::OsrTooLarge { outer: Some(outer), .. }) = (target.site, bailout.reason())
-            && outer < site
-        {
-            let pin = self.reclaimer.pin();
-            if self.makes_variants(target.tier, self.registry.hot(id).state.snapshot()) {
-                self.request(id, Target::osr(target.tier, outer), Reason::OuterLoop);
-            }
-            drop(pin);
-        }
-    }
-
-    /// Compiles on the calling thread, waiting for whoever is at it already.
-    pub(crate) fn compile_now(&self, id: u32, tier: Tier) -> Result<(), CompileNowError> {
-        if !self.is_open(tier) {
-            return Err(CompileNowError::NoSuchTier(tier));
-        }
-        loop {
-            if self.is_stopped() {
-                return Err(CompileNowError::ShutDown);
-            }
-            if self.running_tier(id) >= tier {
-                return Ok(());
-            }
-            match self.seize(id, tier.into(), Reason::Forced) {
-                None => return Err(CompileNowError::Disabled(tier)),
-                Some(true) => return self.compile_forced(id, tier.into()),
-                Some(false) => crate::sync::pause(),
-            }
-        }
-    }
-
-    /// As [`Self::compile_now`] for a variant. What the OSR lane waits for gives way.
-    pub(crate) fn compile_osr_now(&self, id: u32, tier: Tier, site: u32) -> Result<(), CompileNowError> {
-        if !self.is_open(tier) {
-            return Err(CompileNowError::NoSuchTier(tier));
-        }
-        if !self.tiers[tier.slot()].osr {
-            return Err(CompileNowError::NoOsr(tier));
-        }
-        let (state, record) = (&self.registry.hot(id).state, &self.registry.cold(id).osr);
-        loop {
-            if self.is_stopped() {
-                return Err(CompileNowError::ShutDown);
-            }
-            if self.running_tier_for(id, Some(site)) >= tier {
-                return Ok(());
-            }
-            let snapshot = state.snapshot();
-            if snapshot.is_disabled(tier) || snapshot.is_frozen() {
-                return Err(CompileNowError::Disabled(tier));
-            }
-            match record.claim(tier, site) {
-                OsrClaim::Closed => return Err(CompileNowError::SiteClosed(site)),
-                OsrClaim::Held(_) if state.withdraw(Lane::Osr) => self.note_osr_withdrawn(id, LossReason::Superseded),
-                OsrClaim::Held(_) => crate::sync::pause(),
-                OsrClaim::Won => match self.seize(id, Target::osr(tier, site), Reason::Forced) {
-                    Some(true) => return self.compile_forced(id, Target::osr(tier, site)),
-                    // Whoever had the lane has just given up its claim, or the bead was disabled: the next look tells.
-                    _ => {
-                        record.unclaim();
-                        crate::sync::pause();
-                    }
-                },
-            }
-        }
-    }
-
-    fn compile_forced(&self, id: u32, target: Target) -> Result<(), CompileNowError> {
-        let outcome = self.compile(id, target, Duration::ZERO, |_| {});
-        if !self.mode.has_workers() {
-            self.events.deliver();
-        }
-        self.tidy();
-        match outcome {
-            Outcome::Installed => Ok(()),
-            Outcome::Bailout(bailout) => Err(CompileNowError::Bailout(bailout)),
-            Outcome::Lost(_) => Err(CompileNowError::Superseded),
-            #[cfg(feature = "threads")]
-            Outcome::Abandoned => Err(CompileNowError::Bailout(Bailout::terminal(BailoutReason::Deadline))),
-        }
-    }
-
-    /// Takes a lane for a compile on the calling thread: `Some(false)` when somebody else is at it, `None` when refused.
-    fn seize(&self, id: u32, target: Target, reason: Reason) -> Option<bool> {
-        match self.registry.hot(id).state.seize(target.lane()) {
-            Seize::Won { was_pending } => {
-                // A request nobody counted yet; one that was pending is answered by this compile.
-                if !was_pending {
-                    self.queue.asked();
-                    self.tiers[target.tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
-                    self.post_from(id, self.running_tier(id), target, Transition::Requested(reason));
-                }
-                Some(true)
-            }
-            Seize::Busy => Some(false),
-            Seize::Refused => None,
+        let (Some(site), &BailoutReason::OsrTooLarge { outer: Some(outer), .. }) = (target.site, bailout.reason()) else {
+            return;
+        };
+        let state = self.registry.hot(id).state.snapshot();
+        if outer < site && reason != Reason::Forced && self.makes_variants(target.tier, state) {
+            self.request(id, Target::osr(target.tier, outer), Reason::OuterLoop);
         }
     }
 
     /// Compiles for a lane that the caller holds, and gives it back.
-    fn compile(&self, id: u32, target: Target, waited: Duration, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
+    pub(crate) fn compile(
+        &self,
+        id: u32,
+        target: Target,
+        reason: Reason,
+        waited: Duration,
+        watch: impl FnOnce(&Arc<Ticket>),
+    ) -> Outcome {
         let mut held = Held { shared: self, id, lane: target.lane(), ending: Ending::Settled };
         let tier = target.tier;
         let base = self.base(id);
@@ -313,7 +217,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Err(bailout) => Outcome::Bailout(bailout),
         };
         match &outcome {
-            Outcome::Bailout(bailout) => held.ending = self.note_bailout(id, target, from, bailout, waited, cost),
+            Outcome::Bailout(bailout) => held.ending = self.note_bailout(id, target, &base, bailout, waited, cost),
             Outcome::Lost(reason) => {
                 // Ordering: Relaxed. Counter.
                 self.tiers[tier.slot()].counters.lost.fetch_add(1, Ordering::Relaxed);
@@ -321,7 +225,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
             }
             _ => {}
         }
+        let pin = self.reclaimer.pin();
         drop(held);
+        self.try_outer(&pin, id, target, reason, &outcome);
         outcome
     }
 
@@ -442,13 +348,28 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Remembers a bailout: when the bead may try again, or that it may not.
-    fn note_bailout(&self, id: u32, target: Target, from: Tier, bailout: &Bailout, waited: Duration, cost: Duration) -> Ending {
+    fn note_bailout(
+        &self,
+        id: u32,
+        target: Target,
+        base: &Base<G>,
+        bailout: &Bailout,
+        waited: Duration,
+        cost: Duration,
+    ) -> Ending {
+        let from = base.version.tier();
         self.tiers[target.tier.slot()].counters.note_bailout(bailout.reason().kind());
         let (hot, record) = (self.registry.hot(id), &self.registry.cold(id).osr);
         let before = match target.lane() {
             Lane::Body(tier) => hot.state.snapshot().retries(tier),
             Lane::Osr => record.retries(),
         };
+        if self.is_stale(id, base) {
+            // No fault of the body there is now.
+            let what = Transition::BailedOut { bailout: bailout.clone(), disabled: false };
+            self.post_timed(id, from, target, what, waited, cost, 0);
+            return Ending::Settled;
+        }
         let disabled = !bailout.is_retryable() || before + 1 >= MAX_RETRIES;
         let what = Transition::BailedOut { bailout: bailout.clone(), disabled };
         self.post_timed(id, from, target, what, waited, cost, 0);

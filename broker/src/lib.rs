@@ -16,6 +16,7 @@ mod config;
 mod contain;
 mod error;
 mod event;
+mod here;
 mod hotness;
 mod job;
 mod loops;

@@ -46,7 +46,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn prospect(&self, id: u32, variants: &Variants, asking: Tier, site: u32) -> Option<Prospect> {
         let state = self.registry.hot(id).state.snapshot();
         let tier = self.next_osr_tier(asking.max(variants.tier_at(site)), state)?;
-        Some(Prospect { tier, budget: self.osr_budget(id, tier) })
+        let budget = self.osr_budget(id, tier);
+        (budget < u32::MAX).then_some(Prospect { tier, budget })
     }
 
     /// What the policy says, or longer after compiles that gave up.
@@ -87,9 +88,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let _ = self.registry.cold(id).loops.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Whether a variant of the bead is being waited for.
+    /// Whether a variant of the bead is being waited for: one that has not come by its deadline is not.
     pub(crate) fn is_osr_pending(&self, id: u32) -> bool {
+        let is_given_up = |site| self.is_site_closed(id, site);
         self.registry.hot(id).state.snapshot().is_pending(Lane::Osr)
+            && !self.registry.cold(id).osr.claimed().and_then(|target| target.site).is_some_and(is_given_up)
     }
 
     /// Whether nobody asks for a variant at the site any more.
@@ -97,11 +100,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.registry.cold(id).osr.is_closed(site)
     }
 
-    /// A loop has done the work and outlasted the watch: asks the policy. `from` is the tier of the code it runs in.
-    pub(crate) fn loop_spent(&self, id: u32, from: Tier, site: u32, prospect: Prospect) {
+    /// A loop has done the work and outlasted the watch: asks the policy, which may say how much work to wait for. `from` is the
+    /// tier of the code it runs in.
+    pub(crate) fn ask_about_loop(&self, id: u32, from: Tier, site: u32, prospect: Prospect) -> Option<u32> {
         let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
         let state = hot.state.snapshot();
-        self.set_loops(id, prospect.budget.max(MIN_RECOUNT));
         // Ordering: Relaxed. A count.
         if hot.budget.load(Ordering::Relaxed) <= 0 {
             self.postpone(id);
@@ -120,12 +123,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > from && self.makes_variants(wanted, state);
                 self.request(id, Target::osr(if usable { wanted } else { prospect.tier }, site), reason);
+                None
             }
-            Decision::Wait { budget, reason } => {
-                let least = if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 };
-                self.set_loops(id, budget.max(least));
+            Decision::Wait { budget, reason } => Some(budget.max(if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 })),
+            Decision::Never { reason } => {
+                self.never(id, reason);
+                None
             }
-            Decision::Never { reason } => self.never(id, reason),
         }
     }
 

@@ -61,6 +61,10 @@ unsafe impl Compiler<Body> for Inliner {
         "inliner"
     }
 
+    fn compiles_osr(&self) -> bool {
+        true
+    }
+
     fn compile(&self, request: &CompileRequest<'_, Body>) -> Result<CodeUnit, Bailout> {
         let mut sum = request.guest().number;
         let mut contained = Vec::new();
@@ -222,6 +226,41 @@ fn a_change_during_the_compile_refuses_the_unit() {
         drop((caller, callee));
         Arc::into_inner(world).unwrap().end(thread);
     }
+}
+
+#[test]
+fn of_body_and_variants_only_those_go_that_contain_it() {
+    let world = World::new(Mode::Sync);
+    let thread = world.broker.register_thread().unwrap();
+    let callee = world.function(4, &[]);
+    let caller = world.function(1, &[&callee]);
+    let contain_nothing = |number| Body { levels: 0, ..body(number, &[&callee]) };
+    let entered = |site| {
+        // SAFETY: as in `native`.
+        thread.osr_entry(caller.bead(), site).map(|entry| unsafe { *entry.address().as_ptr().cast::<u64>() })
+    };
+    world.broker.compile_osr_now(caller.bead(), TIER, 2).unwrap();
+    assert!(world.broker.update_guest(caller.bead(), contain_nothing(1)));
+    world.compile(&caller);
+    world.broker.compile_osr_now(caller.bead(), TIER, 3).unwrap();
+    assert_eq!((native(&thread, &caller), entered(2), entered(3)), (Some(1), Some(5), Some(1)));
+    world.told(&caller);
+    assert!(world.broker.reload(callee.bead(), body(40, &[])));
+    assert_eq!((native(&thread, &caller), entered(2), entered(3)), (Some(1), None, Some(1)));
+    world.broker.collect();
+    let sites: Vec<_> = world.events.lock().unwrap().iter().filter(|event| event.what == GONE).map(|event| event.site).collect();
+    assert_eq!((sites, world.told(&caller)), (vec![Some(2)], vec![GONE]));
+
+    // And the other way round.
+    assert!(world.broker.reload(caller.bead(), body(1, &[&callee])));
+    world.compile(&caller);
+    assert!(world.broker.update_guest(caller.bead(), contain_nothing(1)));
+    world.broker.compile_osr_now(caller.bead(), TIER, 2).unwrap();
+    assert_eq!((native(&thread, &caller), entered(2)), (Some(41), Some(1)));
+    assert!(world.broker.reload(callee.bead(), body(4, &[])));
+    assert_eq!((native(&thread, &caller), entered(2)), (None, Some(1)));
+    drop((caller, callee));
+    world.end(thread);
 }
 
 #[test]

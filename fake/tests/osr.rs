@@ -600,3 +600,62 @@ fn several_threads_in_one_loop_that_changes_under_them() {
     drop(bead);
     assert_all_freed(&broker, &compiler);
 }
+
+/// Whatever happens, every request ends in exactly one of the ways there are, and in an event that names the same site.
+#[test]
+fn every_request_is_answered_once() {
+    for seed in 1..60_u64 {
+        let mode = MODES[seed as usize % MODES.len()];
+        let (compiler, log) = (FakeCompiler::with_osr(), Log::default());
+        let builder = two_tiers(mode, compiler.clone(), &compiler).on_event(log.callback());
+        let broker = builder.build().unwrap();
+        let mut thread = broker.register_thread().unwrap();
+        let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut roll = |sides: u64| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % sides
+        };
+        let behaviours = [Behaviour::Compiles, Behaviour::Retryable(20), Behaviour::Terminal, Behaviour::TooLargeFrom(2)];
+        let mut beads: Vec<_> = (0..3).map(|value| bead(&broker, Guest::new(value))).collect();
+        for step in 0..2000_u64 {
+            let which = roll(3) as usize;
+            let guest = Guest::with_osr(step, behaviours[roll(4) as usize]);
+            let (site, tier) = (roll(4) as u32, if roll(2) == 0 { TIER1 } else { TIER2 });
+            match roll(40) {
+                0..20 => drop((0..roll(100)).find_map(|_| turn(&thread, &beads[which], site))),
+                20..25 => drop(invoke(&thread, &beads[which])),
+                25..28 => broker.promote_osr(beads[which].as_ref(), tier, site, Reason::Budget),
+                28 => drop(broker.compile_osr_now(beads[which].as_ref(), tier, site)),
+                29 => drop(broker.compile_now(beads[which].as_ref(), tier)),
+                30 => assert!(broker.reload(beads[which].as_ref(), guest)),
+                31 => drop(broker.invalidate(beads[which].as_ref(), InvalidateReason::Requested)),
+                32 => assert!(broker.update_guest(beads[which].as_ref(), guest)),
+                33 => beads[which] = bead(&broker, guest),
+                34..36 => drop(broker.run_pending(roll(3) as usize)),
+                36 => drop(thread.count_native(beads[which].as_ref(), TURN, Some(site))),
+                _ => thread.quiescent(),
+            }
+        }
+        broker.drain();
+        assert_eq!(broker.stats().pending, 0, "seed {seed}");
+        drop(beads);
+        thread.quiescent();
+        drop(thread);
+        assert_all_freed(&broker, &compiler);
+        let mut open = std::collections::BTreeMap::new();
+        for event in log.take() {
+            let count = open.entry((event.bead, event.to, event.site)).or_insert(0);
+            match event.what {
+                Transition::Requested(_) => *count += 1,
+                Transition::Installed | Transition::BailedOut { .. } | Transition::Lost(_) | Transition::Dropped(_) => {
+                    *count -= 1
+                }
+                _ => assert_eq!(event.site, None, "seed {seed}: {event:?}"),
+            }
+        }
+        open.retain(|_, count| *count != 0);
+        assert!(open.is_empty(), "seed {seed} {mode:?}: {open:?}");
+    }
+}

@@ -30,6 +30,22 @@ fn budgets_are_calls_times_their_work() {
 }
 
 #[test]
+fn loops_have_budgets_of_their_own() {
+    let table: &[(&dyn HotnessPolicy, u32, u32)] = &[
+        (&Threshold { calls: 7 }, 7 * CALL_WORK, 7 * CALL_WORK),
+        (&Tiered::default(), 409_600, 40_960_000),
+        (&Tiered::default().osr_work(5, 6), 5, 6),
+        (&Tiered::new(0, 0).osr_work(u32::MAX, u32::MAX), u32::MAX, u32::MAX),
+        (&OsrAfter { policy: Tiered::default(), work: 9 }, 9, 9),
+    ];
+    for (row, &(policy, baseline, optimizing)) in table.iter().enumerate() {
+        assert_eq!(policy.osr_budget(TIER1, 10), baseline, "row {row}");
+        assert_eq!(policy.osr_budget(TIER2, 10), optimizing, "row {row}");
+    }
+    assert_eq!(OsrAfter { policy: Tiered::default(), work: 9 }.first_budget(TIER1, 10), 409_600);
+}
+
+#[test]
 fn decisions_and_their_reasons() {
     let sample = Sample::new(Tier::INTERPRETER, TIER1, 10);
     let promote = |reason| Decision::Promote { tier: TIER1, reason };
@@ -44,6 +60,9 @@ fn decisions_and_their_reasons() {
         (&Tiered::default().queue_ahead(10), sample, promote(Reason::QueueAhead)),
         (&Tiered::default(), Sample { bailouts: 3, ..sample }, promote(Reason::Retry)),
         (&Tiered::default(), Sample { pending: true, ..sample }, wait(100 * TYPICAL_CALL_WORK)),
+        (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), ..sample }, promote(Reason::Budget)),
+        (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), pending: true, ..sample }, wait(9)),
+        (&Tiered::default().osr_work(0, 9), Sample { site: Some(3), bailouts: 1, ..sample }, promote(Reason::Retry)),
     ];
     for (row, &(policy, sample, decision)) in table.iter().enumerate() {
         assert_eq!(policy.decide(&sample), decision, "row {row}");

@@ -10,19 +10,30 @@ use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 ///
 /// Each is given in calls. The presets take a call to be worth [`TYPICAL_CALL_WORK`] units, so a function whose loops do more
 /// than that is promoted after fewer calls, and one that does less after more.
+///
+/// Loops have thresholds of their own, for OSR variants. Unless [set](Self::osr_work) they are what the same number of calls is
+/// worth: a variant costs about what the body does, so the work that must have been done before either pays is the same (the
+/// break-even of the ski-rental problem, as for [`TYPICAL_CALL_WORK`]). In the default preset these 409,600 units are 41,000 turns
+/// of a loop of ten operators. It is what others have come to by other ways: HotSpot enters its first compiler's code after
+/// 60,000 back-edges (`Tier3BackEdgeThreshold`; `Tier4BackEdgeThreshold` is 40,000 more, counted in compiled code), Truffle after
+/// 100,352 (`OSRCompilationThreshold`), .NET after 10,000 by its source and 69,000 by its documentation. In calls they wait for
+/// hundreds only: with them a long loop is told from a function that is called often by waiting longer, here by watching its next
+/// back-edges for a call. As in Wizard, after one frame has gone over, the others in the loop follow at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiered {
     baseline_calls: u32,
     optimizing_calls: u32,
     call_work: u32,
     ahead_percent: u8,
+    /// For tier 1, and for every further tier.
+    osr_work: Option<[u32; 2]>,
 }
 
 impl Tiered {
     /// Tier 1 after `baseline_calls`, every tier above after `optimizing_calls` more, each worth [`CALL_WORK`]; nothing is
     /// requested ahead.
     pub const fn new(baseline_calls: u32, optimizing_calls: u32) -> Self {
-        Tiered { baseline_calls, optimizing_calls, call_work: CALL_WORK, ahead_percent: 0 }
+        Tiered { baseline_calls, optimizing_calls, call_work: CALL_WORK, ahead_percent: 0, osr_work: None }
     }
 
     /// Takes a call to be worth `units` of work.
@@ -47,6 +58,14 @@ impl Tiered {
         Tiered::new(1_000, 100_000).call_worth(TYPICAL_CALL_WORK)
     }
 
+    /// Asks for OSR variants of tier 1 after loops have done `baseline` units of work, of every tier above after `optimizing` more;
+    /// `u32::MAX` is never.
+    #[must_use]
+    pub const fn osr_work(mut self, baseline: u32, optimizing: u32) -> Self {
+        self.osr_work = Some([baseline, optimizing]);
+        self
+    }
+
     /// Requests when only `percent` of a threshold is left (at most 100), so that the code is ready when it is reached.
     #[must_use]
     pub const fn queue_ahead(mut self, percent: u8) -> Self {
@@ -67,6 +86,14 @@ impl HotnessPolicy for Tiered {
         let calls = if tier.index() <= 1 { self.baseline_calls } else { self.optimizing_calls };
         let work = u64::from(calls) * u64::from(self.call_work);
         u32::try_from(work * u64::from(100 - self.ahead_percent) / 100).unwrap_or(u32::MAX)
+    }
+
+    fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
+        match self.osr_work {
+            Some([baseline, _]) if tier.index() <= 1 => baseline,
+            Some([_, optimizing]) => optimizing,
+            None => self.first_budget(tier, size),
+        }
     }
 
     fn decide(&self, sample: &Sample) -> Decision {

@@ -2,22 +2,24 @@
 
 pub(crate) mod cells;
 mod countdown;
+mod spent;
 mod watch;
 
 use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
 
 pub(crate) use countdown::Countdown;
 
+use spent::At;
 use watch::{Behind, Watch};
 
 use crate::{
-    BeadRef, CountSlot, Face, Reason, RegisterError, ThreadCells, Tier,
+    BeadRef, CountSlot, Face, RegisterError, ThreadCells, Tier,
     loops::NATIVE,
     mutation::ordering,
     retire::Participant,
     shared::Shared,
     sync::{Arc, Ordering},
-    tuning::{CALL_WORK, MAX_SLICE, NATIVE_WATCH, OSR_SLICE, WATCH},
+    tuning::CALL_WORK,
     version::{COUNTED, CodeHeader, NO_BODY},
 };
 
@@ -51,17 +53,6 @@ pub enum Charge<T> {
     Paid(T),
     /// The countdown is spent: the slow half has to be called.
     Spent,
-}
-
-/// Where a slice ran out.
-#[derive(Debug, Clone, Copy)]
-enum At {
-    Call,
-    Loop {
-        site: u32,
-        /// The tier of the code that asks, as far as it is known.
-        asking: Tier,
-    },
 }
 
 impl<G: Send + Sync + 'static> InterpThread<G> {
@@ -216,168 +207,6 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         }
         slot.countdown = slot.countdown.wrapping_sub_unsigned(work);
         slot.countdown >= 0
-    }
-
-    /// The countdown is spent in a loop that has no variant here: as [`Self::spent`], unless the loop is being watched.
-    #[cold]
-    #[inline(never)]
-    fn loop_spent(&self, bead: BeadRef<'_, G>, site: u32, work: u32, asking: Tier) {
-        let id = bead.id as u32;
-        let mut watch = self.watch.get();
-        if watch.is_of(id) {
-            watch.note(site);
-            self.watch.set(watch);
-            if watch.is_on() {
-                // The debt is paid when it is over, so that every charge until then comes here.
-                return;
-            }
-            match watch.choose(site, |site| self.is_closed(id, site)) {
-                Some(site) => self.ask_for_variant(bead, site, asking),
-                None => self.nothing_to_ask(bead),
-            }
-            if self.osr_entry(bead, site).is_some() {
-                // Compiled on this thread. The slot stays void, so that every back-edge finds it.
-                return;
-            }
-        }
-        self.spent(bead, work, At::Loop { site, asking });
-    }
-
-    /// No site that was seen may have a variant: the loops count on, for one further out.
-    fn nothing_to_ask(&self, bead: BeadRef<'_, G>) {
-        self.behind.set(Behind::NOWHERE);
-        self.shared.set_loops(bead.id as u32, MAX_SLICE as u32);
-    }
-
-    /// A loop has earned a variant and outlasted the watch.
-    fn ask_for_variant(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
-        let id = bead.id as u32;
-        self.behind.set(Behind::NOWHERE);
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        match self.shared.prospect(id, &header.variants, asking, site) {
-            // It came while the loop was watched: the thread enters it when it gets there.
-            _ if asking.is_interpreter() && header.variants.at(site).is_some() => self.shared.arm_loops(id, header.top()),
-            Some(prospect) => self.shared.loop_spent(id, asking.max(header.variants.tier_at(site)), site, prospect),
-            None => self.shared.set_loops(id, u32::MAX),
-        }
-    }
-
-    /// The countdown is spent, or was never drawn: draw on the shared budget, and when that is spent as well, decide.
-    #[cold]
-    #[inline(never)]
-    fn spent(&self, bead: BeadRef<'_, G>, work: u32, at: At) {
-        let id = bead.id as u32;
-        // Ordering: Relaxed. As in `charge`.
-        let generation = bead.hot.stamp.load(Ordering::Relaxed);
-        // SAFETY: as in `charge`.
-        let slot = unsafe { &mut *self.slots.add(bead.id as usize) };
-        let deficit = if slot.generation == generation {
-            slot.countdown.saturating_neg()
-        } else {
-            self.countdown.note_use(id);
-            work as i32
-        };
-        *slot = CountSlot { countdown: 0, generation };
-        let most = match at {
-            At::Call => self.called(bead),
-            At::Loop { site, asking } => self.looped(bead, site, asking, deficit),
-        };
-        match (self.shared.draw(id, deficit, most), at) {
-            (Some(rest), At::Loop { site, asking }) if most == 0 => {
-                slot.countdown = rest;
-                self.begin_watch(bead, site, asking);
-            }
-            (Some(rest), at) => {
-                slot.countdown = rest;
-                if let At::Loop { asking, .. } = at {
-                    self.count_loop(bead, asking, deficit.saturating_add(rest));
-                }
-                self.shared.foresee(id);
-            }
-            (None, At::Call) => self.shared.budget_spent(id),
-            (None, At::Loop { site, asking }) => self.budget_spent_in_loop(bead, site, asking, most),
-        }
-    }
-
-    /// The budget ran out in a loop: whose code does it pay for?
-    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, most: i32) {
-        let id = bead.id as u32;
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        let prospect = self.shared.prospect(id, &header.variants, asking, site);
-        if header.osr_tier > header.tier || self.shared.is_osr_pending(id) {
-            // The body's turn comes when the function is called again.
-            self.shared.postpone(id);
-        } else if most == 0 || prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
-            // Asked about when the watch is over, by whoever ends it.
-            self.shared.set_budget(bead.hot, 0);
-            self.begin_watch(bead, site, asking);
-        } else {
-            self.shared.budget_spent(id);
-        }
-    }
-
-    fn is_closed(&self, id: u32, site: u32) -> bool {
-        self.shared.is_site_closed(id, site)
-    }
-
-    /// A slice ran out at a call. Returns the largest slice to draw.
-    fn called(&self, bead: BeadRef<'_, G>) -> i32 {
-        let id = bead.id as u32;
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        if self.watch.get().is_of(id) {
-            // Frames come and go: the body will do.
-            self.watch.set(Watch::OFF);
-            self.shared.arm_loops(id, header.top());
-        }
-        if header.osr_tier > header.tier {
-            self.shared.request(id, header.osr_tier, Reason::CalledAgain);
-        }
-        // So that loops that run out of work notice in time.
-        MAX_SLICE.min(self.shared.loops_left(id).max(0))
-    }
-
-    /// A slice ran out in a loop, `deficit` units ago. Returns the largest slice to draw: 0 when its loops have done enough.
-    fn looped(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, deficit: i32) -> i32 {
-        let id = bead.id as u32;
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        let left = if header.top() > asking {
-            let budget = self.shared.prospect(id, &header.variants, asking, site).map_or(u32::MAX, |prospect| prospect.budget);
-            i32::try_from(budget.saturating_sub(self.behind.get().work(id))).unwrap_or(i32::MAX)
-        } else {
-            self.shared.loops_left(id)
-        };
-        let short = header.osr_tier > asking || self.shared.is_osr_pending(id);
-        left.saturating_sub(deficit).clamp(0, if short { OSR_SLICE } else { MAX_SLICE })
-    }
-
-    /// A loop has drawn `work` units.
-    fn count_loop(&self, bead: BeadRef<'_, G>, asking: Tier, work: i32) {
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        if header.top() > asking {
-            self.behind.set(self.behind.get().after(bead.id as u32, work));
-        } else {
-            self.shared.count_loop(bead.id as u32, work);
-        }
-    }
-
-    fn begin_watch(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
-        let id = bead.id as u32;
-        // SAFETY: this thread is online.
-        let header = unsafe { self.shared.header(bead.hot) };
-        let at_once = self.shared.prospect(id, &header.variants, asking, site).is_none_or(|prospect| prospect.budget == 0);
-        // One watch at a time: two that interrupt each other would never end.
-        if !at_once && !self.watch.get().is_on() {
-            self.watch.set(Watch::new(id, if asking == NATIVE { NATIVE_WATCH } else { WATCH }));
-        } else if self.is_closed(id, site) {
-            self.nothing_to_ask(bead);
-        } else {
-            self.ask_for_variant(bead, site, asking);
-        }
     }
 
     /// The thread holds no native code and no interpreter frame that does. `&mut self` is the proof: no [`NativeCode`]
