@@ -258,7 +258,8 @@ fn of_body_and_variants_only_those_go_that_contain_it() {
     world.broker.compile_osr_now(caller.bead(), TIER, 2).unwrap();
     assert_eq!((native(&thread, &caller), entered(2)), (Some(41), Some(1)));
     assert!(world.broker.reload(callee.bead(), body(4, &[])));
-    assert_eq!((native(&thread, &caller), entered(2)), (None, Some(1)));
+    assert_eq!(world.broker.bead_stats(caller.bead()).unwrap().tier, Tier::INTERPRETER);
+    assert_eq!((native(&thread, &caller), entered(2)), (Some(1), Some(1)), "called while it has a variant, it is compiled again");
     drop((caller, callee));
     world.end(thread);
 }

@@ -645,14 +645,14 @@ fn every_request_is_answered_once() {
         drop(thread);
         assert_all_freed(&broker, &compiler);
         let mut open = std::collections::BTreeMap::new();
-        for event in log.take() {
+        for event in log.take().into_iter().filter(|event| event.site.is_some()) {
             let count = open.entry((event.bead, event.to, event.site)).or_insert(0);
             match event.what {
                 Transition::Requested(_) => *count += 1,
-                Transition::Installed | Transition::BailedOut { .. } | Transition::Lost(_) | Transition::Dropped(_) => {
-                    *count -= 1
-                }
-                _ => assert_eq!(event.site, None, "seed {seed}: {event:?}"),
+                Transition::Installed | Transition::BailedOut { .. } | Transition::Lost(_) => *count -= 1,
+                // What is taken back from the inbox was not told before.
+                Transition::Dropped(_) => *count -= i32::from(*count > 0),
+                _ => panic!("seed {seed}: {event:?}"),
             }
         }
         open.retain(|_, count| *count != 0);
