@@ -42,8 +42,8 @@ fn declarations_that_do_not_fit() {
         let leaving = Sites { leaves: vec![leave(block, 3, &[])], ..good() };
         assert_eq!(error(BODY, &leaving, 0), expected);
     }
-    // No such value; one the header makes itself; one of a block that is never reached.
-    for value in [1000, 5, 7] {
+    // No such values (v50 is skipped by the text, below v100); one the header makes itself; one of a block that is never reached.
+    for value in [1000, 50, 5, 7] {
         let expected = OsrError::NoSuchValue { site: 3, value: Value::from_u32(value) };
         assert_eq!(error(BODY, &sites(&[site(3, 1, &[(0, value)])]), 3), expected);
     }

@@ -29,6 +29,14 @@ fn a_loop_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_slot_may_be_declared_by_an_alias() {
+    // What cranelift-frontend makes of a variable's value when it finds out what that is.
+    let text = SUM.replace("v6 = icmp ult v4, v2", "v30 -> v4\n    v6 = icmp ult v30, v2");
+    let sites = sites(&[site(0, 1, &[(0, 2), (1, 30), (2, 5)])]);
+    assert_eq!(result(&text, &sites, 0, &[10, 4, 100, 0]), 100 + (4..10).sum::<u64>());
+}
+
+#[test]
 fn one_loop_needs_no_repair() {
     let sites = sites(&[site(0, 1, &[(0, 2), (1, 4), (2, 5)])]);
     let made = make(SUM, &sites, 0).unwrap();
