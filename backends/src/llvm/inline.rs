@@ -256,3 +256,6 @@ fn through_cell(number: usize, signature: Signature, cell: usize) -> Function {
     b.seal_all_blocks();
     func
 }
+
+#[cfg(test)]
+mod tests;
