@@ -163,13 +163,17 @@ impl ObjectCompiler {
         Ok((module, unswitch))
     }
 
-    fn optimize(&self, module: &Module<'_>, unswitch: bool) -> Result<(), Refusal> {
-        let mut passes = self.options.pipeline.passes().to_owned();
+    fn optimize<'ctx>(&'ctx self, module: &Module<'ctx>, unswitch: bool) -> Result<(), Refusal> {
+        let run = |passes| {
+            let run = module.run_passes(passes, &self.machine, PassBuilderOptions::create());
+            run.map_err(|error| Refusal::Llvm(error.to_string()))
+        };
         if unswitch {
-            passes = format!("{},{passes}", Pipeline::UNSWITCH);
+            run(Pipeline::UNSWITCH)?;
         }
-        let run = module.run_passes(&passes, &self.machine, PassBuilderOptions::create());
-        run.map_err(|error| Refusal::Llvm(error.to_string()))?;
+        run(Pipeline::INLINE)?;
+        translate::share_stack_pointer(&self.context, module);
+        run(self.options.pipeline.passes())?;
         translate::relax(module);
         Ok(())
     }

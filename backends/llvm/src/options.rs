@@ -19,13 +19,14 @@ impl Pipeline {
     pub(crate) fn passes(self) -> &'static str {
         match self {
             // Named in text, `instcombine` aborts the process when one round was not enough, unless told not to.
-            Pipeline::Cheap => {
-                "always-inline,function(mem2reg,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),gvn,simplifycfg)"
-            }
+            Pipeline::Cheap => "function(mem2reg,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),gvn,simplifycfg)",
             Pipeline::O2 => "default<O2>",
             Pipeline::O3 => "default<O3>",
         }
     }
+
+    /// What runs before the others: a unit's callees are there to be inlined.
+    pub(crate) const INLINE: &'static str = "always-inline";
 
     /// What runs before the others where loops have conditions that were put there to be taken out of them: `O2` would leave
     /// them in.

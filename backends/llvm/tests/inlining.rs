@@ -29,7 +29,7 @@ use tierup_backends::{
 use tierup_broker::{
     Bailout, BailoutReason, Bead, BeadSpec, Broker, CompileNowError, InterpThread, InvalidateReason, Mode, Threshold, Tier,
 };
-use tierup_llvm::{InProcess, Options};
+use tierup_llvm::{InProcess, ObjectCompiler, Options, Unit};
 
 const BASELINE: Tier = Tier::new(1);
 const LLVM: Tier = Tier::new(2);
@@ -81,7 +81,7 @@ fn lower(cx: &mut LowerCx<'_, Guest>) -> Result<(), Bailout> {
     let (vmctx, mut x) = (b.block_params(entry)[0], b.block_params(entry)[2]);
     match guest.kind {
         Kind::Long => {
-            for _ in 0..20 {
+            for _ in 0..10 {
                 let odd = b.ins().bxor_imm_s(x, 1);
                 x = b.ins().bxor_imm_s(odd, 1);
             }
@@ -252,7 +252,8 @@ fn recursion_by_way_of_another() {
     assert!(broker.reload(one.bead.as_ref(), guest(1, Some(&other))));
     compile(&broker, &one, LLVM).unwrap();
     assert_eq!(broker.stats().contained, 1);
-    // Every fourth call is by the cell: of the function itself, whose code is there.
+    // Every sixth call is by a code cell: the other's.
+    compile(&broker, &other, BASELINE).unwrap();
     for x in [3, 4, 999, 1000] {
         assert_eq!(machine.native(&one, x), (x + 1 + x % 2, 0));
     }
@@ -334,4 +335,42 @@ fn reloads_while_everything_tiers() {
     let mut machine = Machine::of(&broker);
     assert_eq!(machine.call(&caller, 1).0, last + 1);
     machine.thread.quiescent();
+}
+
+/// A callee's check of the stack is its caller's, whose frame it shares; of a callee that is not inlined it stays.
+#[test]
+fn one_check_per_frame() {
+    let checked = |name: &str, rest: &str| {
+        format!(
+            "function {name}(i64, i64, i64) -> i64 system_v {{
+    fn0 = u1:1(i64, i64, i64) -> i64 system_v
+    fn1 = %other(i64, i64, i64) -> i64 system_v
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = load.i64 notrap aligned readonly can_move v0
+    v4 = load.i64 notrap aligned readonly can_move v3+8
+    v5 = get_stack_pointer.i64
+    v6 = icmp ult v5, v4
+    brif v6, block2, block1
+block1:
+    {rest}
+block2 cold:
+    trap user1
+}}
+"
+        )
+    };
+    let compiler = &mut ObjectCompiler::new(Options::default()).unwrap();
+    let mut checks = |text: &str| {
+        let functions = cranelift_reader::parse_functions(text).unwrap();
+        let [entry, callees @ ..] = &functions[..] else { unreachable!() };
+        let ir = compiler.ir_text(&Unit { entry, callees: &callees.iter().collect::<Vec<_>>() }).unwrap();
+        (ir.matches("icmp ult").count(), ir.matches("call i64 @llvm.read_register").count())
+    };
+    let leaf = checked("u1:1", "v7 = call fn1(v0, v1, v2)\n    v8 = iadd v7, v2\n    return v8");
+    let calls = "v7 = call fn0(v0, v1, v2)\n    v8 = call fn1(v0, v1, v7)\n    v9 = call fn0(v0, v1, v8)\n    return v9";
+    assert_eq!(checks(&leaf), (1, 1));
+    assert_eq!(checks(&(checked("u0:0", calls) + &leaf)), (1, 1));
+    // A body that knows where its frame is has a frame.
+    let own = checked("u1:1", "v7 = call fn1(v0, v1, v2)\n    v8 = get_frame_pointer.i64\n    return v8");
+    assert_eq!(checks(&(checked("u0:0", calls) + &own)), (2, 2));
 }

@@ -14,6 +14,7 @@ mod control;
 mod convert;
 mod division;
 mod float;
+mod frame;
 mod function;
 mod induction;
 mod integer;
@@ -46,6 +47,7 @@ use inkwell::{
 };
 
 use crate::{Unit, refusal::Refusal};
+pub(crate) use frame::share_stack_pointer;
 use function::Members;
 use induction::Induction;
 use predication::Predication;
