@@ -164,14 +164,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// A variant was too large: asks for that of the loop around it. Each is further out than the last, so this ends. Who forced
     /// the request is told instead. The caller's pin is from before it gave up the lane.
-    fn try_outer(&self, _pin: &Pin<'_, G>, id: u32, target: Target, reason: Reason, outcome: &Outcome) {
-        let Outcome::Bailout(bailout) = outcome else { return };
-        let (Some(site), &BailoutReason::OsrTooLarge { outer: Some(outer), .. }) = (target.site, bailout.reason()) else {
-            return;
-        };
-        let state = self.registry.hot(id).state.snapshot();
-        if outer < site && reason != Reason::Forced && self.makes_variants(target.tier, state) {
-            self.request(id, Target::osr(target.tier, outer), Reason::OuterLoop);
+    fn try_outer(&self, _pin: &Pin<'_, G>, id: u32, tier: Tier, site: u32, reason: Reason, bailout: &Bailout) {
+        let &BailoutReason::OsrTooLarge { outer: Some(outer), .. } = bailout.reason() else { return };
+        if outer < site && reason != Reason::Forced && self.makes_variants(tier, self.registry.hot(id).state.snapshot()) {
+            self.request(id, Target::osr(tier, outer), Reason::OuterLoop);
         }
     }
 
@@ -225,9 +221,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
             }
             _ => {}
         }
-        let pin = self.reclaimer.pin();
-        drop(held);
-        self.try_outer(&pin, id, target, reason, &outcome);
+        match (target.site, &outcome) {
+            (Some(site), Outcome::Bailout(bailout)) => {
+                // Taken while the slot is ours: it is not recycled before the outer loop was asked for.
+                let pin = self.reclaimer.pin();
+                drop(held);
+                self.try_outer(&pin, id, target.tier, site, reason, bailout);
+            }
+            _ => drop(held),
+        }
         outcome
     }
 
@@ -364,7 +366,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Lane::Body(tier) => hot.state.snapshot().retries(tier),
             Lane::Osr => record.retries(),
         };
-        if self.is_stale(id, base) {
+        if target.site.is_some() && self.is_stale(id, base) {
             // No fault of the body there is now.
             let what = Transition::BailedOut { bailout: bailout.clone(), disabled: false };
             self.post_timed(id, from, target, what, waited, cost, 0);
