@@ -86,6 +86,15 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
     }
 
+    /// The CLIF of the variant that is entered at `site`, as text. Not verified.
+    ///
+    /// # Errors
+    ///
+    /// What the lowering says, or why there is no variant.
+    pub fn variant_text(&self, guest: &G, tier: Tier, site: u32) -> Result<String, Bailout> {
+        self.frontend.lower(guest, &Job::variant(tier, site), |context, _| Ok(context.func.display().to_string()))
+    }
+
     /// The code, and whether it counts. Asks `checkpoint` between the phases whether to go on.
     fn compile_until(
         &self,

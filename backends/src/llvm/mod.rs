@@ -122,6 +122,15 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
     }
 
+    /// The CLIF of the variant that is entered at `site`, as text. Not verified.
+    ///
+    /// # Errors
+    ///
+    /// What the lowering says, or why there is no variant.
+    pub fn variant_text(&self, guest: &G, tier: Tier, site: u32) -> Result<String, Bailout> {
+        self.frontend.lower(guest, &Job::variant(tier, site), |context, _| Ok(context.func.display().to_string()))
+    }
+
     /// The function by itself.
     fn single(&self, guest: &G, job: &Job) -> Result<Unit, Bailout> {
         let (func, label) = self.frontend.lower_inlining(guest, job, None)?;

@@ -98,6 +98,21 @@ impl Checker {
             Backend::Optimizing(backend) => backend.clif_text(&guest, self.tier),
         }
     }
+
+    /// The CLIF of the variant of the defined function `index` (imports counted) that is entered at its loop `site`, in the order
+    /// of `loop` operators.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn variant_clif(&self, module: &Module, index: u32, site: u32) -> Result<String, Bailout> {
+        let guest = handle(module, index);
+        match &self.backend {
+            Backend::Baseline(backend) => backend.variant_text(&guest, self.tier, site),
+            #[cfg(feature = "llvm")]
+            Backend::Optimizing(backend) => backend.variant_text(&guest, self.tier, site),
+        }
+    }
 }
 
 fn handle(module: &Module, index: u32) -> FuncHandle {
