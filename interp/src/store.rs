@@ -150,12 +150,6 @@ impl<T: 'static> Store<T> {
         unsafe { &(*self.inner.as_ptr()).engine }
     }
 
-    /// How often a running loop of a guest of this store went on in native code that was made to be entered there.
-    pub fn osr_entries(&self) -> u64 {
-        // SAFETY: the record is alive; `&self` keeps guests from running meanwhile.
-        unsafe { (*self.inner.as_ptr()).osr_entries }
-    }
-
     fn inner(&mut self) -> &mut StoreInner {
         // SAFETY: `&mut self`: no guest runs and no other borrow of the record is handed out.
         unsafe { &mut *self.inner.as_ptr() }
@@ -260,7 +254,13 @@ pub(crate) mod sealed {
 }
 
 /// A [`Store`], or the [`Caller`] that stands for one in a host function.
-pub trait AsStore: sealed::Sealed {}
+pub trait AsStore: sealed::Sealed {
+    /// How often a running loop of the store's guests went on in native code that was made to be entered there.
+    fn osr_entries(&self) -> u64 {
+        // SAFETY: the record is alive, and only guests change it, who do not run while this borrows what runs them.
+        unsafe { (*self.store_ptr()).osr_entries }
+    }
+}
 
 impl<T> AsStore for Store<T> {}
 impl<T> AsStore for Caller<'_, T> {}

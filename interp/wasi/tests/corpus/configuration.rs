@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tierup::{Decision, HotnessPolicy, Reason, Sample, Tier};
-use tierup_interp::{Config, TierMode};
+use tierup::{Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
+use tierup_interp::{Config, Osr, TierMode};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Configuration {
@@ -25,6 +25,14 @@ pub(crate) enum Configuration {
     ThreeTiers {
         seed: u64,
     },
+    /// From the interpreter into Cranelift's code, in loops only.
+    LoopsToBaseline(Osr),
+    /// From the interpreter into LLVM's code, in loops only.
+    #[cfg(feature = "llvm")]
+    LoopsToOpt(Osr),
+    /// Through both, bodies compiled on this thread or by workers as well.
+    #[cfg(feature = "llvm")]
+    LoopsThrough(Osr, Mode),
 }
 
 impl Configuration {
@@ -61,6 +69,25 @@ impl Configuration {
                 config.deadline = Some(PATIENCE);
                 config.policy = Some(Arc::new(Random { seed }));
             }
+            Self::LoopsToBaseline(osr) => {
+                config.tier = TierMode::Baseline;
+                config.osr = osr;
+            }
+            #[cfg(feature = "llvm")]
+            Self::LoopsToOpt(osr) => {
+                config.tier = TierMode::Opt;
+                config.osr = osr;
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
+            }
+            #[cfg(feature = "llvm")]
+            Self::LoopsThrough(osr, mode) => {
+                config.osr = osr;
+                config.mode = Some(mode);
+                config.llvm = Some(patient());
+                config.deadline = Some(PATIENCE);
+                config.policy = Some(Arc::new(Random { seed: 1 }));
+            }
         }
         config
     }
@@ -77,11 +104,16 @@ impl fmt::Display for Configuration {
             Self::Opt => f.write_str("opt"),
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => write!(f, "three tiers, TIERUP_SEED={seed}"),
+            Self::LoopsToBaseline(osr) => write!(f, "loops to baseline, {osr:?}"),
+            #[cfg(feature = "llvm")]
+            Self::LoopsToOpt(osr) => write!(f, "loops to opt, {osr:?}"),
+            #[cfg(feature = "llvm")]
+            Self::LoopsThrough(osr, mode) => write!(f, "loops through all tiers, {osr:?}, {mode:?}"),
         }
     }
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
     std::env::var("TIERUP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(clock)
 }

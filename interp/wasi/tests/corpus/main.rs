@@ -9,6 +9,7 @@ use std::thread;
 
 use configuration::Configuration;
 use program::Length;
+use tierup_interp::Osr;
 
 fn check(configuration: Configuration) {
     check_those(configuration, |_| true);
@@ -45,6 +46,18 @@ fn mixed_with_random_thresholds() {
     check(configuration);
 }
 
+#[test]
+fn loops_to_baseline_at_once() {
+    check(Configuration::LoopsToBaseline(Osr::Always));
+}
+
+#[test]
+fn loops_to_baseline_by_chance() {
+    let configuration = Configuration::LoopsToBaseline(Osr::Random(configuration::seed()));
+    println!("{configuration}");
+    check(configuration);
+}
+
 /// Two instances of one module, in two stores, on two threads, at once: they share code while it tiers.
 #[test]
 fn two_instances_on_two_threads() {
@@ -62,6 +75,8 @@ fn two_instances_on_two_threads() {
 
 #[cfg(feature = "llvm")]
 mod with_llvm {
+    use tierup::Mode;
+
     use super::*;
 
     /// Programs that LLVM compiles in seconds; the others take a minute or two together.
@@ -79,6 +94,23 @@ mod with_llvm {
     #[test]
     fn compiled_by_llvm_before_the_first_call() {
         check_if_possible(Configuration::Opt);
+    }
+
+    #[test]
+    fn loops_to_llvm_at_once() {
+        check_if_possible(Configuration::LoopsToOpt(Osr::Always));
+    }
+
+    #[test]
+    fn loops_through_all_tiers_at_once() {
+        check_if_possible(Configuration::LoopsThrough(Osr::Always, Mode::Sync));
+    }
+
+    #[test]
+    fn loops_through_all_tiers_by_chance() {
+        let configuration = Configuration::LoopsThrough(Osr::Random(configuration::seed()), Mode::Background);
+        println!("{configuration}");
+        check_if_possible(configuration);
     }
 
     #[test]
