@@ -63,7 +63,6 @@ pub(crate) fn lower(program: &Program, stop: Option<u32>) -> (Function, Sites) {
     }
     let Lowering { mut b, sites, .. } = lowering;
     b.seal_all_blocks();
-    drop(b);
     (func, sites)
 }
 
