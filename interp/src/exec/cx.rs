@@ -174,13 +174,14 @@ pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
 ///
 /// The context's thread is running; `fp` is the innermost frame, of this function, whose module is alive.
 #[inline(never)]
-pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32, fp: *mut u64) -> Step {
+pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32, fp: *mut u64) -> Packed {
     // SAFETY: by the caller.
-    match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
+    let step = match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
         None => Step::Stay,
         // SAFETY: by the caller; `enter` looks the entry up again, as it does wherever it gets.
         Some(_) => unsafe { replace(cx, function, site, fp) },
-    }
+    };
+    step.pack()
 }
 
 /// A frame of `function` is at the header of loop `site`, in a mode that enters variants out of order.
@@ -189,15 +190,16 @@ pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, sit
 ///
 /// As [`back_edge_spent`].
 #[inline(never)]
-pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Step {
+pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Packed {
     // SAFETY: by the caller.
-    unsafe {
+    let step = unsafe {
         if osr::provoke((*cx).store, &*function, site, Asking::Interpreter) {
             replace(cx, function, site, fp)
         } else {
             Step::Stay
         }
-    }
+    };
+    step.pack()
 }
 
 /// What became of a frame at a loop header.
@@ -210,6 +212,41 @@ pub(super) enum Step {
     Returned { ip: *const u64, fp: *mut u64 },
     /// It ended in a trap.
     Trapped(Status),
+}
+
+/// A [`Step`] in two registers. Returned through memory, it would keep the handler's frame on the machine stack: the next handler
+/// is a sibling call only if no address of that frame is known to anybody.
+#[derive(Clone, Copy)]
+#[must_use]
+pub(super) struct Packed(u64, u64);
+
+const AT: u64 = 1;
+const RETURNED: u64 = 2;
+const TRAPPED: u64 = 3;
+const KIND: u64 = 3;
+
+impl Step {
+    fn pack(self) -> Packed {
+        match self {
+            Step::Stay => Packed(0, 0),
+            Step::At(ip) => Packed(ip as u64 | AT, 0),
+            Step::Returned { ip, fp } => Packed(ip as u64 | RETURNED, fp as u64),
+            Step::Trapped(status) => Packed(TRAPPED, status),
+        }
+    }
+}
+
+impl Packed {
+    #[inline(always)]
+    pub(super) fn unpack(self) -> Step {
+        let ip = (self.0 & !KIND) as *const u64;
+        match self.0 & KIND {
+            AT => Step::At(ip),
+            RETURNED => Step::Returned { ip, fp: self.1 as *mut u64 },
+            TRAPPED => Step::Trapped(self.1),
+            _ => Step::Stay,
+        }
+    }
 }
 
 /// Runs a frame in OSR variants, if there are any.

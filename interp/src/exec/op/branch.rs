@@ -98,7 +98,7 @@ impl Op for Spent {
             let (site, work) = ((info >> 32) as u32 & 0xffff, (info >> 48) as u32);
             let step = cx::back_edge_spent(state.cx, function, site, work, state.fp);
             let ip = target(state, 0);
-            go_on(state, ip, step)
+            go_on(state, ip, step.unpack())
         }
     }
 }
@@ -113,7 +113,7 @@ impl Op for Arrival {
         unsafe {
             let step = cx::arrive(state.cx, state.word(1) as *const Function, state.word(2) as u32, state.fp);
             let ip = state.ip.add(3);
-            go_on(state, ip, step)
+            go_on(state, ip, step.unpack())
         }
     }
 }
