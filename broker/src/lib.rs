@@ -59,7 +59,10 @@ pub use error::{CompileNowError, ConfigError, RegisterError};
 pub use event::{Event, InvalidateReason, LossReason, Transition};
 #[cfg(loom)]
 pub use mutation::Mutation;
-pub use policy::{Decision, HotnessPolicy, NeverReason, OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason};
+pub use policy::{
+    Decision, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, HotnessPolicy, KeepAlways, NeverReason,
+    OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason,
+};
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,

@@ -1,11 +1,13 @@
-//! When to promote: pure functions from a sample to a decision. No clock, no atomics, no threads, no I/O, so the same code
-//! runs live and in a replay.
+//! When to promote, and when to give code up: pure functions from a sample to a decision. No clock, no atomics, no threads, no
+//! I/O, so the same code runs live and in a replay.
 #![forbid(unsafe_code)]
 
+mod deopt;
 mod osr_after;
 mod threshold;
 mod tiered;
 
+pub use deopt::{DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, KeepAlways};
 pub use osr_after::OsrAfter;
 pub use threshold::Threshold;
 pub use tiered::Tiered;
