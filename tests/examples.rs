@@ -25,6 +25,16 @@ fn tiny_computes_in_whichever_tier_and_overflows_in_order() {
 }
 
 #[test]
+fn osr_moves_one_call_into_native_code() {
+    let text = output_of("osr");
+    let first = text.lines().next().unwrap_or_default();
+    assert!(text.lines().all(|line| line.starts_with("131434424 steps")), "{text}");
+    let turns: u64 = first.split_once(": ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).unwrap_or_default();
+    assert!(turns > 0 && turns < 131_434_424, "one call, in both: {text}");
+    assert!(first.ends_with("in loops [0]") || first.ends_with("in loops [1]"), "{text}");
+}
+
+#[test]
 #[cfg(feature = "llvm")]
 fn two_tiers_reaches_both_with_one_result() {
     if !built("tierup-llvm").exists() {
