@@ -19,43 +19,24 @@ use tierup::{
 
 // --- The guest: what any embedder already has --------------------------------------------------------------------
 
-/// One instruction. Operands are registers; register 0 holds the argument on entry.
+/// A register's number; 0 holds the argument on entry.
+type Reg = usize;
+/// An instruction's number.
+type Pc = usize;
+
+/// One instruction. `to` is the register it sets, `go` where it jumps. A `Loop` is a loop's header: every way back jumps there.
+/// Loops are numbered densely, an outer one before those in it.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Const {
-        to: usize,
-        value: u64,
-    },
-    /// to = a * mul + add
-    MulAdd {
-        to: usize,
-        a: usize,
-        mul: u64,
-        add: u64,
-    },
-    Half {
-        to: usize,
-        a: usize,
-    },
-    Jump {
-        target: usize,
-    },
-    JumpIfEven {
-        a: usize,
-        target: usize,
-    },
-    JumpIfLess {
-        a: usize,
-        b: usize,
-        target: usize,
-    },
-    /// The header of a loop: every way back jumps here. Numbered densely, an outer loop before the loops in it.
-    Loop {
-        site: u32,
-    },
-    Return {
-        value: usize,
-    },
+    Const { to: Reg, n: u64 },
+    Add { to: Reg, a: Reg, n: u64 },
+    Mul { to: Reg, a: Reg, n: u64 },
+    Half { to: Reg, a: Reg },
+    Jump { go: Pc },
+    IfEven { a: Reg, go: Pc },
+    IfLess { a: Reg, b: Reg, go: Pc },
+    Loop { site: u32 },
+    Return { a: Reg },
 }
 
 const REGISTERS: usize = 5;
@@ -65,28 +46,29 @@ type Code = Vec<Op>;
 
 /// How many steps all numbers up to n take to 1: halve the even ones, triple the odd ones and add 1. Loops in a loop.
 fn collatz() -> Code {
-    const STEPS: usize = 1;
-    const I: usize = 2;
-    const X: usize = 3;
-    const TWO: usize = 4;
+    const STEPS: Reg = 1;
+    const I: Reg = 2;
+    const X: Reg = 3;
+    const TWO: Reg = 4;
     vec![
-        Op::Const { to: STEPS, value: 0 },
-        Op::Const { to: I, value: 1 },
-        Op::Const { to: TWO, value: 2 },
-        Op::Loop { site: 0 },
-        Op::JumpIfLess { a: 0, b: I, target: 16 },
-        Op::MulAdd { to: X, a: I, mul: 1, add: 0 },
-        Op::Loop { site: 1 },
-        Op::JumpIfLess { a: X, b: TWO, target: 14 },
-        Op::MulAdd { to: STEPS, a: STEPS, mul: 1, add: 1 },
-        Op::JumpIfEven { a: X, target: 12 },
-        Op::MulAdd { to: X, a: X, mul: 3, add: 1 },
-        Op::Jump { target: 6 },
-        Op::Half { to: X, a: X },
-        Op::Jump { target: 6 },
-        Op::MulAdd { to: I, a: I, mul: 1, add: 1 },
-        Op::Jump { target: 3 },
-        Op::Return { value: STEPS },
+        Op::Const { to: STEPS, n: 0 },
+        Op::Const { to: I, n: 1 },
+        Op::Const { to: TWO, n: 2 },
+        Op::Loop { site: 0 }, // 3
+        Op::IfLess { a: 0, b: I, go: 17 },
+        Op::Add { to: X, a: I, n: 0 },
+        Op::Loop { site: 1 }, // 6
+        Op::IfLess { a: X, b: TWO, go: 15 },
+        Op::Add { to: STEPS, a: STEPS, n: 1 },
+        Op::IfEven { a: X, go: 13 },
+        Op::Mul { to: X, a: X, n: 3 },
+        Op::Add { to: X, a: X, n: 1 },
+        Op::Jump { go: 6 },
+        Op::Half { to: X, a: X }, // 13
+        Op::Jump { go: 6 },
+        Op::Add { to: I, a: I, n: 1 }, // 15
+        Op::Jump { go: 3 },
+        Op::Return { a: STEPS }, // 17
     ]
 }
 
@@ -130,13 +112,14 @@ impl Vm {
             let op = self.code[pc];
             pc += 1;
             match op {
-                Op::Const { to, value } => registers[to] = value,
-                Op::MulAdd { to, a, mul, add } => registers[to] = registers[a].wrapping_mul(mul).wrapping_add(add),
-                Op::Half { to, a } => registers[to] = registers[a] >> 1,
-                Op::Jump { target } => pc = target,
-                Op::JumpIfEven { a, target } if registers[a].is_multiple_of(2) => pc = target,
-                Op::JumpIfLess { a, b, target } if registers[a] < registers[b] => pc = target,
-                Op::JumpIfEven { .. } | Op::JumpIfLess { .. } => {}
+                Op::Const { to, n } => registers[to] = n,
+                Op::Add { to, a, n } => registers[to] = registers[a].wrapping_add(n),
+                Op::Mul { to, a, n } => registers[to] = registers[a].wrapping_mul(n),
+                Op::Half { to, a } => registers[to] = registers[a] / 2,
+                Op::Jump { go } => pc = go,
+                Op::IfEven { a, go } if registers[a].is_multiple_of(2) => pc = go,
+                Op::IfLess { a, b, go } if registers[a] < registers[b] => pc = go,
+                Op::IfEven { .. } | Op::IfLess { .. } => {}
                 // These lines know about OSR: one question per turn, and what to do with the answer.
                 Op::Loop { site } => {
                     self.turns.set(self.turns.get() + 1);
@@ -148,7 +131,7 @@ impl Vm {
                         }
                     }
                 }
-                Op::Return { value } => return Ok(registers[value]),
+                Op::Return { a } => return Ok(registers[a]),
             }
         }
     }
@@ -211,35 +194,39 @@ impl Lower<Code> for Lowering {
         for (pc, op) in code.iter().enumerate() {
             b.switch_to_block(blocks[pc]);
             match *op {
-                Op::Const { to, value } => {
-                    let value = b.ins().iconst(I64, value.cast_signed());
+                Op::Const { to, n } => {
+                    let value = b.ins().iconst(I64, n.cast_signed());
                     b.def_var(registers[to], value);
                 }
-                Op::MulAdd { to, a, mul, add } => {
+                Op::Add { to, a, n } => {
                     let a = b.use_var(registers[a]);
-                    let product = b.ins().imul_imm_s(a, mul.cast_signed());
-                    let sum = b.ins().iadd_imm_s(product, add.cast_signed());
+                    let sum = b.ins().iadd_imm_s(a, n.cast_signed());
                     b.def_var(registers[to], sum);
+                }
+                Op::Mul { to, a, n } => {
+                    let a = b.use_var(registers[a]);
+                    let product = b.ins().imul_imm_s(a, n.cast_signed());
+                    b.def_var(registers[to], product);
                 }
                 Op::Half { to, a } => {
                     let a = b.use_var(registers[a]);
-                    let half = b.ins().ushr_imm(a, 1);
+                    let half = b.ins().ushr_imm_u(a, 1);
                     b.def_var(registers[to], half);
                 }
-                Op::JumpIfEven { a, target } => {
+                Op::IfEven { a, go } => {
                     let a = b.use_var(registers[a]);
                     let odd = b.ins().band_imm_u(a, 1);
-                    b.ins().brif(odd, blocks[pc + 1], &[], blocks[target], &[]);
+                    b.ins().brif(odd, blocks[pc + 1], &[], blocks[go], &[]);
                     continue;
                 }
-                Op::JumpIfLess { a, b: other, target } => {
+                Op::IfLess { a, b: other, go } => {
                     let (a, other) = (b.use_var(registers[a]), b.use_var(registers[other]));
                     let less = b.ins().icmp(IntCC::UnsignedLessThan, a, other);
-                    b.ins().brif(less, blocks[target], &[], blocks[pc + 1], &[]);
+                    b.ins().brif(less, blocks[go], &[], blocks[pc + 1], &[]);
                     continue;
                 }
-                Op::Jump { target } => {
-                    b.ins().jump(blocks[target], &[]);
+                Op::Jump { go } => {
+                    b.ins().jump(blocks[go], &[]);
                     continue;
                 }
                 // All that a lowering says about OSR: which block is a loop's header, and what is in which slot there.
@@ -249,8 +236,8 @@ impl Lower<Code> for Lowering {
                         cx.loop_site(Site { id: site, header: blocks[pc], live, computed: Vec::new() });
                     }
                 }
-                Op::Return { value } => {
-                    let value = b.use_var(registers[value]);
+                Op::Return { a } => {
+                    let value = b.use_var(registers[a]);
                     b.ins().return_(&[value]);
                     continue;
                 }
