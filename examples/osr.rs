@@ -10,7 +10,7 @@ use std::{
 
 use tierup::{
     Bailout, Bead, BeadSpec, Broker, InterpThread, Lower, LowerCx, NativeCode, OsrEntry, Site, ThreadCells, Tiered,
-    abi::{self, AbiType, ArgPlan, OsrOutcome, Regs, TrapCode},
+    abi::{self, AbiType, ArgPlan, OsrOutcome, Regs, Resume, TrapCode},
     clif::{self, Traps},
     cranelift::codegen::ir::{AbiParam, InstBuilder, Signature, Value, condcodes::IntCC, types::I64},
     cranelift::codegen::isa::CallConv,
@@ -127,7 +127,8 @@ impl Vm {
                         self.entered.borrow_mut().push(site);
                         match self.go_on_native(variant, &mut registers)? {
                             OsrOutcome::Done => return Ok(registers[0]),
-                            OsrOutcome::Exit { site } => pc = self.behind_header(site),
+                            OsrOutcome::Exit(Resume::Site(site)) => pc = self.behind_header(site),
+                            OsrOutcome::Exit(Resume::Exit(_)) => unreachable!("the lowering declares no exits"),
                         }
                     }
                 }

@@ -301,8 +301,9 @@ pub fn should_leave(b: &mut FunctionBuilder<'_>, abi: &BodyAbi) -> Value {
     b.ins().load(I64, MemFlagsData::trusted(), cells, offset::LEAVE)
 }
 
-/// Leaves a body of the current function's signature at a loop site, with its live slots: ends the current, cold block.
-pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, site: u32, live: &[(u32, Value)]) {
+/// Leaves a body of the current function's signature with its live slots: ends the current, cold block. `resume` is a
+/// [`Resume`](crate::abi::Resume), encoded.
+pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, live: &[(u32, Value)]) {
     let cells = cells_again(b, abi.vmctx);
     // The frame is the wide buffer: it has to be copied at once anyway, and two or more results are returned there.
     let frame = b.ins().load(I64, constant(), cells, offset::WIDE);
@@ -310,14 +311,14 @@ pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, site: u32, live
         store_slot(b, frame, slot, value);
     }
     let stub = import_symbol(b, FINISH_SYMBOL, finish_signature());
-    let site = b.ins().iconst(I64, i64::from(site));
-    b.ins().call(stub, &[abi.vmctx, abi.callee, frame, site]);
+    let resume = b.ins().iconst(I64, i64::from(resume));
+    b.ins().call(stub, &[abi.vmctx, abi.callee, frame, resume]);
     let returns: Vec<Type> = b.func.signature.returns.iter().map(|result| result.value_type).collect();
     let results: Vec<Value> = returns.iter().map(|&ty| b.ins().load(ty, MemFlagsData::trusted(), frame, 0)).collect();
     b.ins().return_(&results);
 }
 
-/// `fn(vmctx, callee, frame, site)`.
+/// `fn(vmctx, callee, frame, resume)`.
 pub(crate) fn finish_signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend([AbiParam::new(I64); 4]);

@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use cranelift_codegen::ir::{Block, Function, Value};
 use cranelift_frontend::FunctionBuilder;
 use tierup_broker::{Bailout, BailoutReason};
-use tierup_osr::{Leave, Limits, OsrError, Site, Sites, WideResults};
+use tierup_osr::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, WideResults};
 
 use crate::{
     LowerCx,
-    abi::{WIDE_SLOTS, offset},
+    abi::{Resume, WIDE_SLOTS, offset},
     clif::{self, BodyAbi},
     lower::Job,
 };
@@ -59,16 +59,18 @@ impl<G> LowerCx<'_, G> {
     ///
     /// The builder's current block must be ended, or not begun; the new one has to be sealed when it has been branched to.
     ///
-    /// `None` if a slot does not fit into the buffer frames leave through: its number is [`WIDE_SLOTS`] at least.
+    /// `None` if a slot does not fit into the buffer frames leave through: its number is [`WIDE_SLOTS`] at least. (Nor is there a site
+    /// that [`Resume`] has no room for.)
     pub fn leave_block(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, site: u32, live: &[(u32, Value)]) -> Option<Block> {
-        if live.iter().any(|&(slot, _)| slot as usize >= WIDE_SLOTS) {
+        if site >= Resume::LIMIT || live.iter().any(|&(slot, _)| slot as usize >= WIDE_SLOTS) {
             return None;
         }
         let block = b.create_block();
         b.set_cold_block(block);
         b.switch_to_block(block);
-        clif::finish(b, abi, site, live);
-        self.sites.sites.borrow_mut().leaves.push(Leave { block, site, live: live.to_vec() });
+        let status = Resume::Site(site).encode();
+        clif::finish(b, abi, status, live);
+        self.sites.sites.borrow_mut().leaves.push(Leave { block, status, live: live.to_vec(), to: SlotBuffer::Frame });
         Some(block)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::ffi::c_void;
 
-use tierup::abi::{self, OsrOutcome, Regs, Segment, ThreadCells, WIDE_SLOTS};
+use tierup::abi::{self, OsrOutcome, Regs, Resume, Segment, ThreadCells, WIDE_SLOTS};
 
 use crate::backtrace;
 use crate::config::Osr;
@@ -81,7 +81,8 @@ pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutc
         outcome = Some(left);
         match left {
             OsrOutcome::Done => break,
-            OsrOutcome::Exit { site } => at = site,
+            OsrOutcome::Exit(Resume::Site(site)) => at = site,
+            OsrOutcome::Exit(Resume::Exit(_)) => unreachable!("the lowering makes no exits"),
         }
     }
     Ok(outcome)
@@ -202,10 +203,11 @@ unsafe fn finish_frame(
     // SAFETY: the frame is as the site wants it, and nothing is above it.
     match unsafe { enter(frame, site) }? {
         Some(OsrOutcome::Done) => {}
-        Some(OsrOutcome::Exit { site }) => {
+        Some(OsrOutcome::Exit(Resume::Site(site))) => {
             // SAFETY: as above: the variant has left the frame so.
             unsafe { exec::resume(frame, site) }?;
         }
+        Some(OsrOutcome::Exit(Resume::Exit(_))) => unreachable!("the lowering makes no exits"),
         None => {
             // SAFETY: as above.
             unsafe { exec::resume(frame, site) }?;

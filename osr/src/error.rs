@@ -33,7 +33,7 @@ pub enum OsrError {
     /// A declaration names a block that the body does not have, or its entry block.
     #[error("{block}, declared with site {site}, is no block to enter or to leave through")]
     NoSuchBlock {
-        /// The site declared, or carried on at.
+        /// The site declared, or the status left with.
         site: u32,
         /// The block.
         block: Block,
@@ -41,7 +41,7 @@ pub enum OsrError {
     /// A declaration names a value that the body does not have, or that is not there when the block begins.
     #[error("{value}, declared with site {site}, is not there")]
     NoSuchValue {
-        /// The site declared, or carried on at.
+        /// The site declared, or the status left with.
         site: u32,
         /// The value.
         value: Value,

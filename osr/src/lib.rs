@@ -4,7 +4,7 @@
 //! One lowering makes every variant: the transform knows nothing of the guest. `README.md` in this folder draws the protocol.
 //!
 //! A variant has the signature `fn(vmctx, callee, frame) -> i64`. It returns [`DONE`] with the results in `frame[0…]`, or the
-//! [id](Site::id) of the site to carry on at, with that site's live slots in `frame`.
+//! [status](Leave::status) of the block it left through, with the live slots in `frame` or in a [buffer](SlotBuffer) of the thread.
 //!
 //! How a variant is made, a file each: which copies of which loops it is made of ([`stages`]), which values cross from one to
 //! another ([`liveness`]), how each gets to its uses ([`homes`]), what runs before the first copy ([`prologue`]), and the copying
@@ -30,7 +30,7 @@ use cranelift_codegen::{ir::Function, settings, verify_function};
 
 pub use error::OsrError;
 pub use limits::Limits;
-pub use site::{Leave, Site, Sites, WideResults};
+pub use site::{Leave, Site, Sites, SlotBuffer, WideResults};
 
 use crate::{flow::Flow, homes::Homes, liveness::Liveness, stages::Stages};
 

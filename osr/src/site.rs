@@ -34,15 +34,26 @@ pub struct Site {
     pub computed: Vec<(Value, Value)>,
 }
 
-/// A block through which the body leaves, to be carried on elsewhere at a site.
+/// A block through which the body leaves, to be carried on elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leave {
-    /// The block. In a variant its instructions are replaced: the slots are stored to the frame, the site's id is returned.
+    /// The block. In a variant its instructions are replaced: the slots are stored, the status is returned.
     pub block: Block,
-    /// The site to carry on at.
-    pub site: u32,
-    /// That site's slots, as values that may be used in `block`.
+    /// What a variant returns: the [id](Site::id) of the site to carry on at, or another number that its drivers understand.
+    pub status: u32,
+    /// The slots there, as values that may be used in `block`.
     pub live: Vec<(u32, Value)>,
+    /// Where a variant stores them.
+    pub to: SlotBuffer,
+}
+
+/// Where a variant's slots are when it was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotBuffer {
+    /// In the frame it was entered with.
+    Frame,
+    /// In a buffer whose address is this many bytes into what the first word of the vmctx points at.
+    Thread(i32),
 }
 
 /// Two or more results: the body stores them to a buffer, 8 bytes each, and returns nothing.
@@ -81,8 +92,8 @@ impl Sites {
             exist(body, site.id, site.live.iter().map(|&(_, value)| value).chain(computed))?;
         }
         for leave in &self.leaves {
-            self.check_block(body, leave.site, leave.block)?;
-            exist(body, leave.site, leave.live.iter().map(|&(_, value)| value))?;
+            self.check_block(body, leave.status, leave.block)?;
+            exist(body, leave.status, leave.live.iter().map(|&(_, value)| value))?;
         }
         Ok(())
     }
@@ -90,7 +101,7 @@ impl Sites {
     /// Whether the values declared for entering at `site`, and for leaving, are there.
     pub(crate) fn check_values(&self, flow: &Flow<'_>, site: &Site) -> Result<(), OsrError> {
         let entered = [(site.id, site.header, &site.live)];
-        let left = self.leaves.iter().map(|leave| (leave.site, leave.block, &leave.live));
+        let left = self.leaves.iter().map(|leave| (leave.status, leave.block, &leave.live));
         for (site, block, live) in entered.into_iter().chain(left).filter(|&(_, block, _)| flow.is_reachable(block)) {
             let is_missing = |&value: &Value| !flow.is_available(flow.body.dfg.resolve_aliases(value), block);
             if let Some(value) = live.iter().map(|&(_, value)| value).find(is_missing) {

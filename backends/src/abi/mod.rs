@@ -6,6 +6,7 @@
 mod args;
 mod enter;
 mod outcome;
+mod resume;
 mod segment;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[path = "unsupported.rs"]
@@ -18,6 +19,7 @@ mod trap_code;
 pub use args::{AbiType, ArgPlan, Loc};
 pub use enter::{bridge_stub, count_stub, enter, finish_stub, trap_stub};
 pub use outcome::OsrOutcome;
+pub use resume::Resume;
 pub use segment::{Frames, Segment};
 pub(crate) use segment::{MAX_STEP, entry_frame_of};
 pub use stubs::SUPPORTED;

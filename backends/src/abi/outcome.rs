@@ -1,16 +1,16 @@
 //! How an OSR variant leaves: it is entered by a driver only, with the frame buffer as its one argument, and returns a
 //! status word. Bodies have no status; they return their results.
 
-/// What an OSR variant returned. Its results, or the live slots at the exit, are in the frame buffer.
+use super::Resume;
+
+/// What an OSR variant returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OsrOutcome {
-    /// The function returned.
+    /// The function returned; its results are in the frame buffer.
     Done,
-    /// The driver carries on at this loop site.
-    Exit {
-        /// The site, as the lowering numbers them.
-        site: u32,
-    },
+    /// The driver carries on there: at a site, with its slots in the frame buffer, or as an exit says, with its values in the
+    /// thread's wide buffer.
+    Exit(Resume),
 }
 
 impl OsrOutcome {
@@ -19,25 +19,27 @@ impl OsrOutcome {
 
     /// Decodes the status word.
     pub const fn decode(status: u64) -> Self {
-        if status.cast_signed() == Self::DONE { OsrOutcome::Done } else { OsrOutcome::Exit { site: status as u32 } }
+        if status.cast_signed() == Self::DONE { OsrOutcome::Done } else { OsrOutcome::Exit(Resume::decode(status)) }
     }
 
     /// The status word a variant returns.
     pub const fn encode(self) -> i64 {
         match self {
             OsrOutcome::Done => Self::DONE,
-            OsrOutcome::Exit { site } => site as i64,
+            OsrOutcome::Exit(resume) => resume.encode() as i64,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::OsrOutcome;
+    use super::{OsrOutcome, Resume};
 
     #[test]
     fn the_status_word_round_trips() {
-        for outcome in [OsrOutcome::Done, OsrOutcome::Exit { site: 0 }, OsrOutcome::Exit { site: u32::MAX }] {
+        let last = Resume::LIMIT - 1;
+        let exits = [Resume::Site(0), Resume::Site(last), Resume::Exit(0), Resume::Exit(last)];
+        for outcome in exits.map(OsrOutcome::Exit).into_iter().chain([OsrOutcome::Done]) {
             assert_eq!(OsrOutcome::decode(outcome.encode().cast_unsigned()), outcome);
         }
     }

@@ -6,7 +6,7 @@ mod world;
 use std::any::Any;
 
 use cranelift_codegen::ir::Function;
-use tierup_backends::abi::{OsrOutcome, TrapCode};
+use tierup_backends::abi::{OsrOutcome, Resume, TrapCode};
 
 pub(crate) use expansions::{expansions_agree, polls_and_countdowns};
 use world::{Func, TRAP_LEAF, TRAP_MEMORY, TRAP_STACK, World};
@@ -106,7 +106,7 @@ pub(crate) fn a_loop_enters_and_exits_an_osr_variant(compiler: &dyn SpikeCompile
     let mut frame = [0, 0, 1000, 600];
     interpret_sum(&mut frame, 300);
     let status = world.call(Func::OsrSum, &[frame.as_mut_ptr() as u64]).unwrap()[0];
-    assert_eq!(OsrOutcome::decode(status), OsrOutcome::Exit { site: 42 });
+    assert_eq!(OsrOutcome::decode(status), OsrOutcome::Exit(Resume::Site(42)));
     assert_eq!(frame[..2], [600, (0..600).sum()], "the exit wrote the frame back");
     interpret_sum(&mut frame, 50);
     let status = world.call(Func::OsrSum, &[frame.as_mut_ptr() as u64]).unwrap()[0];

@@ -6,7 +6,7 @@ use std::{cell::Cell, ffi::c_void};
 
 use tierup_backends::{
     CompiledFunction,
-    abi::{CountSlot, NO_SITE, OsrOutcome, Regs, Segment, ThreadCells, TrapCode, WIDE_SLOTS, enter},
+    abi::{CountSlot, NO_SITE, OsrOutcome, Regs, Resume, Segment, ThreadCells, TrapCode, WIDE_SLOTS, enter},
 };
 use tierup_broker::Bailout;
 
@@ -213,7 +213,7 @@ pub(crate) fn a_variant_leaves_with_its_slots(compiler: &dyn VariantCompiler) {
         for turns in [0, 1, 5, 12] {
             thread.counts[0].countdown = turns;
             let mut frame = frame_at(site, 4).unwrap();
-            assert_eq!(thread.enter(&variant, &mut frame), Ok(OsrOutcome::Exit { site: INNER }));
+            assert_eq!(thread.enter(&variant, &mut frame), Ok(OsrOutcome::Exit(Resume::Site(INNER))));
             assert_eq!(frame[2] >> 32, 0, "narrow values leave with zeros above");
             assert_eq!(interpret(frame, Some(INNER), None), Ok(whole()), "site {site} after {turns} turns");
             assert!(!compiler.tells() || thread.told.get().1 == INNER);

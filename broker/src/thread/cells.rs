@@ -61,11 +61,12 @@ pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work:
 /// The site of code that is at no loop.
 pub const NO_SITE: u32 = u32::MAX;
 
-/// Called by the finish stub when a body leaves at a loop site: the rest of the call is to be run, in whichever tiers.
+/// Called by the finish stub when a body leaves, at a loop site or through an exit: the rest of the call is to be run, in whichever tiers.
 ///
-/// `frame` is the thread's wide-result buffer, with the site's live slots; whatever is called next may overwrite it. Returns 0
+/// `resume` says where, as the code's maker encodes it. `frame` is the thread's wide-result buffer, with the live slots;
+/// whatever is called next may overwrite it. Returns 0
 /// when the results are in `frame[0…]`, anything else to unwind to the innermost entry.
-pub type FinishFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, frame: *mut u64, site: u64) -> u32;
+pub type FinishFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, frame: *mut u64, resume: u64) -> u32;
 
 /// What generated code and the entry, bridge and trap stubs read and write through the first word of `vmctx`.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::{FuncRef, VmCtx};
-use tierup::abi::OsrOutcome;
+use tierup::abi::{OsrOutcome, Resume};
 use tierup::{CountSlot, InterpThread};
 
 /// What one activation of [`run`](super::run) shares between its handlers.
@@ -268,7 +268,8 @@ unsafe fn replace(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u6
     match unsafe { osr::enter(frame, site) } {
         Ok(None) => Step::Stay,
         Ok(Some(OsrOutcome::Done)) => Step::Returned { ip, fp: caller },
-        Ok(Some(OsrOutcome::Exit { site })) => Step::At(prepared.header(site)),
+        Ok(Some(OsrOutcome::Exit(Resume::Site(site)))) => Step::At(prepared.header(site)),
+        Ok(Some(OsrOutcome::Exit(Resume::Exit(_)))) => unreachable!("the lowering makes no exits"),
         Err(raised) => {
             // SAFETY: by the caller.
             unsafe {

@@ -16,7 +16,7 @@ use cranelift_interpreter::{
     step::ControlFlow,
 };
 
-use crate::{Leave, Limits, OsrError, Site, Sites, WideResults, variant};
+use crate::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, WideResults, variant};
 
 pub(super) const NO_LIMIT: Limits = Limits { growth: usize::MAX, instructions: usize::MAX };
 
@@ -51,7 +51,7 @@ pub(super) fn site(id: u32, header: u32, values: &[(u32, u32)]) -> Site {
 }
 
 pub(super) fn leave(block: u32, site: u32, values: &[(u32, u32)]) -> Leave {
-    Leave { block: Block::from_u32(block), site, live: live(values) }
+    Leave { block: Block::from_u32(block), status: site, live: live(values), to: SlotBuffer::Frame }
 }
 
 pub(super) fn sites(sites: &[Site]) -> Sites {
