@@ -88,6 +88,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if !self.mode.has_workers() {
             self.events.deliver();
         }
+        // Those of the other modes are told by a worker, which may never have been needed before.
+        #[cfg(feature = "threads")]
+        self.crew.wake_for_events();
         self.tidy();
         match outcome {
             Outcome::Installed => Ok(()),

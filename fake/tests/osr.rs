@@ -514,6 +514,34 @@ fn native_loops_are_told_when_to_leave() {
     panic!("a loop that does not end is let into the best tier");
 }
 
+/// A variant's loop tells of more work at once than either budget holds: the loops' own is spent all the same.
+#[test]
+fn a_loop_in_a_variant_asks_for_the_next_tier() {
+    const AT_ONCE: u32 = 1 << 18;
+    // The budget the body has is spent by every telling, in the first row long before the loops' own.
+    for (loops, least) in [(u32::MAX - 1, None), (8 * AT_ONCE, Some(8)), (100 * CALL_WORK, Some(1)), (0, Some(1))] {
+        for &mode in MODES {
+            let (first, second) = (FakeCompiler::with_osr(), FakeCompiler::with_osr());
+            let policy = Tiered::new(1, 100).osr_work(1, loops);
+            let broker = two_tiers(mode, first, &second).policy(policy).build().unwrap();
+            let thread = broker.register_thread().unwrap();
+            let bead = bead(&broker, Guest::new(3));
+            broker.compile_osr_now(bead.as_ref(), TIER1, 4).unwrap();
+            let left_after = (1..=64).find(|_| {
+                let leaves = thread.count_native(bead.as_ref(), AT_ONCE, Some(4));
+                broker.drain();
+                leaves
+            });
+            // Then come the watch, and the telling after the request.
+            let expected = least.map(|least| least..=least + 6);
+            let kept =
+                expected.as_ref().map_or(left_after.is_none(), |expected| left_after.is_some_and(|n| expected.contains(&n)));
+            assert!(kept, "{mode:?}: left after {left_after:?}, not {expected:?}");
+            assert_eq!(stats(&broker, &bead).tier, Tier::INTERPRETER, "no body: the function was not called again");
+        }
+    }
+}
+
 #[test]
 fn a_pending_site_gives_way_to_an_explicit_one() {
     for &mode in &MODES[1..2] {

@@ -92,25 +92,22 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             self.countdown.note_use(id);
             work as i32
         };
-        self.set_slot(bead, CountSlot { countdown: 0, generation });
         let most = match at {
             At::Call => self.called(bead),
             At::Loop { site, asking } => self.looped(bead, site, asking, deficit),
         };
-        match (self.shared.draw(id, deficit, most), at) {
-            (Some(rest), At::Loop { site, asking }) if most == 0 => {
-                self.set_slot(bead, CountSlot { countdown: rest, generation });
-                self.begin_watch(bead, site, asking);
-            }
-            (Some(rest), at) => {
-                self.set_slot(bead, CountSlot { countdown: rest, generation });
-                if let At::Loop { asking, .. } = at {
-                    self.count_loop(bead, asking, deficit.saturating_add(rest));
-                }
-                self.shared.foresee(id);
-            }
+        let drawn = self.shared.draw(id, deficit, most);
+        let rest = drawn.unwrap_or(0);
+        self.set_slot(bead, CountSlot { countdown: rest, generation });
+        if let At::Loop { asking, .. } = at {
+            // Whether or not the bead's budget could pay: native loops tell of more at once than it may ever hold.
+            self.count_loop(bead, asking, deficit.saturating_add(rest));
+        }
+        match (drawn, at) {
+            (_, At::Loop { site, asking }) if most == 0 => self.loops_spent(bead, site, asking, drawn.is_none()),
+            (Some(_), _) => self.shared.foresee(id),
             (None, At::Call) => self.shared.budget_spent(id),
-            (None, At::Loop { site, asking }) => self.budget_spent_in_loop(bead, site, asking, most),
+            (None, At::Loop { site, asking }) => self.budget_spent_in_loop(bead, site, asking),
         }
     }
 
@@ -125,8 +122,18 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         unsafe { *self.slots.add(bead.id as usize) = slot };
     }
 
-    /// The budget ran out in a loop: whose code does it pay for?
-    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, most: i32) {
+    /// The loops have done their work: watches them, and asks when the watch is over. Together with it the bead's budget may have
+    /// run out.
+    fn loops_spent(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, budget_too: bool) {
+        if budget_too {
+            // Looked at by whoever ends the watch.
+            self.shared.set_budget(bead.hot, 0);
+        }
+        self.begin_watch(bead, site, asking);
+    }
+
+    /// The budget ran out in a loop before the loops' own: whose code does it pay for?
+    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
@@ -134,10 +141,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         if header.osr_tier > header.tier || self.shared.is_osr_pending(id) {
             // The body's turn comes when the function is called again.
             self.shared.postpone(id);
-        } else if most == 0 || prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
-            // Asked about when the watch is over, by whoever ends it.
-            self.shared.set_budget(bead.hot, 0);
-            self.begin_watch(bead, site, asking);
+        } else if prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
+            self.loops_spent(bead, site, asking, true);
         } else {
             self.shared.budget_spent(id);
         }
