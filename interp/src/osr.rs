@@ -63,16 +63,16 @@ pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutc
     while let Some(entry) = thread.osr_entry(function.bead.as_ref(), at) {
         let mut regs = Regs::default();
         regs.gpr[..3].copy_from_slice(&[vmctx as u64, u64::from(function.index), fp as u64]);
-        // SAFETY: the frame is that long (caller); guests that the variant calls start above it.
-        let top = unsafe { std::mem::replace(&mut (*store).stack_top, fp.add(prepared.frame_slots as usize)) };
+        // SAFETY: the frame is that long (caller); guests that the variant calls start above it. Hosts that it calls may look.
+        let top = unsafe {
+            (*store).osr_entries += 1;
+            std::mem::replace(&mut (*store).stack_top, fp.add(prepared.frame_slots as usize))
+        };
         // SAFETY: the entry was lent by this thread, which is not quiescent before it is left; it takes these three arguments,
         // and finds the site's slots in the frame.
         let left = unsafe { abi::enter(cells, entry.address().as_ptr(), &raw mut regs) };
         // SAFETY: by the caller.
-        unsafe {
-            (*store).stack_top = top;
-            (*store).osr_entries += 1;
-        }
+        unsafe { (*store).stack_top = top };
         if let Err(code) = left {
             // SAFETY: native code has just ended with this trap.
             return Err(unsafe { backtrace::raised_by_native(store, code) });
