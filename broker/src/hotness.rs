@@ -4,7 +4,7 @@
 //! worker, a request that finds every worker parked wakes one, and sync mode compiles.
 
 use crate::{
-    Decision, Mode, NeverReason, Reason, Sample, WaitReason,
+    Decision, Mode, NeverReason, Reason, Sample, Tier, WaitReason,
     event::Cause,
     osr::OsrClaim,
     shared::Shared,
@@ -27,7 +27,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let mut left = hot.budget.load(Ordering::Relaxed);
         loop {
             let drawn = if left >= deficit { deficit.max((left / SLICES).min(most)) } else { left.max(0) };
-            let rest = if left >= deficit { left - drawn } else { i32::MAX };
+            // What is never spent stays.
+            let rest = if left >= deficit && left != i32::MAX { left - drawn } else { i32::MAX };
             match hot.budget.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
                     self.registry.cold(id).work.fetch_add(drawn as u64, Ordering::Relaxed);
@@ -71,6 +72,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
             }
             Decision::Never { reason } => self.never(id, reason),
         }
+    }
+
+    /// Whether the policy ever asks for this body.
+    pub(crate) fn may_have_body(&self, id: u32, tier: Tier) -> bool {
+        // Ordering: Relaxed. Written at registration.
+        self.policy.first_budget(tier, self.registry.cold(id).size.load(Ordering::Relaxed)) < u32::MAX
     }
 
     /// The budget is spent, but not for a body's sake: counts from the start again.

@@ -103,6 +103,11 @@ fn a_loop_budget_of_its_own() {
     let at_once = bead(&broker, Guest::new(1));
     assert_eq!(invoke(&thread, &at_once), None);
     assert_eq!(turn(&thread, &at_once, 7), Some(VARIANT + 7), "at the first back-edge");
+    assert!((0..100).all(|_| invoke(&thread, &at_once).is_none()), "the policy wants no body, however often it is called");
+    for _ in 0..100 {
+        thread.count_native(at_once.as_ref(), u32::MAX, None);
+    }
+    assert_eq!(stats(&broker, &at_once).tier, Tier::INTERPRETER, "however much it does");
 
     let policy = OsrAfter { policy: Threshold { calls: 10 }, work: u32::MAX };
     let broker = Broker::builder().mode(Mode::Sync).policy(policy).compiler(compiler).max_beads(8).build().unwrap();

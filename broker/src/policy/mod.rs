@@ -134,7 +134,7 @@ pub enum NeverReason {
 pub trait HotnessPolicy: Send + Sync {
     /// Work a bead of `size` guest bytes may do before the policy is first asked about promoting it to `tier`.
     ///
-    /// 0 asks on the very first call.
+    /// 0 asks on the very first call, `u32::MAX` never: nor does a function that was entered in a loop and is called again.
     fn first_budget(&self, tier: Tier, size: u32) -> u32;
 
     /// Work the loops of a bead may do before the policy is first asked about an OSR variant of `tier`, for a loop that is still

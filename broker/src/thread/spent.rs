@@ -162,7 +162,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             self.watch.set(Watch::OFF);
             self.shared.arm_loops(id, header.top());
         }
-        if header.osr_tier > header.tier {
+        if header.osr_tier > header.tier && self.shared.may_have_body(id, header.osr_tier) {
             self.shared.request(id, header.osr_tier, Reason::CalledAgain);
         }
         // So that loops that run out of work notice in time.
