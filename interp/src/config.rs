@@ -40,9 +40,11 @@ pub enum Osr {
     #[default]
     Auto,
     /// At every header, as soon as it is reached; what it takes is compiled at once, on the calling thread. The interpreter goes
-    /// on in the lowest tier, that in the next. With [`TierMode::Baseline`] and `Opt` functions begin in the interpreter.
+    /// on in the lowest tier, that in the next. Every call begins in code that can be left for another: never in the highest
+    /// tier, and with [`TierMode::Baseline`] and `Opt` in the interpreter.
     Always,
-    /// As `Always`, but at each arrival by chance, and in a tier chosen by chance: the same for the same seed in each store.
+    /// As `Always`, but after some arrivals at headers only, from none to a few dozen, and in a tier chosen by chance: the same for
+    /// the same seed in each store, unless workers compile meanwhile.
     Random(u64),
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tierup::abi;
 use tierup::{
     Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample,
-    Threshold, Tier, Tiered,
+    Threshold, Tier, Tiered, WaitReason,
 };
 
 use crate::config::{Config, Osr, TierMode};
@@ -70,8 +70,9 @@ impl Engine {
         }
         let policy = SharedPolicy(policy(&config));
         builder = match config.osr {
+            Osr::Auto => builder.policy(policy),
             Osr::Off => builder.policy(OsrAfter { policy, work: u32::MAX }),
-            _ => builder.policy(policy),
+            Osr::Always | Osr::Random(_) => builder.policy(BodiesBelow { policy, tier: lowest_without_bodies(&config) }),
         };
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
@@ -156,12 +157,47 @@ fn policy(config: &Config) -> Arc<dyn HotnessPolicy> {
             Some(policy) => Arc::clone(policy),
             None => Arc::new(Tiered::default()),
         },
-        // Calls are never hot: it is up to the loops.
-        _ if config.osr.is_forced() => Arc::new(Threshold { calls: u32::MAX }),
         // Without a compiler nobody asks the policy.
         TierMode::Interp | TierMode::Baseline => Arc::new(Threshold { calls: 0 }),
         #[cfg(feature = "llvm")]
         TierMode::Opt => Arc::new(AtOnce),
+    }
+}
+
+/// In modes that enter loops out of order, the tier from which on no body is compiled: a call in one could not be entered again.
+fn lowest_without_bodies(config: &Config) -> Tier {
+    match config.tier {
+        TierMode::Auto => Tier::new(config.compiled_tiers()),
+        _ => Tier::new(1),
+    }
+}
+
+/// Leaves everything to a policy but the bodies of `tier` and above, which there are none of.
+struct BodiesBelow<P> {
+    policy: P,
+    tier: Tier,
+}
+
+impl<P: HotnessPolicy> HotnessPolicy for BodiesBelow<P> {
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        if tier < self.tier { self.policy.first_budget(tier, size) } else { u32::MAX }
+    }
+
+    fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
+        self.policy.osr_budget(tier, size)
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        match self.policy.decide(sample) {
+            Decision::Promote { tier, reason } if sample.site.is_none() && tier >= self.tier => {
+                if sample.next < self.tier {
+                    Decision::Promote { tier: sample.next, reason }
+                } else {
+                    Decision::Wait { budget: u32::MAX, reason: WaitReason::NotHot }
+                }
+            }
+            decision => decision,
+        }
     }
 }
 

@@ -101,9 +101,9 @@ pub(crate) unsafe fn provoke(store: *mut StoreInner, function: &Function, site: 
         Osr::Off | Osr::Auto => return true,
         Osr::Always => 0,
         // SAFETY: by the caller.
-        Osr::Random(_) => match unsafe { (*store).draws.next() } {
-            draw if draw & 1 == 0 => return false,
-            draw => draw >> 1,
+        Osr::Random(_) => match unsafe { (*store).draws.arrive() } {
+            Some(draw) => draw,
+            None => return false,
         },
     };
     let tiers = engine.osr_tiers();
@@ -219,21 +219,44 @@ unsafe fn finish_frame(
 }
 
 /// Choices of [`Osr::Random`]: the same for the same seed, as long as one thread runs.
-pub(crate) struct Draws(u64);
+pub(crate) struct Draws {
+    state: u64,
+    /// Arrivals to let pass.
+    pass: u64,
+}
+
+/// Arrivals passed before the next entry are fewer than a power of two, of which each up to this one is as likely: so that loops
+/// are entered at their first turn as well as at a late one.
+const MOST_PASSED: u64 = 6;
 
 impl Draws {
     /// Those of a store of this engine.
     pub(crate) fn new(engine: &Engine) -> Self {
-        match engine.config().osr {
-            Osr::Random(seed) => Self(seed),
-            _ => Self(0),
+        let Osr::Random(seed) = engine.config().osr else { return Self { state: 0, pass: 0 } };
+        let mut draws = Self { state: seed, pass: 0 };
+        draws.aim();
+        draws
+    }
+
+    /// A loop header is reached: a number to choose with, if something is to happen there.
+    fn arrive(&mut self) -> Option<u64> {
+        if self.pass > 0 {
+            self.pass -= 1;
+            return None;
         }
+        self.aim();
+        Some(self.next())
+    }
+
+    fn aim(&mut self) {
+        let below = 1 << (self.next() % (MOST_PASSED + 1));
+        self.pass = self.next() % below;
     }
 
     /// SplitMix64: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31

@@ -23,7 +23,7 @@ fn configurations() -> Vec<Configuration> {
     let mut through = vec![Through::InterpToBaseline];
     #[cfg(feature = "llvm")]
     if has_llvm() {
-        through.extend([Through::InterpToOpt, Through::BaselineToOpt, Through::Background]);
+        through.extend([Through::InterpToOpt, Through::BaselineToOpt, Through::ThreeTiers, Through::Background]);
     }
     let modes = [Osr::Always, Osr::Random(1), Osr::Random(2), Osr::Random(3)];
     through.iter().flat_map(|&through| modes.map(|osr| Configuration::Loops { through, osr })).collect()
@@ -314,6 +314,48 @@ fn one_call_goes_through_all_tiers() {
         // Who comes late may find the highest tier's variant first.
         assert!(entries.iter().all(|&entries| entries >= 1), "{mode:?}, {threads} threads: {entries:?}");
         assert_eq!(entries.iter().max(), Some(&u64::from(highest)), "{mode:?}, {threads} threads");
+    }
+}
+
+/// Calls go on in the interpreter however often they are made, and loops are entered at turns that the seed chooses.
+#[test]
+fn a_seed_repeats() {
+    const CALLS: u64 = 400;
+    let turns = |osr| {
+        let config = Config { tier: TierMode::Baseline, osr, ..Config::default() };
+        let engine = Engine::new(config).expect("an engine");
+        let module = Module::new(&engine, wasm(NEST)).expect("a valid module");
+        let mut linker: Linker<Vec<u64>> = Linker::new();
+        // Entries so far, at each turn of the outer loop; ten turns a call.
+        linker.func_wrap("host", "again", |mut caller: Caller<'_, Vec<u64>>| {
+            let entries = caller.osr_entries();
+            caller.data_mut().push(entries);
+            i32::from(caller.data().len() % 10 != 0)
+        });
+        let mut store = Store::new(&engine, Vec::new()).expect("a store");
+        let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
+        let run = instance.func(&store, "run").expect("it has one");
+        for _ in 0..CALLS {
+            assert_eq!(run.call(&mut store, &[Val::I32(3)]).expect("no trap"), [Val::I32(nest(3, 10))]);
+        }
+        let bodies = engine.broker().stats().tiers.iter().map(|tier| tier.installed - tier.installed_osr).sum::<u64>();
+        assert_eq!(bodies, 0, "nothing that could not be entered again");
+        assert_eq!(store.data().len() as u64, 10 * CALLS);
+        std::mem::take(store.data_mut())
+    };
+    assert_eq!(turns(Osr::Always).last(), Some(&CALLS), "every call is entered once, and then stays");
+    let by_seed: Vec<_> = (0..8).map(|seed| turns(Osr::Random(seed))).collect();
+    for (seed, entered) in (0..).zip(&by_seed) {
+        assert_eq!(&turns(Osr::Random(seed)), entered, "seed {seed}");
+        assert!(by_seed.iter().filter(|&other| other == entered).count() == 1, "seed {seed} is like another");
+        // At the first turn of a call, and at later ones, which entries before them make rarer.
+        let last = entered.last().copied().unwrap_or(0);
+        assert!((CALLS / 2..=CALLS).contains(&last), "seed {seed}: {last} entries");
+        for turn in 0..8 {
+            let before = |at: usize| if at == 0 { 0 } else { entered[at - 1] };
+            let entries = (0..CALLS as usize).filter(|call| entered[call * 10 + turn] > before(call * 10 + turn)).count();
+            assert!(entries > 0, "seed {seed}: no entry at turn {turn} of a call");
+        }
     }
 }
 

@@ -178,6 +178,9 @@ pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, sit
     // SAFETY: by the caller.
     let step = match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
         None => Step::Stay,
+        // There the mode says which arrivals enter.
+        // SAFETY: by the caller.
+        Some(_) if unsafe { (*(*cx).store).engine.config().osr.is_forced() } => Step::Stay,
         // SAFETY: by the caller; `enter` looks the entry up again, as it does wherever it gets.
         Some(_) => unsafe { replace(cx, function, site, fp) },
     };

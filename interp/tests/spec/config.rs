@@ -49,7 +49,10 @@ pub(crate) enum Through {
     /// From Cranelift's code, in which functions begin, to LLVM's.
     #[cfg(feature = "llvm")]
     BaselineToOpt,
-    /// From either to either, bodies compiled in the background as well.
+    /// From either to either, Cranelift's bodies compiled as well, on the calling thread.
+    #[cfg(feature = "llvm")]
+    ThreeTiers,
+    /// As three tiers, compiled in the background.
     #[cfg(feature = "llvm")]
     Background,
 }
@@ -128,8 +131,9 @@ impl Configuration {
                         config.policy = Some(Arc::new(BaselineFirst));
                     }
                     #[cfg(feature = "llvm")]
-                    Through::Background => {
-                        config.mode = Some(Mode::Background);
+                    Through::ThreeTiers | Through::Background => {
+                        let is_sync = through == Through::ThreeTiers;
+                        config.mode = Some(if is_sync { Mode::Sync } else { Mode::Background });
                         config.policy = Some(Arc::new(Scattered { seed: 0 }));
                     }
                 }

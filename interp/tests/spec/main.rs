@@ -126,6 +126,17 @@ mod with_llvm {
     }
 
     #[test]
+    fn v2_loops_in_three_tiers() {
+        check_if_possible(SpecVersion::V2, V2, Configuration::Loops { through: Through::ThreeTiers, osr: Osr::Always });
+    }
+
+    #[test]
+    fn v1_loops_in_three_tiers_by_chance() {
+        let configuration = Configuration::Loops { through: Through::ThreeTiers, osr: Osr::Random(config::seed()) };
+        check_if_possible(SpecVersion::V1, V1, configuration);
+    }
+
+    #[test]
     fn v1_loops_in_the_background() {
         check_if_possible(SpecVersion::V1, V1, Configuration::Loops { through: Through::Background, osr: Osr::Always });
     }
