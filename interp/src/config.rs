@@ -8,6 +8,7 @@ use tierup::{Event, HotnessPolicy, Mode};
 
 #[cfg(feature = "llvm")]
 pub use crate::llvm::Llvm;
+use crate::transfer::OnTransfer;
 
 /// Who is told of transitions.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -76,6 +77,8 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// Told of every transition of every function, by whoever compiles.
     pub on_event: Option<OnEvent>,
+    /// Told of every frame that goes on in another tier at a loop header, with its live slots: what a trace shows.
+    pub on_transfer: Option<OnTransfer>,
     /// Whether profilers are told of native code through the system's perf map.
     pub perf_map: bool,
     /// Bytes of machine stack that guest calls may use, counted from the outermost call. Where the calling thread has
@@ -103,6 +106,7 @@ impl Default for Config {
             workers: None,
             deadline: None,
             on_event: None,
+            on_transfer: None,
             perf_map: false,
             max_native_stack: 1 << 20,
             value_stack: 8 << 20,

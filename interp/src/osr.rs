@@ -19,6 +19,7 @@ use crate::exec;
 use crate::module::Function;
 use crate::prepare::{self, CONTROL_SLOTS, Prepared};
 use crate::store::StoreInner;
+use crate::transfer::{self, Direction};
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::VmCtx;
 
@@ -61,6 +62,8 @@ pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutc
     let mut outcome = None;
     let mut at = site;
     while let Some(entry) = thread.osr_entry(function.bead.as_ref(), at) {
+        // SAFETY: by the caller, or the variant that has just left: the frame is as the site wants it.
+        unsafe { transfer::tell(frame, at, Direction::Enter) };
         let mut regs = Regs::default();
         regs.gpr[..3].copy_from_slice(&[vmctx as u64, u64::from(function.index), fp as u64]);
         // SAFETY: the frame is that long (caller); guests that the variant calls start above it. Hosts that it calls may look.
@@ -81,7 +84,11 @@ pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutc
         outcome = Some(left);
         match left {
             OsrOutcome::Done => break,
-            OsrOutcome::Exit(Resume::Site(site)) => at = site,
+            OsrOutcome::Exit(Resume::Site(site)) => {
+                at = site;
+                // SAFETY: as above.
+                unsafe { transfer::tell(frame, at, Direction::Leave) };
+            }
             OsrOutcome::Exit(Resume::Exit(_)) => unreachable!("the lowering makes no exits"),
         }
     }
@@ -201,6 +208,8 @@ unsafe fn finish_frame(
     unsafe { fp.copy_from_nonoverlapping(buffer, slots.min(WIDE_SLOTS)) };
     let frame = Frame { store, vmctx, function, prepared, fp };
     // SAFETY: the frame is as the site wants it, and nothing is above it.
+    unsafe { transfer::tell(frame, site, Direction::Leave) };
+    // SAFETY: as above.
     match unsafe { enter(frame, site) }? {
         Some(OsrOutcome::Done) => {}
         Some(OsrOutcome::Exit(Resume::Site(site))) => {

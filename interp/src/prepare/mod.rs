@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::error::Error;
+use crate::liveness::{Liveness, LocalSet};
 use crate::module::{Function, ModuleInner};
 
 /// Control slots of a frame: return address and caller's frame pointer.
@@ -35,6 +36,8 @@ pub(crate) struct Prepared {
     sites: Box<[LoopSite]>,
     /// Which wasm operator an instruction came from; made when a trap asks.
     offsets: OnceLock<Box<[Origin]>>,
+    /// Which locals are live where; made when an observer asks.
+    liveness: OnceLock<Liveness>,
 }
 
 // SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
@@ -67,6 +70,21 @@ impl Prepared {
     /// Loop headers, by site number: the frame map that entering a running loop needs.
     pub(crate) fn sites(&self) -> &[LoopSite] {
         &self.sites
+    }
+
+    /// The slot of the lowest operand.
+    pub(crate) fn first_operand(&self) -> u32 {
+        self.control + CONTROL_SLOTS
+    }
+
+    /// The locals live at the loop whose operator is at `offset`, ascending; `function` is the one this was prepared from, in
+    /// `module`. The first call analyses the body.
+    pub(crate) fn live_locals(&self, module: &ModuleInner, function: &Function, offset: u32) -> impl Iterator<Item = u32> {
+        let liveness = self.liveness.get_or_init(|| {
+            let operators = module.body(function).get_operators_reader().ok();
+            operators.and_then(|operators| Liveness::of(operators, self.control)).unwrap_or_default()
+        });
+        liveness.at(offset).into_iter().flat_map(LocalSet::iter)
     }
 
     /// Where the interpreter goes on at a loop header.

@@ -1,5 +1,7 @@
 //! One pass over a body: every operator is validated, then turned into code.
 
+use std::sync::OnceLock;
+
 use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Operator, OperatorsReader, ValidatorResources};
 
 use super::code::{Code, Waiting};
@@ -199,7 +201,8 @@ impl<'m> Translator<'m> {
             frame_slots,
             code,
             sites: self.sites.into_boxed_slice(),
-            offsets: std::sync::OnceLock::new(),
+            offsets: OnceLock::new(),
+            liveness: OnceLock::new(),
         };
         Ok((prepared, origins))
     }
