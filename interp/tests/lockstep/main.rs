@@ -91,7 +91,7 @@ mod optimizing {
 }
 
 /// How often each program is called.
-const CALLS: usize = 4;
+const CALLS: usize = 12;
 
 /// Arguments of a call, for the VM and for the reference.
 type Arguments = ([Val; 3], [Value; 3]);
@@ -142,9 +142,9 @@ fn engines() -> Vec<(Through, Osr, Vm, u64)> {
     #[cfg(feature = "llvm")]
     if optimizing::is_there() {
         engines.extend([
-            engine(Through::BaselineToOpt, Osr::Always, 6),
-            engine(Through::BaselineToOpt, Osr::Random(2), 6),
-            engine(Through::InterpToOpt, Osr::Random(3), 17),
+            engine(Through::BaselineToOpt, Osr::Always, 12),
+            engine(Through::BaselineToOpt, Osr::Random(2), 12),
+            engine(Through::InterpToOpt, Osr::Random(3), 24),
         ]);
     }
     engines
