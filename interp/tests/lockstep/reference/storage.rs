@@ -203,8 +203,11 @@ fn reference(stack: &mut Vec<Value>) -> Option<u32> {
     }
 }
 
+/// The value that loaded bits make.
+type Make = fn(u64) -> Value;
+
 /// A load: its operand, its width in bytes, and the value those make.
-fn loaded(operator: &Op<'_>) -> Option<(MemArg, usize, fn(u64) -> Value)> {
+fn loaded(operator: &Op<'_>) -> Option<(MemArg, usize, Make)> {
     Some(match *operator {
         Op::I32Load { memarg } => (memarg, 4, |bits| Value::I32(bits as u32)),
         Op::I64Load { memarg } => (memarg, 8, Value::I64),
