@@ -7,10 +7,11 @@ use cranelift_codegen::ir::{
     AbiParam, Block, ExtFuncData, ExternalName, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef, Signature,
     SourceLoc, TrapCode as ClifTrap, Type, Value, ValueDef,
     condcodes::IntCC,
-    types::{F32, I32, I64},
+    types::{I32, I64},
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
+use tierup_deopt::store_word;
 
 use crate::abi::{COUNT_SYMBOL, FINISH_SYMBOL, NO_SITE, TRAP_SYMBOL, TrapCode, offset};
 
@@ -308,7 +309,7 @@ pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, li
     // The frame is the wide buffer: it has to be copied at once anyway, and two or more results are returned there.
     let frame = b.ins().load(I64, constant(), cells, offset::WIDE);
     for &(slot, value) in live {
-        store_slot(b, frame, slot, value);
+        store_word(b, frame, slot, value);
     }
     let stub = import_symbol(b, FINISH_SYMBOL, finish_signature());
     let resume = b.ins().iconst(I64, i64::from(resume));
@@ -334,20 +335,7 @@ fn cells_again(b: &mut FunctionBuilder<'_>, vmctx: Value) -> Value {
 /// Stores result `index` of a function with two or more results, as a slot: 32-bit values zero-extended.
 pub fn store_wide(b: &mut FunctionBuilder<'_>, cells: Value, index: usize, value: Value) {
     let buffer = b.ins().load(I64, constant(), cells, offset::WIDE);
-    store_slot(b, buffer, index as u32, value);
-}
-
-/// Stores a value as slot `index` of `buffer`: 32-bit values zero-extended.
-fn store_slot(b: &mut FunctionBuilder<'_>, buffer: Value, index: u32, value: Value) {
-    let slot = match b.func.dfg.value_type(value) {
-        F32 => {
-            let bits = b.ins().bitcast(I32, MemFlagsData::new(), value);
-            b.ins().uextend(I64, bits)
-        }
-        I32 => b.ins().uextend(I64, value),
-        _ => value,
-    };
-    b.ins().store(MemFlagsData::trusted(), slot, buffer, 8 * index as i32);
+    store_word(b, buffer, index as u32, value);
 }
 
 /// Loads result `index` of the call just made.

@@ -21,7 +21,7 @@ use tierup_broker::{Bailout, BailoutReason};
 use crate::{
     MemoryStyle,
     backend::HostIsa,
-    lower::{self, Inliner, Job, Label, Lower, LowerCx, Target},
+    lower::{self, Inliner, Job, Lower, LowerCx, Lowered, Target},
     sites, stack,
     stats::{CompileStats, Phase},
     symbols::Symbols,
@@ -65,11 +65,11 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self,
         guest: &G,
         job: &Job,
-        then: impl FnOnce(&mut Context, &Label) -> Result<R, Bailout>,
+        then: impl FnOnce(&mut Context, Lowered) -> Result<R, Bailout>,
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, job, None)?;
-            then(&mut scratch.context, &label)
+            let lowered = self.lower_into(scratch, guest, job, None)?;
+            then(&mut scratch.context, lowered)
         })
     }
 
@@ -80,11 +80,11 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         guest: &G,
         job: &Job,
         inliner: Option<&dyn Inliner<G>>,
-    ) -> Result<(Function, Label), Bailout> {
+    ) -> Result<(Function, Lowered), Bailout> {
         self.with_scratch(|scratch| {
-            let label = self.lower_into(scratch, guest, job, inliner)?;
+            let lowered = self.lower_into(scratch, guest, job, inliner)?;
             self.verify(&scratch.context.func)?;
-            Ok((std::mem::replace(&mut scratch.context.func, Function::new()), label))
+            Ok((std::mem::replace(&mut scratch.context.func, Function::new()), lowered))
         })
     }
 
@@ -125,7 +125,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         guest: &G,
         job: &Job,
         inliner: Option<&dyn Inliner<G>>,
-    ) -> Result<Label, Bailout> {
+    ) -> Result<Lowered, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
@@ -135,8 +135,8 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, job, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         cx.allow_inlining(inliner);
-        let lowered = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
-        match lowered {
+        let result = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
+        match result {
             Ok(result) => result?,
             Err(payload) if lower::is_exhaustion(&*payload) => {
                 return Err(Bailout::terminal(BailoutReason::StackExhausted));
@@ -147,12 +147,12 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             let message = "the lowering did not finish its function".to_owned();
             return Err(Bailout::terminal(BailoutReason::Verifier { message }));
         }
-        let (label, sites) = cx.into_parts();
+        let (lowered, sites) = cx.into_parts();
         if let Some(site) = job.site() {
             let body = &mut scratch.context.func;
             *body = self.stats.time(Phase::Lower, || sites::variant(body, &sites, site))?;
         }
-        Ok(label)
+        Ok(lowered)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod abi;
 mod backend;
 pub mod clif;
 mod code;
+mod exits;
 mod frontend;
 #[cfg(feature = "llvm")]
 pub mod llvm;
@@ -26,6 +27,7 @@ pub use code::{CodeMap, CodeMemory, CompiledFunction, DEFAULT_CODE_BYTES, Positi
 pub use llvm::{LlvmBackend, LlvmBackendBuilder, LlvmPipeline};
 pub use lower::{Builder, Lower, LowerCx};
 pub use stats::CompileTotals;
+pub use tierup_deopt as deopt;
 pub use tierup_osr::Site;
 pub use trap::GuardedRegion;
 

@@ -14,11 +14,13 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use tierup_broker::{Bailout, BailoutReason, BeadRef, CompileRequest, Tier, UnitKind};
+use tierup_deopt::ExitTableBuilder;
 use tierup_osr::Sites;
 
 use crate::{
     MemoryStyle,
     clif::{self, Countdown},
+    exits::DeclaredExits,
     sites::DeclaredSites,
     stack,
     symbols::Symbols,
@@ -54,6 +56,7 @@ pub struct LowerCx<'a, G> {
     inliner: Option<&'a dyn Inliner<G>>,
     label: Label,
     pub(crate) sites: DeclaredSites,
+    pub(crate) exits: DeclaredExits,
 }
 
 /// The namespace of direct callees until the backend tells which copy of each is called; the index is the [`Inliner`]'s number.
@@ -80,23 +83,25 @@ pub(crate) struct Job {
     pub(crate) kind: UnitKind,
     /// The countdown the code may spend.
     pub(crate) countdown: Option<Countdown>,
+    /// Number of its first exit: that many the unit has already.
+    pub(crate) first_exit: u32,
 }
 
 impl Job {
     /// A body that does not count.
     pub(crate) fn body(tier: Tier) -> Self {
-        Job { tier, kind: UnitKind::Body, countdown: None }
+        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0 }
     }
 
     /// A variant that does not count.
     pub(crate) fn variant(tier: Tier, site: u32) -> Self {
-        Job { tier, kind: UnitKind::Osr { site }, countdown: None }
+        Job { tier, kind: UnitKind::Osr { site }, countdown: None, first_exit: 0 }
     }
 
     /// What the broker requests.
     pub(crate) fn of<G>(request: &CompileRequest<'_, G>) -> Self {
         let countdown = request.counts().then(|| Countdown::of_bead(request.bead().id));
-        Job { tier: request.tier(), kind: request.kind(), countdown }
+        Job { tier: request.tier(), kind: request.kind(), countdown, first_exit: 0 }
     }
 
     /// The site the code is entered at, if it is a variant.
@@ -106,6 +111,13 @@ impl Job {
             _ => None,
         }
     }
+}
+
+/// What came of one lowering, besides the function.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) label: Label,
+    pub(crate) exits: ExitTableBuilder,
 }
 
 /// How a function is called in maps and profiles.
@@ -149,6 +161,7 @@ impl<'a, G> LowerCx<'a, G> {
             inliner: None,
             label: Label { site: job.site(), ..Label::default() },
             sites: DeclaredSites::new(job),
+            exits: DeclaredExits::new(job),
         }
     }
 
@@ -157,8 +170,8 @@ impl<'a, G> LowerCx<'a, G> {
         self.inliner = inliner;
     }
 
-    pub(crate) fn into_parts(self) -> (Label, Sites) {
-        (self.label, self.sites.into_inner())
+    pub(crate) fn into_parts(self) -> (Lowered, Sites) {
+        (Lowered { label: self.label, exits: self.exits.into_inner() }, self.sites.into_inner())
     }
 
     /// The guest function's handle.

@@ -27,6 +27,11 @@ impl DeclaredSites {
         DeclaredSites { wanted: job.site().is_some() || job.countdown.is_some(), sites: RefCell::default() }
     }
 
+    /// The code leaves through `block`: a variant returns `status` there.
+    pub(crate) fn leave(&self, block: Block, status: u32, live: Vec<(u32, Value)>, to: SlotBuffer) {
+        self.sites.borrow_mut().leaves.push(Leave { block, status, live, to });
+    }
+
     pub(crate) fn into_inner(self) -> Sites {
         self.sites.into_inner()
     }
@@ -70,7 +75,7 @@ impl<G> LowerCx<'_, G> {
         b.switch_to_block(block);
         let status = Resume::Site(site).encode();
         clif::finish(b, abi, status, live);
-        self.sites.sites.borrow_mut().leaves.push(Leave { block, status, live: live.to_vec(), to: SlotBuffer::Frame });
+        self.sites.leave(block, status, live.to_vec(), SlotBuffer::Frame);
         Some(block)
     }
 }

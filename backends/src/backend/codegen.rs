@@ -12,7 +12,7 @@ use crate::{
     CompiledFunction,
     abi::MAX_FRAME,
     code::{FunctionMap, LinkedCode, Publisher, UnitMemory},
-    lower::Label,
+    lower::Lowered,
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
@@ -50,14 +50,14 @@ impl Codegen {
     pub(crate) fn compile(
         &self,
         context: &mut Context,
-        label: &Label,
+        lowered: Lowered,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<CompiledFunction, Bailout> {
         self.generate(context)?;
         checkpoint()?;
         let instructions = context.func.dfg.num_insts();
         let code = context.take_compiled_code().expect("`generate` succeeded");
-        let linked = self.stats.time(Phase::Link, || self.link(&code, &context.func, label))?;
+        let linked = self.stats.time(Phase::Link, || self.link(&code, &context.func, lowered))?;
         self.stats.count(linked.code_bytes(), instructions);
         Ok(linked)
     }
@@ -86,7 +86,7 @@ impl Codegen {
     }
 
     /// A JIT module of one function, dropped as soon as its pages are sealed.
-    fn link(&self, code: &CompiledCode, func: &Function, label: &Label) -> Result<CompiledFunction, Bailout> {
+    fn link(&self, code: &CompiledCode, func: &Function, Lowered { label, exits }: Lowered) -> Result<CompiledFunction, Bailout> {
         let memory = UnitMemory::new(self.publisher.memory());
         let isa = self.isa.get()?;
         let mut builder = JITBuilder::with_isa(Arc::clone(isa), default_libcall_names());
@@ -108,7 +108,8 @@ impl Codegen {
         let locations = locations.map(|at| (at.start, at.end, at.loc.bits())).collect();
         let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations };
         let functions = vec![(function, label.name())];
-        Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, pages: memory.into_pages() }))
+        let pages = memory.into_pages();
+        Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, exits: exits.build(), pages }))
     }
 
     /// Relocations with names turned into imports of `module`. All resolve, or the JIT module would panic.

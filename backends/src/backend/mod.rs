@@ -102,11 +102,12 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         job: &Job,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<(CompiledFunction, bool), Bailout> {
-        self.frontend.lower(guest, job, |context, label| {
+        self.frontend.lower(guest, job, |context, lowered| {
             checkpoint()?;
             self.frontend.verify(&context.func)?;
             checkpoint()?;
-            Ok((self.codegen.compile(context, label, checkpoint)?, label.counting))
+            let counting = lowered.label.counting;
+            Ok((self.codegen.compile(context, lowered, checkpoint)?, counting))
         })
     }
 }

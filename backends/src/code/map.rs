@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use tierup_deopt::ExitTable;
 
 /// Where a pc lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +30,14 @@ pub(crate) struct FunctionMap {
     pub(crate) locations: Box<[(u32, u32, u32)]>,
 }
 
-/// The functions of one unit, by ascending address.
-type UnitMap = Box<[FunctionMap]>;
+/// One unit.
+#[derive(Debug)]
+struct UnitMap {
+    /// By ascending address.
+    functions: Box<[FunctionMap]>,
+    /// `None`: there are none.
+    exits: Option<Arc<ExitTable>>,
+}
 
 const LEAF: usize = 512;
 type Leaf = [ArcSwapOption<UnitMap>; LEAF];
@@ -63,15 +70,25 @@ impl CodeMap {
 
     /// Where `pc` lies.
     pub fn find(&self, pc: usize) -> Option<Position> {
-        let page = pc.checked_sub(self.base)? / self.page;
-        let unit = self.leaves.get(page / LEAF)?.get()?[page % LEAF].load();
-        let functions = unit.as_deref()?;
+        let unit = self.unit_at(pc)?;
+        let functions = &unit.functions;
         let function = &functions[functions.partition_point(|function| function.start <= pc).checked_sub(1)?];
         let code_offset = Some(pc - function.start).filter(|&offset| offset < function.len)? as u32;
         let after = function.locations.partition_point(|&(start, ..)| start <= code_offset);
         let location = after.checked_sub(1).map(|at| function.locations[at]);
         let guest_offset = location.filter(|&(_, end, _)| code_offset < end).map(|(.., location)| location);
         Some(Position { tag: function.tag, code_offset, guest_offset })
+    }
+
+    /// The exits of the unit that `pc` lies in: the entry of an OSR variant, or the `exit_pc` of a body that left. `None` if it
+    /// has none.
+    pub fn exits(&self, pc: usize) -> Option<Arc<ExitTable>> {
+        self.unit_at(pc)?.exits.clone()
+    }
+
+    fn unit_at(&self, pc: usize) -> Option<Arc<UnitMap>> {
+        let page = pc.checked_sub(self.base)? / self.page;
+        self.leaves.get(page / LEAF)?.get()?[page % LEAF].load_full()
     }
 
     /// Sets the slots of every page `unit` covers.
@@ -94,11 +111,12 @@ pub(crate) struct MappedUnit {
 
 impl MappedUnit {
     /// Enters functions in pages of their own, by ascending address; at least one.
-    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: UnitMap) -> Self {
+    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: Box<[FunctionMap]>, exits: ExitTable) -> Self {
         debug_assert!(functions.is_sorted_by_key(|function| function.start));
         let (first, last) = (functions.first().expect("a unit has code"), functions.last().expect("a unit has code"));
         let (start, len) = (first.start, last.start + last.len - first.start);
-        memory.map().set(start, len, Some(&Arc::new(functions)));
+        let exits = (!exits.is_empty()).then(|| Arc::new(exits));
+        memory.map().set(start, len, Some(&Arc::new(UnitMap { functions, exits })));
         MappedUnit { memory: Arc::clone(memory), start, len }
     }
 }
@@ -111,6 +129,8 @@ impl Drop for MappedUnit {
 
 #[cfg(test)]
 mod tests {
+    use tierup_deopt::ExitTable;
+
     use super::{FunctionMap, MappedUnit};
     use crate::CodeMemory;
 
@@ -120,7 +140,11 @@ mod tests {
         let start = memory.map().base + 3 * 4096;
         let locations = Box::from([(0, 4, 100), (4, 8, 101), (16, 5000, 102)]);
         let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default() };
-        let unit = MappedUnit::new(&memory, Box::new([FunctionMap { start, len: 6000, tag: 7, locations }, second]));
+        let unit = MappedUnit::new(
+            &memory,
+            Box::new([FunctionMap { start, len: 6000, tag: 7, locations }, second]),
+            ExitTable::default(),
+        );
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));

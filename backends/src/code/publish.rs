@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tierup_deopt::ExitTable;
+
 use super::{CodeMemory, CodePages, FunctionMap, MappedUnit, PerfMap};
 
 /// Linked code. Dropping it frees the code.
@@ -34,6 +36,8 @@ pub(crate) struct LinkedCode {
     pub(crate) bytes: usize,
     /// By ascending address, each with what profilers call it. At least one.
     pub(crate) functions: Vec<(FunctionMap, String)>,
+    /// Where it may be left.
+    pub(crate) exits: ExitTable,
     pub(crate) pages: Vec<CodePages>,
 }
 
@@ -60,14 +64,14 @@ impl Publisher {
     }
 
     pub(crate) fn publish(&self, code: LinkedCode) -> CompiledFunction {
-        let LinkedCode { entry, bytes, functions, pages } = code;
+        let LinkedCode { entry, bytes, functions, exits, pages } = code;
         if let Some(perf) = &self.perf {
             for (function, name) in &functions {
                 perf.add(function.start, function.len, &format!("{name} [{}]", self.backend));
             }
         }
         let functions = functions.into_iter().map(|(function, _)| function).collect();
-        let mapped = MappedUnit::new(&self.memory, functions);
+        let mapped = MappedUnit::new(&self.memory, functions, exits);
         CompiledFunction { entry, code_bytes: bytes, _mapped: mapped, _pages: pages }
     }
 }

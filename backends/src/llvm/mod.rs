@@ -17,6 +17,7 @@ use std::{fmt, sync::Arc};
 
 use cranelift_codegen::ir::Function;
 use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+use tierup_deopt::ExitTableBuilder;
 
 pub use config::{LlvmBackendBuilder, LlvmPipeline};
 pub use connection::Status;
@@ -31,7 +32,7 @@ use crate::{
     CodeMemory, CompileTotals, CompiledFunction, FunctionReport,
     code::{FunctionMap, LinkedCode, Publisher},
     frontend::Frontend,
-    lower::{Job, Lower},
+    lower::{Job, Lower, Lowered},
     object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
     stats::{CompileStats, Phase},
     symbols::Symbols,
@@ -86,7 +87,8 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        self.finish(&self.single(guest, &Job::body(tier))?, &|| false)
+        let (unit, exits) = self.single(guest, &Job::body(tier))?;
+        self.finish(&unit, exits, &|| false)
     }
 
     /// Compiles, without a broker, the variant that is entered at `site`: for tools and tests.
@@ -95,7 +97,8 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_variant(&self, guest: &G, tier: Tier, site: u32) -> Result<CompiledFunction, Bailout> {
-        self.finish(&self.single(guest, &Job::variant(tier, site))?, &|| false)
+        let (unit, exits) = self.single(guest, &Job::variant(tier, site))?;
+        self.finish(&unit, exits, &|| false)
     }
 
     /// Lowers, verifies, compiles and loads, and throws the code away: what `check` commands do.
@@ -104,7 +107,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        let unit = self.single(guest, &Job::body(tier))?;
+        let (unit, _) = self.single(guest, &Job::body(tier))?;
         let loaded = self.load(&self.object(&unit, &|| false)?)?;
         Ok(FunctionReport {
             instructions: unit.functions[0].dfg.num_insts(),
@@ -132,14 +135,14 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     }
 
     /// The function by itself.
-    fn single(&self, guest: &G, job: &Job) -> Result<Unit, Bailout> {
-        let (func, label) = self.frontend.lower_inlining(guest, job, None)?;
-        Ok(Unit::single(Body { func, label }))
+    fn single(&self, guest: &G, job: &Job) -> Result<(Unit, ExitTableBuilder), Bailout> {
+        let (func, Lowered { label, exits }) = self.frontend.lower_inlining(guest, job, None)?;
+        Ok((Unit::single(Body { func, label }), exits))
     }
 
-    fn finish(&self, unit: &Unit, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
+    fn finish(&self, unit: &Unit, exits: ExitTableBuilder, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
         let object = self.object(unit, cancelled)?;
-        let linked = self.stats.time(Phase::Link, || self.link(&object, unit))?;
+        let linked = self.stats.time(Phase::Link, || self.link(&object, unit, exits))?;
         self.stats.count(linked.code_bytes(), unit.functions[0].dfg.num_insts());
         Ok(linked)
     }
@@ -156,7 +159,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         load(&object.bytes, self.publisher.memory(), &|name| self.symbols.address(name)).map_err(refused)
     }
 
-    fn link(&self, object: &Object, unit: &Unit) -> Result<CompiledFunction, Bailout> {
+    fn link(&self, object: &Object, unit: &Unit, exits: ExitTableBuilder) -> Result<CompiledFunction, Bailout> {
         let loaded = self.load(object)?;
         let Some(entry) = loaded.function(&object.entry).map(|function| function.start) else {
             return Err(Bailout::terminal(BailoutReason::Other(format!("the object does not define `{}`", object.entry))));
@@ -167,7 +170,8 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
             (FunctionMap { start: function.start, len: function.len, tag: label.tag, locations: Box::default() }, name)
         });
         let (functions, bytes) = (functions.collect(), loaded.code_bytes());
-        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, pages: vec![loaded.into_pages()] }))
+        let (exits, pages) = (exits.build(), vec![loaded.into_pages()]);
+        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits, pages }))
     }
 }
 
@@ -201,17 +205,20 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
         let (job, cancelled) = (Job::of(request), || request.is_cancelled());
         let mut callees = Callees::of(request, &self.frontend);
         let single = || self.single(request.guest(), &job);
-        let mut unit = if self.inlines {
-            let entry = self.frontend.lower_inlining(request.guest(), &job, Some(&callees))?;
-            Unit::unfold(Body { func: entry.0, label: entry.1 }, &mut callees)
+        let (mut unit, exits) = if self.inlines {
+            let (func, Lowered { label, exits }) = self.frontend.lower_inlining(request.guest(), &job, Some(&callees))?;
+            callees.begin_with(exits);
+            let unit = Unit::unfold(Body { func, label }, &mut callees);
+            (unit, callees.take_exits())
         } else {
             single()?
         };
-        let compiled = match self.finish(&unit, &cancelled) {
+        let compiled = match self.finish(&unit, exits, &cancelled) {
             // What it contains may be to blame.
             Err(bailout) if !bailout.is_retryable() && unit.functions.len() > 1 => {
-                unit = single()?;
-                self.finish(&unit, &cancelled)
+                let alone = single()?;
+                unit = alone.0;
+                self.finish(&unit, alone.1, &cancelled)
             }
             other => other,
         }?;
