@@ -45,8 +45,8 @@ pub(crate) struct RunOptions {
     pub(crate) policy: PolicyChoice,
 
     /// When running loops go on in native code: auto (when they are hot) or off; for tests also always (at every loop header, as
-    /// soon as it is reached) and random:SEED (at each arrival by chance), which compile at once, and with --tier baseline and
-    /// opt have functions begin in the interpreter.
+    /// soon as it is reached) and random:SEED (after as many arrivals at headers as the seed says), which compile at once, and
+    /// begin every call in code that can be left again: with --tier baseline and opt in the interpreter.
     #[arg(long, value_name = "WHEN", value_parser = parse_osr, default_value = "auto")]
     pub(crate) osr: Osr,
 

@@ -65,6 +65,14 @@ const BUSY: &str = r#"(module
         (local.set 0 (i32.const 10_000_000))
         (loop $again (br_if $again (local.tee 0 (call $step (local.get 0)))))))"#;
 
+/// Adds up the numbers to one that is given.
+const SUM: &str = r#"(module
+    (func (export "sum") (param i32) (result i32) (local i32)
+        (loop $again
+            (local.set 1 (i32.add (local.get 1) (local.get 0)))
+            (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get 1)))"#;
+
 /// One function of three uses SIMD, another is not valid.
 const PARTLY: &str = r#"(module
     (func (export "good") (result i32) (i32.const 1))
@@ -193,6 +201,19 @@ fn statistics_name_what_tiered() {
     assert_eq!(stdout(&output), "3\n");
     for expected in ["1 native of 4 functions", "Tiers", "What tiered, when and why", "interpreter → tier 1", "first call"] {
         assert!(report.contains(expected), "no {expected:?} in:\n{report}");
+    }
+}
+
+#[test]
+fn loops_are_entered_as_told() {
+    let sum = Module::new("sum", SUM);
+    for tier in ["baseline", "auto"] {
+        for (osr, is_forced) in [("off", false), ("auto", false), ("always", true), ("random:3", true)] {
+            let output = tierup(&["run", "--stats", "--tier", tier, "--osr", osr, "--invoke", "sum", sum.path(), "1000"]);
+            assert_eq!(stdout(&output), "500500\n", "{tier}, {osr}");
+            let report = stderr(&output);
+            assert_eq!(report.contains("forced"), is_forced, "{tier}, {osr}:\n{report}");
+        }
     }
 }
 
@@ -409,7 +430,8 @@ mod with_llvm {
         let Some(_) = helper() else { return };
         let output = tierup(&["run", "--stats", "--policy", "development", busy.path()]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert!(stderr(&output).contains("tier 1 → tier 2"), "{}", stderr(&output));
+        // The small function, or the loop that calls it: whichever is first may end the program soon.
+        assert!(stderr(&output).contains("→ tier 2"), "{}", stderr(&output));
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Engine {
         builder = match config.osr {
             Osr::Auto => builder.policy(policy),
             Osr::Off => builder.policy(OsrAfter { policy, work: u32::MAX }),
-            Osr::Always | Osr::Random(_) => builder.policy(BodiesBelow { policy, tier: lowest_without_bodies(&config) }),
+            Osr::Always | Osr::Random(_) => builder.policy(BodiesBelow { policy, tier: Tier::new(config.compiled_tiers()) }),
         };
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
@@ -157,6 +157,8 @@ fn policy(config: &Config) -> Arc<dyn HotnessPolicy> {
             Some(policy) => Arc::clone(policy),
             None => Arc::new(Tiered::default()),
         },
+        // Nothing is hot: it is up to the mode.
+        _ if config.osr.is_forced() => Arc::new(Threshold { calls: u32::MAX }),
         // Without a compiler nobody asks the policy.
         TierMode::Interp | TierMode::Baseline => Arc::new(Threshold { calls: 0 }),
         #[cfg(feature = "llvm")]
@@ -164,15 +166,8 @@ fn policy(config: &Config) -> Arc<dyn HotnessPolicy> {
     }
 }
 
-/// In modes that enter loops out of order, the tier from which on no body is compiled: a call in one could not be entered again.
-fn lowest_without_bodies(config: &Config) -> Tier {
-    match config.tier {
-        TierMode::Auto => Tier::new(config.compiled_tiers()),
-        _ => Tier::new(1),
-    }
-}
-
-/// Leaves everything to a policy but the bodies of `tier` and above, which there are none of.
+/// Leaves everything to a policy but the bodies of `tier` and above, of which there are none: in modes that enter loops out of
+/// order, a call in one could not be entered again.
 struct BodiesBelow<P> {
     policy: P,
     tier: Tier,
