@@ -133,8 +133,9 @@ fn a03_ten_thousand_beads_reach_the_next_tier_together() {
             }
             broker.drain();
         }
-        assert!(beads.iter().all(|bead| thread.on_invoke(bead.as_ref()).is_some_and(|code| code.tier() == TIER2)), "{mode:?}");
         let stats = broker.stats();
+        let behind = beads.iter().filter(|bead| thread.on_invoke(bead.as_ref()).is_none_or(|code| code.tier() != TIER2));
+        assert_eq!(behind.count(), 0, "{mode:?}: {stats:?}");
         assert_eq!((stats.tiers[0].installed, stats.tiers[1].installed), (10_000, 10_000));
     }
 }

@@ -8,7 +8,7 @@ use crate::store::StoreInner;
 use crate::trap::{Frame, HostPayload, Raised, Trap, TrapCode};
 use tierup::abi::{self, Segment};
 
-/// Tells function and offset of each native frame of a segment, innermost first.
+/// Tells function and offset of each native frame of a segment, innermost first, what was inlined included.
 ///
 /// # Safety
 ///
@@ -18,11 +18,12 @@ pub(crate) unsafe fn native_frames(store: *const StoreInner, segment: Segment, m
     let engine = unsafe { &(*store).engine };
     // SAFETY: by the caller.
     for return_address in unsafe { segment.frames() } {
-        if let Some((function, offset)) = engine.native_location(return_address) {
-            // SAFETY: while its code is on the stack, an instance in the store keeps the function's module.
+        engine.native_locations(return_address, |function, offset| {
+            // SAFETY: while its code is on the stack, an instance in the store keeps the function's module; what is inlined is
+            // of the same module.
             let start = || unsafe { &*function }.body.start as u32;
             found(function, offset.unwrap_or_else(start));
-        }
+        });
     }
 }
 

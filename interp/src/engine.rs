@@ -142,11 +142,12 @@ impl Engine {
         &raw const self.0.host_code
     }
 
-    /// The function whose native code the instruction before `return_pc` belongs to, and the offset in its module's
-    /// bytes that instruction comes from, where the compiler kept it.
-    pub(crate) fn native_location(&self, return_pc: usize) -> Option<(*const Function, Option<u32>)> {
-        let position = self.0.code.as_ref()?.map().find_return(return_pc)?;
-        Some((position.tag as *const Function, position.guest_offset))
+    /// The functions that are under way at the instruction before `return_pc`, inlined ones first, and the offset in its
+    /// module's bytes that each is at, where the compiler kept it. None if that is not native code.
+    pub(crate) fn native_locations(&self, return_pc: usize, mut found: impl FnMut(*const Function, Option<u32>)) {
+        if let Some(code) = &self.0.code {
+            code.map().each_return(return_pc, |position| found(position.tag as *const Function, position.guest_offset));
+        }
     }
 }
 

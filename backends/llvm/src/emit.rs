@@ -14,11 +14,14 @@ use inkwell::{
     targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine},
 };
 
+use tierup_backends::llvm::{LocationRange, Locations};
+
 use crate::{
     Cpu, LlvmError, Options, Pipeline, Unit,
     diagnostics::{Diagnostics, Reports},
+    lines,
     refusal::Refusal,
-    translate,
+    translate::{self, Chains, Translated},
     unit::function_symbol,
 };
 
@@ -48,6 +51,8 @@ pub struct Object {
     pub translated: usize,
     /// LLVM instructions after the passes.
     pub optimized: usize,
+    /// What the code of calls comes from, inlined callees included.
+    pub locations: Locations,
     /// Native frames by symbol, in bytes; functions that were inlined or have none are missing.
     pub frames: Vec<(String, u32)>,
     /// Where the time went.
@@ -107,15 +112,17 @@ impl ObjectCompiler {
     pub fn compile(&mut self, unit: &Unit<'_>) -> Result<Object, Refusal> {
         self.renew();
         let mut timing = Timing::default();
-        let (module, unswitch) = timed(&mut timing.translate, || self.translate(unit))?;
+        let (module, made) = timed(&mut timing.translate, || self.translate(unit))?;
         let translated = instructions(&module);
-        timed(&mut timing.optimize, || self.optimize(&module, unswitch))?;
+        let chains = timed(&mut timing.optimize, || self.optimize(&module, &made))?;
         let optimized = instructions(&module);
         let emitted = timed(&mut timing.emit, || self.machine.write_to_memory_buffer(&module, FileType::Object));
         let emitted = emitted.map_err(|error| Refusal::Llvm(error.to_string()))?;
         let frames = self.accept(self.diagnostics.take())?;
         let bytes = emitted.as_slice().to_vec();
-        Ok(Object { bytes, entry: function_symbol(unit.entry), translated, optimized, frames, timing })
+        let symbols = made.scopes.into_iter().map(|(symbol, _)| symbol).collect();
+        let locations = locations(symbols, &chains, &bytes)?;
+        Ok(Object { bytes, entry: function_symbol(unit.entry), translated, optimized, locations, frames, timing })
     }
 
     /// The optimized LLVM IR, as text.
@@ -125,8 +132,8 @@ impl ObjectCompiler {
     /// As [`compile`](Self::compile).
     pub fn ir_text(&mut self, unit: &Unit<'_>) -> Result<String, Refusal> {
         self.renew();
-        let (module, unswitch) = self.translate(unit)?;
-        self.optimize(&module, unswitch)?;
+        let (module, made) = self.translate(unit)?;
+        self.optimize(&module, &made)?;
         Ok(module.print_to_string().to_string())
     }
 
@@ -149,8 +156,7 @@ impl ObjectCompiler {
         }
     }
 
-    /// The module, and whether its loops should be unswitched.
-    fn translate(&self, unit: &Unit<'_>) -> Result<(Module<'_>, bool), Refusal> {
+    fn translate(&self, unit: &Unit<'_>) -> Result<(Module<'_>, Translated<'_>), Refusal> {
         let target = translate::TargetInfo {
             has_cmpxchg16b: self.features.split(',').any(|feature| feature == "+cx16"),
             probes_stack: self.options.max_frame.is_none(),
@@ -158,24 +164,25 @@ impl ObjectCompiler {
         let module = self.context.create_module("unit");
         module.set_triple(&self.machine.get_triple());
         module.set_data_layout(&self.machine.get_target_data().get_data_layout());
-        let unswitch = translate::unit(&self.context, &module, unit, &target)?;
+        let made = translate::unit(&self.context, &module, unit, &target)?;
         module.verify().map_err(|error| Refusal::Llvm(error.to_string()))?;
-        Ok((module, unswitch))
+        Ok((module, made))
     }
 
-    fn optimize<'ctx>(&'ctx self, module: &Module<'ctx>, unswitch: bool) -> Result<(), Refusal> {
+    fn optimize<'ctx>(&'ctx self, module: &Module<'ctx>, made: &Translated<'ctx>) -> Result<Chains, Refusal> {
         let run = |passes| {
             let run = module.run_passes(passes, &self.machine, PassBuilderOptions::create());
             run.map_err(|error| Refusal::Llvm(error.to_string()))
         };
-        if unswitch {
+        if made.unswitch {
             run(Pipeline::UNSWITCH)?;
         }
         run(Pipeline::INLINE)?;
         translate::share_stack_pointer(&self.context, module);
+        let chains = translate::number(&self.context, module, &made.scopes);
         run(self.options.pipeline.passes())?;
         translate::relax(module);
-        Ok(())
+        Ok(chains)
     }
 
     fn accept(&self, reports: Reports) -> Result<Vec<(String, u32)>, Refusal> {
@@ -195,6 +202,18 @@ impl fmt::Debug for ObjectCompiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectCompiler").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// The rows of an object's line table, whose lines are numbers of chains.
+fn locations(symbols: Vec<String>, chains: &Chains, object: &[u8]) -> Result<Locations, Refusal> {
+    let rows = lines::read(object).map_err(|error| Refusal::Llvm(error.to_string()))?;
+    let range = |row: lines::Row| {
+        let function = symbols.iter().position(|symbol| *symbol == row.function)? as u32;
+        let frames = chains.get(row.line as usize - 1)?.clone();
+        Some(LocationRange { function, start: row.code.start, end: row.code.end, frames })
+    };
+    let ranges = rows.into_iter().filter_map(range).collect();
+    Ok(Locations { symbols, ranges })
 }
 
 fn timed<T>(total: &mut Duration, work: impl FnOnce() -> T) -> T {

@@ -41,6 +41,6 @@ unsafe impl ObjectSource for InProcess {
         };
         let object = compiler.compile(&Unit { entry, callees })?;
         COMPILER.set(Some((self.options.clone(), compiler)));
-        Ok(Object { entry: object.entry, bytes: object.bytes })
+        Ok(Object { entry: object.entry, locations: object.locations, bytes: object.bytes })
     }
 }

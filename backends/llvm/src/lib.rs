@@ -10,6 +10,7 @@
 mod diagnostics;
 mod emit;
 mod in_process;
+mod lines;
 mod link;
 mod options;
 mod refusal;

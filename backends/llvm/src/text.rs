@@ -52,7 +52,7 @@ pub fn compile(compiler: &mut ObjectCompiler, clif: &str) -> Answer {
     match compiler.compile(&Unit { entry, callees: &callees }) {
         Ok(object) => {
             let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-            Answer::Object { micros, entry: object.entry, bytes: object.bytes }
+            Answer::Object { micros, entry: object.entry, locations: object.locations, bytes: object.bytes }
         }
         Err(Refusal::FrameTooLarge { bytes, limit, .. }) => Answer::FrameTooLarge { bytes: bytes.into(), limit: limit.into() },
         Err(refusal @ Refusal::Llvm(_)) => Answer::Failed(refusal.to_string()),

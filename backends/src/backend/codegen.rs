@@ -106,7 +106,7 @@ impl Codegen {
         let code_bytes = code.code_buffer().len();
         let locations = code.buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default());
         let locations = locations.map(|at| (at.start, at.end, at.loc.bits())).collect();
-        let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations };
+        let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations, chains: Box::default() };
         let functions = vec![(function, label.name())];
         let pages = memory.into_pages();
         Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, exits: exits.build(), pages }))

@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use tierup_deopt::ExitTable;
 
-/// Where a pc lies.
+/// Where a pc lies: one of the functions that are under way there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// What the lowering passed to [`LowerCx::set_tag`](crate::LowerCx::set_tag).
@@ -28,6 +28,32 @@ pub(crate) struct FunctionMap {
     pub(crate) tag: u64,
     /// (first code offset, end, location).
     pub(crate) locations: Box<[(u32, u32, u32)]>,
+    /// Where other functions are inlined, by ascending code offset. Comes before `locations`.
+    pub(crate) chains: Box<[Chain]>,
+}
+
+/// Code of several functions that became one.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// First code offset.
+    pub(crate) start: u32,
+    /// Code offset behind the last.
+    pub(crate) end: u32,
+    /// Tag and location of each function that is under way, innermost first.
+    pub(crate) frames: Box<[(u64, Option<u32>)]>,
+}
+
+impl FunctionMap {
+    fn chain_at(&self, code_offset: u32) -> Option<&Chain> {
+        let after = self.chains.partition_point(|chain| chain.start <= code_offset);
+        self.chains[..after].last().filter(|chain| code_offset < chain.end)
+    }
+
+    fn location_at(&self, code_offset: u32) -> Option<u32> {
+        let after = self.locations.partition_point(|&(start, ..)| start <= code_offset);
+        let &(_, end, location) = self.locations[..after].last()?;
+        (code_offset < end).then_some(location)
+    }
 }
 
 /// One unit.
@@ -61,23 +87,45 @@ impl CodeMap {
         CodeMap { base, page, leaves: (0..leaves).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Where the instruction before `return_pc` lies; `None` if that is not code of this arena.
+    /// Where the instruction before `return_pc` lies, of inlined functions the innermost; `None` if that is not code of this arena.
     ///
     /// Exit pcs, and all pcs of [`Frames`](crate::abi::Frames), are return addresses.
     pub fn find_return(&self, return_pc: usize) -> Option<Position> {
         self.find(return_pc.checked_sub(1)?)
     }
 
-    /// Where `pc` lies.
+    /// Where `pc` lies, of inlined functions the innermost.
     pub fn find(&self, pc: usize) -> Option<Position> {
-        let unit = self.unit_at(pc)?;
+        let mut innermost = None;
+        self.each_at(pc, |position| innermost = innermost.or(Some(position)));
+        innermost
+    }
+
+    /// Tells every function that is under way at the instruction before `return_pc`, innermost first: the frame's own, and before
+    /// it those that were inlined. None if that is not code of this arena.
+    pub fn each_return(&self, return_pc: usize, found: impl FnMut(Position)) {
+        if let Some(pc) = return_pc.checked_sub(1) {
+            self.each_at(pc, found);
+        }
+    }
+
+    fn each_at(&self, pc: usize, mut found: impl FnMut(Position)) {
+        let Some(unit) = self.unit_at(pc) else { return };
         let functions = &unit.functions;
-        let function = &functions[functions.partition_point(|function| function.start <= pc).checked_sub(1)?];
-        let code_offset = Some(pc - function.start).filter(|&offset| offset < function.len)? as u32;
-        let after = function.locations.partition_point(|&(start, ..)| start <= code_offset);
-        let location = after.checked_sub(1).map(|at| function.locations[at]);
-        let guest_offset = location.filter(|&(_, end, _)| code_offset < end).map(|(.., location)| location);
-        Some(Position { tag: function.tag, code_offset, guest_offset })
+        let Some(function) = functions[..functions.partition_point(|function| function.start <= pc)].last() else { return };
+        let code_offset = pc - function.start;
+        if code_offset >= function.len {
+            return;
+        }
+        let code_offset = code_offset as u32;
+        match function.chain_at(code_offset) {
+            Some(chain) => {
+                for &(tag, guest_offset) in &chain.frames {
+                    found(Position { tag, code_offset, guest_offset });
+                }
+            }
+            None => found(Position { tag: function.tag, code_offset, guest_offset: function.location_at(code_offset) }),
+        }
     }
 
     /// The exits of the unit that `pc` lies in: the entry of an OSR variant, or the `exit_pc` of a body that left. `None` if it
@@ -131,7 +179,7 @@ impl Drop for MappedUnit {
 mod tests {
     use tierup_deopt::ExitTable;
 
-    use super::{FunctionMap, MappedUnit};
+    use super::{Chain, FunctionMap, MappedUnit};
     use crate::CodeMemory;
 
     #[test]
@@ -139,12 +187,10 @@ mod tests {
         let memory = CodeMemory::reserve(8 << 20).unwrap();
         let start = memory.map().base + 3 * 4096;
         let locations = Box::from([(0, 4, 100), (4, 8, 101), (16, 5000, 102)]);
-        let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default() };
-        let unit = MappedUnit::new(
-            &memory,
-            Box::new([FunctionMap { start, len: 6000, tag: 7, locations }, second]),
-            ExitTable::default(),
-        );
+        let inlined = Chain { start: 4, end: 8, frames: Box::new([(9, Some(200)), (8, None)]) };
+        let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default(), chains: Box::new([inlined]) };
+        let first = FunctionMap { start, len: 6000, tag: 7, locations, chains: Box::default() };
+        let unit = MappedUnit::new(&memory, Box::new([first, second]), ExitTable::default());
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));
@@ -153,6 +199,15 @@ mod tests {
         assert_eq!(guest(5999), Some((7, None)));
         assert_eq!(guest(6000), None);
         assert_eq!((guest(6015), guest(6016), guest(6032)), (None, Some((8, None)), None));
+        let under_way = |offset: usize| {
+            let mut all = Vec::new();
+            memory.map().each_return(start + offset, |at| all.push((at.tag, at.guest_offset)));
+            all
+        };
+        assert_eq!(under_way(6016 + 4), [(8, None)]);
+        assert_eq!(under_way(6016 + 8), [(9, Some(200)), (8, None)]);
+        assert_eq!(under_way(6016 + 9), [(8, None)]);
+        assert_eq!((under_way(1), under_way(6000 + 1)), (vec![(7, Some(100))], Vec::new()));
         assert_eq!(memory.map().find_return(start + 4).unwrap().guest_offset, Some(100));
         assert_eq!(memory.map().find(start - 1), None);
         drop(unit);

@@ -7,8 +7,8 @@ mod perf;
 mod publish;
 mod unit;
 
+pub(crate) use map::{Chain, FunctionMap, MappedUnit};
 pub use map::{CodeMap, Position};
-pub(crate) use map::{FunctionMap, MappedUnit};
 pub(crate) use memory::CodePages;
 pub use memory::{CodeMemory, DEFAULT_CODE_BYTES};
 pub(crate) use perf::PerfMap;

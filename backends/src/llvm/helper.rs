@@ -123,7 +123,7 @@ unsafe impl ObjectSource for Helper {
             return Err(Bailout::terminal(BailoutReason::TooLarge { size, limit }));
         }
         match self.ask(&clif, cancelled)? {
-            Answer::Object { entry, bytes, .. } => Ok(Object { entry, bytes }),
+            Answer::Object { entry, locations, bytes, .. } => Ok(Object { entry, locations, bytes }),
             Answer::Unsupported(what) => Err(Bailout::terminal(BailoutReason::Unsupported { what })),
             Answer::FrameTooLarge { bytes, limit } => Err(Bailout::terminal(BailoutReason::FrameTooLarge { bytes, limit })),
             Answer::Failed(why) => Err(Bailout::terminal(BailoutReason::Other(why))),

@@ -104,7 +104,7 @@ pub(super) struct Unit {
     pub(super) functions: Vec<Function>,
     /// The entry's.
     pub(super) label: Label,
-    labels: BTreeMap<String, Label>,
+    pub(super) labels: BTreeMap<String, Label>,
     /// Numbers of the functions it contains besides the entry.
     pub(super) contents: BTreeSet<usize>,
 }
@@ -112,8 +112,8 @@ pub(super) struct Unit {
 impl Unit {
     /// `entry`, which calls nothing by number, alone.
     pub(super) fn single(mut entry: Body) -> Self {
-        name(&mut entry.func, copy(ENTRY, 0));
-        Unit { functions: vec![entry.func], label: entry.label, labels: BTreeMap::new(), contents: BTreeSet::new() }
+        let labels = BTreeMap::from([(name(&mut entry.func, copy(ENTRY, 0)), entry.label.clone())]);
+        Unit { functions: vec![entry.func], label: entry.label, labels, contents: BTreeSet::new() }
     }
 
     /// `entry` with the callees that are worth it.

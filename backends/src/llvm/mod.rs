@@ -10,6 +10,7 @@ mod connection;
 mod error;
 mod helper;
 mod inline;
+mod locations;
 pub mod protocol;
 mod source;
 
@@ -23,6 +24,7 @@ pub use config::{LlvmBackendBuilder, LlvmPipeline};
 pub use connection::Status;
 pub use error::HelperError;
 pub use helper::{HELPER_NAME, HELPER_VARIABLE, Helper};
+pub use locations::{LocationFrame, LocationRange, Locations};
 pub use source::{Object, ObjectSource};
 
 use callees::Callees;
@@ -30,7 +32,7 @@ use inline::{Body, Unit};
 
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction, FunctionReport,
-    code::{FunctionMap, LinkedCode, Publisher},
+    code::{Chain, FunctionMap, LinkedCode, Publisher},
     frontend::Frontend,
     lower::{Job, Lower, Lowered},
     object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
@@ -167,12 +169,34 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         let functions = loaded.functions().iter().map(|function| {
             let label = unit.label_of(&function.name);
             let name = if function.start == entry { label.name() } else { format!("{} in {}", label.name(), unit.label.name()) };
-            (FunctionMap { start: function.start, len: function.len, tag: label.tag, locations: Box::default() }, name)
+            let (start, len, tag) = (function.start, function.len, label.tag);
+            (
+                FunctionMap {
+                    start,
+                    len,
+                    tag,
+                    locations: Box::default(),
+                    chains: chains(&object.locations, &function.name, unit),
+                },
+                name,
+            )
         });
         let (functions, bytes) = (functions.collect(), loaded.code_bytes());
         let (exits, pages) = (exits.build(), vec![loaded.into_pages()]);
         Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits, pages }))
     }
+}
+
+/// What is under way in the code of the function that is defined as `symbol`.
+fn chains(locations: &Locations, symbol: &str, unit: &Unit) -> Box<[Chain]> {
+    let symbol_of = |index: u32| locations.symbols.get(index as usize).map(String::as_str);
+    let ranges = locations.ranges.iter().filter(|range| symbol_of(range.function) == Some(symbol));
+    let chain = |range: &LocationRange| {
+        // A stub is nobody's function.
+        let frame = |frame: &LocationFrame| Some((unit.labels.get(symbol_of(frame.function)?)?.tag, frame.offset));
+        Chain { start: range.start, end: range.end, frames: range.frames.iter().filter_map(frame).collect() }
+    };
+    ranges.map(chain).filter(|chain| !chain.frames.is_empty()).collect()
 }
 
 fn refused(error: LoadError) -> Bailout {

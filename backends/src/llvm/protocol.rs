@@ -13,11 +13,13 @@
 
 use std::io::{self, Read, Write};
 
+use super::Locations;
+
 /// First bytes of a hello.
 pub const MAGIC: &[u8; 12] = b"tierup-llvm\0";
 
 /// The version of all that is in this file. A backend refuses a helper that says another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes of a frame before its body.
 pub const LENGTH_BYTES: usize = 4;
@@ -37,12 +39,14 @@ pub struct Hello {
 /// What a helper answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// 0: microseconds spent, 8 bytes; length of the symbol, 4 bytes; the symbol; the object.
+    /// 0: microseconds spent, 8 bytes; length of the symbol, 4 bytes; the symbol; the locations; the object.
     Object {
         /// Time the helper took, without transport, in microseconds.
         micros: u64,
         /// Symbol of the unit's entry.
         entry: String,
+        /// What its code comes from.
+        locations: Locations,
         /// An x86-64 ELF relocatable object.
         bytes: Vec<u8>,
     },
@@ -62,7 +66,7 @@ pub enum Answer {
 /// A body that is not what its place in the conversation says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a {0}")]
-pub struct BadBody(&'static str);
+pub struct BadBody(pub(super) &'static str);
 
 impl BadBody {
     pub(super) const UNASKED: Self = BadBody("place for an answer");
@@ -90,9 +94,12 @@ impl Answer {
     /// As a frame's body.
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Answer::Object { micros, entry, bytes } => {
+            Answer::Object { micros, entry, locations, bytes } => {
                 let length = u32::try_from(entry.len()).expect("a symbol's length");
-                [&[0], &micros.to_le_bytes()[..], &length.to_le_bytes(), entry.as_bytes(), bytes].concat()
+                let mut body = [&[0], &micros.to_le_bytes()[..], &length.to_le_bytes(), entry.as_bytes()].concat();
+                locations.encode(&mut body);
+                body.extend(bytes);
+                body
             }
             Answer::Unsupported(what) => [&[1], what.as_bytes()].concat(),
             Answer::FrameTooLarge { bytes, limit } => [&[2], &bytes.to_le_bytes()[..], &limit.to_le_bytes()].concat(),
@@ -112,11 +119,12 @@ impl Answer {
             Some((0, rest)) => {
                 let object = rest.split_first_chunk::<8>().and_then(|(micros, rest)| {
                     let (length, rest) = rest.split_first_chunk::<4>()?;
-                    let (entry, bytes) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-                    Some((u64::from_le_bytes(*micros), text(entry), bytes.to_vec()))
+                    let (entry, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                    Some((u64::from_le_bytes(*micros), text(entry), rest))
                 });
-                let (micros, entry, bytes) = object.ok_or(BadBody("object"))?;
-                Ok(Answer::Object { micros, entry, bytes })
+                let (micros, entry, mut rest) = object.ok_or(BadBody("object"))?;
+                let locations = Locations::decode(&mut rest)?;
+                Ok(Answer::Object { micros, entry, locations, bytes: rest.to_vec() })
             }
             Some((1, what)) => Ok(Answer::Unsupported(text(what))),
             Some((2, sizes)) => {
@@ -184,14 +192,14 @@ pub fn read_frame(from: &mut dyn Read) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Hello, MAX_BODY, first_body, frame, read_frame, write_frame};
+    use super::{Answer, Hello, Locations, MAX_BODY, first_body, frame, read_frame, write_frame};
 
     #[test]
     fn what_is_encoded_is_decoded() {
         let hello = Hello { version: 7, compiler: "LLVM".into() };
         assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
         for answer in [
-            Answer::Object { micros: 12, entry: "u0:0".into(), bytes: vec![1, 2, 3] },
+            Answer::Object { micros: 12, entry: "u0:0".into(), locations: Locations::default(), bytes: vec![1, 2, 3] },
             Answer::Unsupported("that".into()),
             Answer::FrameTooLarge { bytes: 1 << 40, limit: 9 },
             Answer::Failed(String::new()),
@@ -202,7 +210,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_is_an_error() {
-        let object = Answer::Object { micros: 12, entry: "entry".into(), bytes: Vec::new() }.encode();
+        let locations = Locations::default();
+        let object = Answer::Object { micros: 12, entry: "entry".into(), locations, bytes: Vec::new() }.encode();
         for length in 0..object.len() {
             assert!(Answer::decode(&object[..length]).is_err(), "{length} bytes");
         }

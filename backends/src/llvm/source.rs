@@ -3,6 +3,8 @@
 use cranelift_codegen::ir::Function;
 use tierup_broker::Bailout;
 
+use super::Locations;
+
 /// A compiler of CLIF that lives elsewhere: in the helper process ([`Helper`](super::Helper)), or linked in.
 ///
 /// # Safety
@@ -29,6 +31,8 @@ pub unsafe trait ObjectSource: Send + Sync + 'static {
 pub struct Object {
     /// Symbol of the unit's entry.
     pub entry: String,
+    /// What its code comes from, for backtraces.
+    pub locations: Locations,
     /// An x86-64 ELF relocatable object.
     pub bytes: Vec<u8>,
 }

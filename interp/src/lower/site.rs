@@ -45,6 +45,8 @@ impl FuncLower<'_, '_> {
         let mut live: Vec<(u32, Value)> =
             locals.into_iter().map(|local| (local, self.b.use_var(self.locals[local as usize]))).collect();
         let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
+        #[cfg(test)]
+        tests::note(id, offset, guest_operands(self.operands.all(), &self.frames).count());
         live.extend((first_operand..).zip(guest_operands(self.operands.all(), &self.frames)));
         let checked_len = self.checked_len.map(|len| (self.b.use_var(len.variable), len.at_entry));
         let computed = unpaid.into_iter().chain(checked_len).collect();
@@ -62,3 +64,6 @@ fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value
     };
     (0..all.len()).filter(move |at| !copies(at)).map(|at| all[at])
 }
+
+#[cfg(test)]
+mod tests;

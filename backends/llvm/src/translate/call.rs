@@ -6,6 +6,8 @@ use cranelift_codegen::{
 };
 use inkwell::{
     AddressSpace,
+    attributes::{Attribute, AttributeLoc},
+    context::Context,
     llvm_sys::LLVMTailCallKind,
     types::BasicTypeEnum,
     values::{BasicMetadataValueEnum, BasicValueEnum, CallSiteValue, ValueKind},
@@ -124,6 +126,7 @@ fn finish<'ctx>(
     call: CallSiteValue<'ctx>,
 ) -> Result<(), Refusal> {
     call.set_call_convention(signature::convention(signature));
+    stay_apart(t.context, call);
     if matches!(opcode, Opcode::ReturnCall | Opcode::ReturnCallIndirect) {
         // LLVM aborts on tail calls whose results go through memory.
         if signature.call_conv != CallConv::Tail || !signature::results_fit(signature) {
@@ -144,6 +147,12 @@ fn finish<'ctx>(
         }
     }
     Ok(())
+}
+
+/// Keeps LLVM from making one call of two: a return address tells which it was.
+fn stay_apart<'ctx>(context: &'ctx Context, call: CallSiteValue<'ctx>) {
+    let kind = Attribute::get_named_enum_kind_id("nomerge");
+    call.add_attribute(AttributeLoc::Function, context.create_enum_attribute(kind, 0));
 }
 
 /// The results of a call: one, or the fields of a struct.

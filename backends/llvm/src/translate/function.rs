@@ -7,6 +7,7 @@ use inkwell::{
     GlobalVisibility,
     attributes::{Attribute, AttributeLoc},
     context::Context,
+    debug_info::DISubprogram,
     module::{Linkage, Module},
     values::FunctionValue,
 };
@@ -14,6 +15,7 @@ use tierup_backends::abi::TRAP_SYMBOL;
 
 use super::{
     TargetInfo,
+    location::{Scoper, Scopes},
     signature::{self, Peer},
 };
 use crate::{
@@ -24,8 +26,16 @@ use crate::{
 
 /// The functions of a unit, declared before any is translated.
 pub(super) struct Members<'ctx, 'a> {
-    list: Vec<(&'a Function, FunctionValue<'ctx>)>,
+    pub(super) scoper: Scoper<'ctx>,
+    list: Vec<Member<'ctx, 'a>>,
     by_symbol: HashMap<String, usize>,
+}
+
+/// A function of the unit.
+pub(super) struct Member<'ctx, 'a> {
+    pub(super) func: &'a Function,
+    pub(super) function: FunctionValue<'ctx>,
+    pub(super) scope: DISubprogram<'ctx>,
 }
 
 /// A callee as a call sees it.
@@ -41,7 +51,8 @@ impl<'ctx, 'a> Members<'ctx, 'a> {
         unit: &Unit<'a>,
         target: &TargetInfo,
     ) -> Result<Self, Refusal> {
-        let mut members = Members { list: Vec::new(), by_symbol: HashMap::new() };
+        let scoper = Scoper::new(context, module);
+        let mut members = Members { scoper, list: Vec::new(), by_symbol: HashMap::new() };
         for func in unit.functions() {
             let symbol = function_symbol(func);
             let is_entry = members.list.is_empty();
@@ -66,13 +77,19 @@ impl<'ctx, 'a> Members<'ctx, 'a> {
                     enum_attribute(context, function, "alwaysinline");
                 }
             }
-            members.list.push((func, function));
+            let scope = members.scoper.declare(function, &symbol);
+            members.list.push(Member { func, function, scope });
         }
         Ok(members)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a Function, FunctionValue<'ctx>)> {
-        self.list.iter().copied()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Member<'ctx, 'a>> {
+        self.list.iter()
+    }
+
+    /// The functions' scopes. Completes the debug information: no function can be declared any more.
+    pub(super) fn scopes(self) -> Scopes<'ctx> {
+        self.list.iter().map(|member| (function_symbol(member.func), member.scope)).collect()
     }
 
     /// The function `caller` means: a member, or an import, which is declared at its first use.
@@ -86,7 +103,7 @@ impl<'ctx, 'a> Members<'ctx, 'a> {
         let symbol = external_symbol(&data.name, caller)?;
         let expected = &caller.dfg.signatures[data.signature];
         if let Some(&at) = self.by_symbol.get(&symbol) {
-            let (func, function) = self.list[at];
+            let Member { func, function, .. } = self.list[at];
             if !agree(&func.signature, expected) {
                 return Err(Refusal::Construct(format!("`{symbol}` is called as {expected} and is {}", func.signature)));
             }

@@ -19,6 +19,7 @@ mod function;
 mod induction;
 mod integer;
 mod intrinsic;
+mod location;
 mod memory;
 mod metadata;
 mod overflow;
@@ -41,6 +42,7 @@ use inkwell::{
     basic_block::BasicBlock,
     builder::Builder,
     context::Context,
+    debug_info::DISubprogram,
     module::Module,
     types::{BasicTypeEnum, FloatType, IntType},
     values::{BasicValue, BasicValueEnum, FloatValue, FunctionValue, IntValue, PhiValue, PointerValue},
@@ -48,8 +50,10 @@ use inkwell::{
 
 use crate::{Unit, refusal::Refusal};
 pub(crate) use frame::share_stack_pointer;
-use function::Members;
+use function::{Member, Members};
 use induction::Induction;
+use location::Scopes;
+pub(crate) use location::{Chains, number};
 use predication::Predication;
 use quiet::Quieting;
 pub(crate) use relax::relax;
@@ -66,23 +70,31 @@ pub(crate) struct TargetInfo {
     pub(crate) probes_stack: bool,
 }
 
-/// Translates verified functions into an empty module, which exports the entry. Says whether loops should be unswitched.
+/// What is to be known of a translated unit.
+pub(crate) struct Translated<'ctx> {
+    /// Its loops should be unswitched.
+    pub(crate) unswitch: bool,
+    /// Where its functions' locations lead.
+    pub(crate) scopes: Scopes<'ctx>,
+}
+
+/// Translates verified functions into an empty module, which exports the entry.
 pub(crate) fn unit<'ctx>(
     context: &'ctx Context,
     module: &Module<'ctx>,
     unit: &Unit<'_>,
     target: &TargetInfo,
-) -> Result<bool, Refusal> {
+) -> Result<Translated<'ctx>, Refusal> {
     let mut unswitch = false;
     let members = Members::declare(context, module, unit, target)?;
     for member in members.iter() {
-        let cfg = ControlFlowGraph::with_function(member.0);
-        let dominators = DominatorTree::with_function(member.0, &cfg);
+        let cfg = ControlFlowGraph::with_function(member.func);
+        let dominators = DominatorTree::with_function(member.func, &cfg);
         let mut translator = Translator::new(context, module, &members, target, member, &cfg, &dominators);
         unswitch |= translator.predication.finds_any();
         translator.run(&dominators)?;
     }
-    Ok(unswitch)
+    Ok(Translated { unswitch, scopes: members.scopes() })
 }
 
 /// The translation of one function under way.
@@ -94,6 +106,8 @@ struct Translator<'ctx, 'a> {
     builder: Builder<'ctx>,
     func: &'a Function,
     function: FunctionValue<'ctx>,
+    /// Where its locations are.
+    scope: DISubprogram<'ctx>,
     blocks: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
     /// The last of the LLVM blocks a translated block became.
     ends: SecondaryMap<Block, Option<BasicBlock<'ctx>>>,
@@ -115,7 +129,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
         module: &'a Module<'ctx>,
         members: &'a Members<'ctx, 'a>,
         target: &'a TargetInfo,
-        (func, function): (&'a Function, FunctionValue<'ctx>),
+        &Member { func, function, scope }: &Member<'ctx, 'a>,
         cfg: &ControlFlowGraph,
         dominators: &DominatorTree,
     ) -> Self {
@@ -129,6 +143,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             builder: context.create_builder(),
             func,
             function,
+            scope,
             blocks: SecondaryMap::new(),
             ends: SecondaryMap::new(),
             values: SecondaryMap::new(),
@@ -163,6 +178,7 @@ impl<'ctx, 'a> Translator<'ctx, 'a> {
             self.builder.position_at_end(self.block(block));
             self.quiet_params(block)?;
             for inst in self.func.layout.block_insts(block) {
+                self.locate(inst);
                 self.inst(inst)?;
                 self.quiet_results(inst)?;
             }
