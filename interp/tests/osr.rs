@@ -73,7 +73,7 @@ fn everywhere(text: &str, argument: i32) -> Shown {
         let mut store = Store::new(&engine, ()).expect("a store");
         // Twice: what was compiled is there from the start the second time.
         let first = shown(&mut store, &module, argument);
-        assert_eq!(shown(&mut store, &module, argument), first, "{configuration}");
+        assert_eq!(located(&shown(&mut store, &module, argument)), located(&first), "{configuration}");
         let tiers = engine.broker().stats().tiers;
         assert!(tiers.iter().all(|tier| tier.bailouts.is_empty()), "{configuration}: {tiers:?}");
         (first, store.osr_entries())

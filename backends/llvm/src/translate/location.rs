@@ -70,7 +70,7 @@ impl Translator<'_, '_> {
     /// What is built from now on comes from `inst`.
     pub(super) fn locate(&self, inst: Inst) {
         let opcode = self.func.dfg.insts[inst].opcode();
-        if opcode.is_call() || opcode.can_trap() {
+        if opcode.is_call() || opcode.can_trap() || opcode.can_load() || opcode.can_store() {
             let location = self.members.scoper.location(self.scope, self.func.srcloc(inst));
             self.builder.set_current_debug_location(location);
         } else {
