@@ -12,14 +12,16 @@ use std::{
 };
 
 use cranelift_codegen::{
-    ir::{AbiParam, BlockArg, InstBuilder, Signature, Value, types::I64},
+    ir::{AbiParam, BlockArg, InstBuilder, Signature, Value, condcodes::IntCC, types::I64},
     isa::CallConv,
 };
 use tierup_backends::{
-    CraneliftBackend, LowerCx, Site,
-    abi::{Regs, ThreadCells, WIDE_SLOTS, bridge_stub, enter},
+    CodeMap, CraneliftBackend, LowerCx, Site,
+    abi::{Regs, Resume, ThreadCells, WIDE_SLOTS, bridge_stub, enter},
+    clif::{self, Traps},
+    deopt::{ExitReason, FrameState},
 };
-use tierup_broker::{Bailout, CodeCell, Face, Tier};
+use tierup_broker::{Bailout, CodeCell, Face, GuardId, Tier};
 
 const LEAF: &str = "
 function %leaf(i64, i64, i64) -> i64 system_v {
@@ -71,9 +73,67 @@ const SLOTS: u32 = 16;
 /// A loop that carries 16 values, entered from a frame.
 const CARRIES: &str = "carries";
 
+/// A body that leaves at once with eight slots. A driver finds the exit, rebuilds the frame and returns its first slot.
+const EXITS: &str = "exits";
+const EXIT_SLOTS: u32 = 8;
+
+/// Where the driver finds exits, and what it rebuilds.
+struct Driver {
+    map: *const CodeMap,
+    frame: [u64; EXIT_SLOTS as usize],
+}
+
+unsafe extern "C" fn finish(vmctx: *mut c_void, _: u64, buffer: *mut u64, resume: u64) -> u32 {
+    // SAFETY: the stub's: the vmctx begins with the cells, whose host is the driver.
+    let (driver, pc) = unsafe {
+        let cells = *vmctx.cast::<*mut ThreadCells>();
+        (&mut *(*cells).host.cast::<Driver>(), (*cells).exit_pc)
+    };
+    // SAFETY: the map outlives the bench's calls.
+    let exits = unsafe { &*driver.map }.exits(pc).expect("it has exits");
+    let Resume::Exit(number) = Resume::decode(resume) else { return 1 };
+    let Some(exit) = exits.exit(number) else { return 1 };
+    exit.take();
+    // SAFETY: the wide buffer, with so many words.
+    let words = unsafe { std::slice::from_raw_parts(buffer, exit.words()) };
+    for frame in exit.rebuild(words) {
+        for (slot, word) in frame.slots() {
+            driver.frame[slot as usize] = word;
+        }
+    }
+    // SAFETY: as above.
+    unsafe { *buffer = black_box(&driver.frame)[0] };
+    0
+}
+
+fn exits(cx: &mut LowerCx<'_, String>) {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params = vec![AbiParam::new(I64); 3];
+    signature.returns = vec![AbiParam::new(I64)];
+    let mut b = cx.start(signature);
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let mut traps = Traps::new();
+    let abi = clif::leaf_prologue(&mut b, &mut traps);
+    let x = b.block_params(entry)[2];
+    let never = b.ins().icmp_imm_s(IntCC::Equal, x, -1);
+    let values = (0..EXIT_SLOTS).map(|slot| (slot, b.ins().iadd_imm_s(x, i64::from(slot)))).collect::<Vec<_>>();
+    let state = FrameState::of(1, 2).slots(values);
+    cx.guard(&mut b, &abi, never, &state, GuardId(1), ExitReason::Overflow).expect("few slots");
+    b.ins().return_(&[x]);
+    traps.finish(&mut b);
+    b.finish();
+}
+
 fn parse(cx: &mut LowerCx<'_, String>) -> Result<(), Bailout> {
     if cx.guest() == CARRIES {
         carries(cx);
+        return Ok(());
+    }
+    if cx.guest() == EXITS {
+        exits(cx);
         return Ok(());
     }
     cx.provide(cranelift_reader::parse_functions(cx.guest()).expect("the bench's own text").remove(0));
@@ -115,6 +175,7 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
             let variant = backend.compile_variant(&CARRIES.to_owned(), Tier::new(1), 0);
             (variant.expect("the bench's own loop compiles"), leaf.entry())
         }
+        "exit" => (compile(EXITS.to_owned()), leaf.entry()),
         "enter" => (compile(LEAF.to_owned()), leaf.entry()),
         "loop" => (turns(NONE), leaf.entry()),
         "direct" => (turns(DIRECT), leaf.entry()),
@@ -125,6 +186,9 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
     let mut wide = vec![0; WIDE_SLOTS];
     let mut cells = ThreadCells::new(std::ptr::null_mut(), wide.as_mut_ptr());
     cells.bridge = identity;
+    cells.finish = finish;
+    let mut driver = Driver { map: backend.code_memory().map(), frame: [0; EXIT_SLOTS as usize] };
+    cells.host = (&raw mut driver).cast();
     let face = Face::new(target);
     let cell = CodeCell::new((&raw const face).cast_mut());
     let vmctx = Vmctx { cells: &mut cells, cell: &cell, leaf: leaf.entry() };
@@ -132,7 +196,7 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
     regs.gpr[0] = (&raw const vmctx) as u64;
     regs.gpr[2] = count;
     let start = Instant::now();
-    let entries = if matches!(kind, "enter" | "osr") { count } else { 1 };
+    let entries = if matches!(kind, "enter" | "exit" | "osr") { count } else { 1 };
     let mut frame = [1u64; SLOTS as usize];
     for _ in 0..entries {
         if kind == "osr" {
@@ -148,8 +212,9 @@ fn run(kind: &str, count: u64) -> Option<Duration> {
 
 fn main() -> ExitCode {
     let mut args = env::args().skip(1).filter(|arg| !arg.starts_with("--"));
-    let kinds =
-        args.next().map_or_else(|| ["loop", "direct", "cell", "bridge", "enter", "osr"].map(String::from).to_vec(), |k| vec![k]);
+    let kinds = args
+        .next()
+        .map_or_else(|| ["loop", "direct", "cell", "bridge", "enter", "osr", "exit"].map(String::from).to_vec(), |k| vec![k]);
     let count = args.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000u64).max(1);
     for kind in kinds {
         let Some(time) = run(&kind, count) else {

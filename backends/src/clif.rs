@@ -313,16 +313,19 @@ pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, li
     }
     let stub = import_symbol(b, FINISH_SYMBOL, finish_signature());
     let resume = b.ins().iconst(I64, i64::from(resume));
-    b.ins().call(stub, &[abi.vmctx, abi.callee, frame, resume]);
+    let call = b.ins().call(stub, &[abi.vmctx, abi.callee, frame, resume]);
+    // Told again where the frame is, code keeps nothing across the call, and saves no register for it on every entry.
+    let frame = b.inst_results(call)[0];
     let returns: Vec<Type> = b.func.signature.returns.iter().map(|result| result.value_type).collect();
     let results: Vec<Value> = returns.iter().map(|&ty| b.ins().load(ty, MemFlagsData::trusted(), frame, 0)).collect();
     b.ins().return_(&results);
 }
 
-/// `fn(vmctx, callee, frame, resume)`.
+/// `fn(vmctx, callee, frame, resume) -> frame`.
 pub(crate) fn finish_signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.extend([AbiParam::new(I64); 4]);
+    signature.returns.push(AbiParam::new(I64));
     signature
 }
 

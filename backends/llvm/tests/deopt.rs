@@ -42,3 +42,11 @@ fn every_exit_leaves_with_the_references_frames() {
 fn a_wrong_slot_is_found_every_time() {
     exits::a_wrong_slot_is_found_every_time(&Llvm::new());
 }
+
+#[test]
+fn a_guard_that_holds_is_a_comparison_and_a_branch() {
+    let backend = LlvmBackend::builder().build_with(InProcess::new(Options::default()), exits::cost::lower).unwrap();
+    exits::cost::a_guard_that_holds_is_a_comparison_and_a_branch(|guarded| {
+        backend.compile_direct(&guarded, Tier::new(2)).unwrap()
+    });
+}

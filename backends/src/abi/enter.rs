@@ -42,7 +42,7 @@ pub fn count_stub() -> *const u8 {
     stubs::count_stub as *const () as *const u8
 }
 
-/// What generated code calls as `fn(vmctx, callee, frame, resume)` to leave; returns when the call is finished.
+/// What generated code calls as `fn(vmctx, callee, frame, resume) -> frame` to leave; returns when the call is finished.
 pub fn finish_stub() -> *const u8 {
     stubs::finish_stub as *const () as *const u8
 }

@@ -195,15 +195,17 @@ pub(super) unsafe extern "C" fn bridge_stub() {
     )
 }
 
-/// Records the exit, has `cells.finish` run the rest of the call, returns to the body that leaves, or unwinds.
+/// Records the exit, has `cells.finish` run the rest of the call, returns the frame to the body
+/// that leaves, or unwinds.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn finish_stub() {
     naked_asm!(
         "push rbp",
         "mov rbp, rsp",
-        "sub rsp, 16", // the cells at rbp - 8
+        "sub rsp, 16", // the cells at rbp - 8, the frame at rbp - 16
         "mov rax, [rdi]",
         "mov [rbp - 8], rax",
+        "mov [rbp - 16], rdx",
         "mov r8, [rbp]",
         "mov [rax + 32], r8", // exit_fp: the caller's frame
         "mov r8, [rbp + 8]",
@@ -211,6 +213,7 @@ pub(super) unsafe extern "C" fn finish_stub() {
         "call qword ptr [rax + 112]", // finish: the four arguments are where the caller put them
         "test eax, eax",
         "jnz 3f",
+        "mov rax, [rbp - 16]",
         "leave",
         "ret",
         "3:",

@@ -5,6 +5,7 @@
 //! stopped at the same exit at the same visit. Bodies leave through the finish stub, variants by their status.
 //! `TIERUP_FUZZ_SEED` runs one seed, `TIERUP_FUZZ_SECONDS` goes on for longer; every failure names its seed.
 
+pub(crate) mod cost;
 mod liveness;
 mod lower;
 mod program;
