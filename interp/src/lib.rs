@@ -3,6 +3,9 @@
 //! [`Engine`] → [`Module`] → [`Linker::instantiate`] in a [`Store`] → [`Func::call`]. Functions start in the
 //! interpreter, are counted, and move to native code while they run.
 
+#[cfg(test)]
+extern crate self as tierup_interp;
+
 mod backtrace;
 mod bridge;
 mod bulk;

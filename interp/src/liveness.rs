@@ -1,4 +1,4 @@
-//! Which locals of a body are live at its loop headers: what a frame that moves there must bring along.
+//! Which locals of a body are live at its loop headers, or at all resume points: what a frame that moves there must bring along.
 //!
 //! WebAssembly's blocks nest, so a pass backwards over the operators meets every join after its successors; only what a
 //! branch back to a header finds live is not known yet. It is taken from the pass before, from nothing at first, until no
@@ -8,6 +8,8 @@
 //! no more of a frame than that.
 
 use wasmparser::{Operator, OperatorsReader};
+
+use crate::prepare::{is_before_point, is_point};
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,7 @@ impl LocalSet {
 
     /// The members, ascending.
     pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
-        (0..)
-            .zip(&self.0)
-            .flat_map(|(word, &bits)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit))
+        members(&self.0)
     }
 
     fn insert(&mut self, local: u32) {
@@ -49,11 +49,20 @@ impl LocalSet {
     }
 }
 
-/// The live locals at every loop header of a body.
+/// The numbers of the bits that are set, ascending.
+fn members(words: &[u64]) -> impl Iterator<Item = u32> {
+    (0..).zip(words).flat_map(|(word, &bits)| (0..64).filter(move |bit| bits >> bit & 1 != 0).map(move |bit| word * 64 + bit))
+}
+
+/// The live locals at every loop header of a body, and, if asked for, at its other resume points.
 #[derive(Debug, Default)]
 pub(crate) struct Liveness {
     /// By the offset of the `loop` operator in the module's bytes, ascending.
     headers: Vec<(u32, LocalSet)>,
+    /// Offsets of the other points, ascending.
+    points: Vec<u32>,
+    /// The sets of those, one after the other.
+    words: Vec<u64>,
 }
 
 impl Liveness {
@@ -62,10 +71,26 @@ impl Liveness {
     /// The body need not have been validated. Of one that is not valid the answer means nothing; `None` if it cannot even be
     /// read.
     pub(crate) fn of(operators: OperatorsReader<'_>, locals: u32) -> Option<Self> {
-        let body = Body::read(operators)?;
+        Self::fixed_point(&Body::read(operators, At::Loops)?, locals)
+    }
+
+    fn fixed_point(body: &Body, locals: u32) -> Option<Self> {
         let empty = LocalSet::new(locals);
-        let mut liveness = Self { headers: body.loops.iter().map(|&offset| (offset, empty.clone())).collect() };
-        while !body.loops.is_empty() && liveness.pass(&body, &empty)? {}
+        let headers = body.loops.iter().map(|&offset| (offset, empty.clone())).collect();
+        let mut liveness = Self { headers, ..Self::default() };
+        while !body.loops.is_empty() && liveness.pass(body, &empty, |_, _| ())? {}
+        Some(liveness)
+    }
+
+    /// As [`Liveness::of`], and analyses all other resume points too.
+    pub(crate) fn at_points(operators: OperatorsReader<'_>, locals: u32) -> Option<Self> {
+        let body = Body::read(operators, At::Points)?;
+        let mut liveness = Self::fixed_point(&body, locals)?;
+        let empty = LocalSet::new(locals);
+        let size = empty.0.len();
+        let mut words = vec![0; body.points.len() * size];
+        liveness.pass(&body, &empty, |point, live| words[point * size..][..size].copy_from_slice(&live.0))?;
+        (liveness.points, liveness.words) = (body.points, words);
         Some(liveness)
     }
 
@@ -75,8 +100,21 @@ impl Liveness {
         Some(&self.headers[at].1)
     }
 
-    /// One pass backwards; whether any header changed.
-    fn pass(&mut self, body: &Body, empty: &LocalSet) -> Option<bool> {
+    /// The locals live at the resume point before the operator at `offset`.
+    pub(crate) fn at_point(&self, offset: u32) -> Option<impl Iterator<Item = u32>> {
+        let words = match self.at(offset) {
+            Some(header) => &header.0,
+            None => {
+                let at = self.points.binary_search(&offset).ok()?;
+                let size = self.words.len() / self.points.len();
+                &self.words[at * size..][..size]
+            }
+        };
+        Some(members(words))
+    }
+
+    /// One pass backwards, which tells what is live at each point that is no loop header; whether any header changed.
+    fn pass(&mut self, body: &Body, empty: &LocalSet, mut tell: impl FnMut(usize, &LocalSet)) -> Option<bool> {
         let mut changed = false;
         let mut live = empty.clone();
         let mut labels: Vec<Label> = Vec::new();
@@ -112,6 +150,7 @@ impl Liveness {
                 Event::Branch(depth) => live.clone_from(&target(&labels, depth)?.target),
                 Event::BranchIf(depth) => live.add(&target(&labels, depth)?.target),
                 Event::Leave => live.clear(),
+                Event::Point(point) => tell(point, &live),
             }
         }
         Some(changed)
@@ -131,11 +170,20 @@ struct Label {
     otherwise: Option<LocalSet>,
 }
 
+/// Where an answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Loops,
+    Points,
+}
+
 /// What of a body matters here, in its order.
 struct Body {
     events: Vec<Event>,
     /// Offsets of the `loop` operators.
     loops: Vec<u32>,
+    /// Offsets of the operators before which there are other resume points.
+    points: Vec<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -152,6 +200,8 @@ enum Event {
     BranchIf(u32),
     /// Control goes nowhere in this body.
     Leave,
+    /// A resume point, by its place in [`Body::points`].
+    Point(usize),
 }
 
 /// What an `end` ends.
@@ -162,12 +212,18 @@ enum Kind {
 }
 
 impl Body {
-    fn read(mut operators: OperatorsReader<'_>) -> Option<Self> {
-        let mut body = Self { events: Vec::new(), loops: Vec::new() };
+    fn read(mut operators: OperatorsReader<'_>, at: At) -> Option<Self> {
+        let mut body = Self { events: Vec::new(), loops: Vec::new(), points: Vec::new() };
         // The function's own block is the first.
         let mut open = vec![Kind::Other];
+        let mut arrived = true;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().ok()?;
+            if at == At::Points && (arrived || is_point(&operator)) && !matches!(operator, Operator::Loop { .. }) {
+                body.events.push(Event::Point(body.points.len()));
+                body.points.push(offset as u32);
+            }
+            arrived = is_before_point(&operator);
             let event = match operator {
                 Operator::LocalGet { local_index } => Event::Get(local_index),
                 Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => Event::Set(local_index),

@@ -48,7 +48,7 @@ pub(super) unsafe fn collect(cx: &Cx, raised: &mut Raised) {
 }
 
 /// The function of `module` whose prepared code `ip` is in.
-fn owner(module: &ModuleInner, ip: *const u64) -> Option<(&Function, &Prepared)> {
+pub(super) fn owner(module: &ModuleInner, ip: *const u64) -> Option<(&Function, &Prepared)> {
     module.functions.iter().find_map(|function| {
         let prepared = function.prepared.get().filter(|prepared| prepared.contains(ip))?;
         Some((function, prepared))

@@ -2,12 +2,14 @@
 //!
 //! A register machine over 64-bit slots, direct threaded. `state.rs` has the machine state and the dispatch,
 //! `operand.rs` the places operands can be in, `op/` the instructions, `cx.rs` what they call out for, `backtrace.rs`
-//! what they have to say after a trap. README.md has the design's reasons and what was tried.
+//! what they have to say after a trap, `rebuild.rs` how frames from elsewhere go on here. README.md has the design's reasons and what was tried.
 
 mod backtrace;
 mod cx;
 pub(crate) mod op;
 mod operand;
+#[cfg_attr(not(test), expect(dead_code, reason = "for exits anywhere: the lowering makes none yet"))]
+mod rebuild;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -48,7 +50,7 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
     }
     let frame = Frame { store, vmctx, function, prepared, fp };
     // SAFETY: by the caller; the frame fits.
-    unsafe { start(frame, prepared.entry) }
+    unsafe { start_outermost(frame, prepared.entry) }
 }
 
 /// Interprets a frame that is at the header of loop `site` until it returns. Results are left in its first slots.
@@ -63,12 +65,40 @@ pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &F
 /// as the site wants them. Its control slots may be anything.
 pub(crate) unsafe fn resume(frame: Frame<'_>, site: u32) -> Result<(), Raised> {
     // SAFETY: by the caller.
-    unsafe { start(frame, frame.prepared.header(site)) }
+    unsafe { start_outermost(frame, frame.prepared.header(site)) }
 }
 
-/// Interprets a frame, which fits on the stack, from the instruction at `ip` of its function.
-unsafe fn start(frame: Frame<'_>, ip: *const u64) -> Result<(), Raised> {
-    let Frame { store, vmctx, prepared, fp, .. } = frame;
+/// What the accumulators hold where a run starts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Accumulators {
+    int: u64,
+    f32: f32,
+    f64: f64,
+}
+
+impl Accumulators {
+    /// What slots hold, by class.
+    fn from_slots([int, f32, f64]: [u64; 3]) -> Self {
+        Self { int, f32: f32::from_bits(f32 as u32), f64: f64::from_bits(f64) }
+    }
+}
+
+/// Interprets a frame, which fits on the stack and is the outermost of its run, from the instruction at `ip` of its function.
+unsafe fn start_outermost(frame: Frame<'_>, ip: *const u64) -> Result<(), Raised> {
+    // SAFETY: the frame fits; its control slots are within it.
+    unsafe {
+        let control = frame.fp.add(frame.prepared.control as usize);
+        *control = op::call::EXIT.as_ptr() as u64;
+        *control.add(1) = 0;
+    }
+    // SAFETY: by the caller.
+    unsafe { start(frame, ip, Accumulators::default()) }
+}
+
+/// Interprets the innermost frame of a run, which fits on the stack and says where it returns to, from the instruction at `ip` of
+/// its function, until the outermost one returns.
+unsafe fn start(frame: Frame<'_>, ip: *const u64, accumulators: Accumulators) -> Result<(), Raised> {
+    let Frame { store, vmctx, fp, .. } = frame;
     // SAFETY: by the caller, the store is alive; only places in it are looked at, no borrow is kept.
     let (stack_end, thread, cells) = unsafe { ((*store).stack_end, &raw const (*store).thread, (*store).cells) };
     let mut cx = Cx {
@@ -89,13 +119,8 @@ unsafe fn start(frame: Frame<'_>, ip: *const u64) -> Result<(), Raised> {
     };
     // SAFETY: by the caller, the instance is alive.
     let (mem, len) = unsafe { cx.memory() };
-    // SAFETY: the frame fits; its control slots are within it.
-    unsafe {
-        let control = fp.add(prepared.control as usize);
-        *control = op::call::EXIT.as_ptr() as u64;
-        *control.add(1) = 0;
-    }
-    let state = State { ip, fp, mem, len, cx: &raw mut cx, int: 0, f64: 0.0, f32: 0.0 };
+    let Accumulators { int, f32, f64 } = accumulators;
+    let state = State { ip, fp, mem, len, cx: &raw mut cx, int, f64, f32 };
     // SAFETY: the state describes an instruction of prepared code, a frame of its size, and the memory.
     let status = unsafe { state::start(state) };
     if status == FINISHED {

@@ -5,11 +5,14 @@
 //!
 //! A frame is `locals | two control slots | operands`: an operand at height `h` has one canonical slot,
 //! `locals + 2 + h`. At loop headers every operand is in it; at calls an operand is there, or is a constant, or is
-//! equal to a local. [`LoopSite`] says what on-stack replacement needs to know of each header.
+//! equal to a local. [`LoopSite`] says what on-stack replacement needs to know of each header,
+//! [`Point`] the same of every place where a frame from elsewhere can go on.
 
 mod code;
 mod control;
 mod operators;
+#[cfg_attr(not(test), expect(dead_code, reason = "for exits anywhere: the lowering makes none yet"))]
+mod point;
 mod stack;
 mod translate;
 
@@ -18,8 +21,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::error::Error;
-use crate::liveness::{Liveness, LocalSet};
+#[cfg(test)]
+use crate::exec::Handler;
+use crate::liveness::Liveness;
 use crate::module::{Function, ModuleInner};
+
+pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, is_point};
 
 /// Control slots of a frame: return address and caller's frame pointer.
 pub(crate) const CONTROL_SLOTS: u32 = 2;
@@ -38,6 +45,8 @@ pub(crate) struct Prepared {
     offsets: OnceLock<Box<[Origin]>>,
     /// Which locals are live where; made when an observer asks.
     liveness: OnceLock<Liveness>,
+    /// Where a frame can go on; made when one has to.
+    points: OnceLock<Points>,
 }
 
 // SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
@@ -77,14 +86,22 @@ impl Prepared {
         self.control + CONTROL_SLOTS
     }
 
-    /// The locals live at the loop whose operator is at `offset`, ascending; `function` is the one this was prepared from, in
-    /// `module`. The first call analyses the body.
+    /// Where a frame of `function`, which this was prepared from, in `module`, can go on. The first call translates the body again.
+    pub(crate) fn points(&self, module: &ModuleInner, function: &Function) -> &Points {
+        self.points.get_or_init(|| {
+            let noted = translate::translate(module, function, translate::Notes::Points);
+            noted.map(|(_, noted)| noted.points).unwrap_or_default()
+        })
+    }
+
+    /// The locals live at the resume point at `offset`, ascending; `function` is the one this was prepared from, in `module`. The
+    /// first call analyses the body.
     pub(crate) fn live_locals(&self, module: &ModuleInner, function: &Function, offset: u32) -> impl Iterator<Item = u32> {
         let liveness = self.liveness.get_or_init(|| {
             let operators = module.body(function).get_operators_reader().ok();
-            operators.and_then(|operators| Liveness::of(operators, self.control)).unwrap_or_default()
+            operators.and_then(|operators| Liveness::at_points(operators, self.control)).unwrap_or_default()
         });
-        liveness.at(offset).into_iter().flat_map(LocalSet::iter)
+        liveness.at_point(offset).into_iter().flatten()
     }
 
     /// Where the interpreter goes on at a loop header.
@@ -110,8 +127,8 @@ impl Prepared {
     /// bodies.
     pub(crate) fn offset_of(&self, module: &ModuleInner, function: &Function, ip: *const u64) -> u32 {
         let origins = self.offsets.get_or_init(|| {
-            let origins = translate::translate(module, function, translate::Notes::Origins);
-            origins.map(|(_, origins)| origins.into()).unwrap_or_default()
+            let noted = translate::translate(module, function, translate::Notes::Origins);
+            noted.map(|(_, noted)| noted.origins.into()).unwrap_or_default()
         });
         let word = (ip as usize - self.code.as_ptr() as usize) / size_of::<u64>();
         let at = origins.partition_point(|origin| origin.code as usize <= word);
@@ -172,4 +189,20 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result
     }
     let (prepared, _) = translate::translate(module, function, translate::Notes::None)?;
     Ok(function.prepared.set(prepared))
+}
+
+/// Prepares a body that has not been prepared, with another handler in place of those at its resume points; returns the code's
+/// address, and which words were replaced, with what they were.
+#[cfg(test)]
+pub(crate) fn ensure_with(module: &ModuleInner, function: &Function, handler: Handler) -> (*const u64, Vec<(u32, u64)>) {
+    let (mut prepared, noted) = translate::translate(module, function, translate::Notes::Points).expect("a valid body");
+    let mut words: Vec<u32> = noted.points.iter().map(|point| point.code).collect();
+    words.dedup();
+    let replaced = words.into_iter().map(|word| {
+        let old = std::mem::replace(&mut prepared.code[word as usize], handler as usize as u64);
+        (word, old)
+    });
+    let replaced = replaced.collect();
+    prepared.entry = prepared.code.as_ptr();
+    (function.prepared.set(prepared).entry, replaced)
 }

@@ -237,6 +237,16 @@ impl Stack {
         self.acc(class).mirror = Some(self.slot(at));
     }
 
+    /// The entries that may not be in their canonical slots, with those.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (u16, Value)> {
+        (self.settled..self.entries.len()).map(|at| (self.slot(at), self.entries[at]))
+    }
+
+    /// By class: the slot whose value the accumulator is known to have, or has instead of it.
+    pub(super) fn accumulated(&self) -> [Option<u16>; 3] {
+        self.accumulators.map(|acc| acc.pending.map(|(at, _)| self.slot(at)).or(acc.mirror))
+    }
+
     /// What the integer accumulator mirrors, to be restored by [`Stack::restore`].
     pub(super) fn mirror(&self) -> Option<u16> {
         self.accumulators[Class::Int as usize].mirror

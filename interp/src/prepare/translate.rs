@@ -6,6 +6,7 @@ use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Ope
 
 use super::code::{Code, Waiting};
 use super::control::{Block, Header, Kind, Otherwise};
+use super::point::{self, Call, Points};
 use super::stack::{Operand, Place, Stack, Value};
 use super::{LoopSite, Origin, Prepared};
 use crate::error::Error;
@@ -20,13 +21,22 @@ use crate::exec::{Form, Handler};
 use crate::module::{Function, ModuleInner};
 use crate::types::ValType;
 
-/// Whether to note where instructions come from.
+/// What to note: where instructions come from?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notes {
     /// No.
     None,
     /// Yes, every one.
     Origins,
+    /// Not that, but where frames can go on.
+    Points,
+}
+
+/// What was noted.
+#[derive(Default)]
+pub(super) struct Noted {
+    pub(super) origins: Vec<Origin>,
+    pub(super) points: Points,
 }
 
 /// Validates the body of `function` and translates it.
@@ -34,7 +44,7 @@ pub(super) enum Notes {
 /// # Errors
 ///
 /// As [`ensure`](super::ensure).
-pub(super) fn translate(module: &ModuleInner, function: &Function, notes: Notes) -> Result<(Prepared, Vec<Origin>), Error> {
+pub(super) fn translate(module: &ModuleInner, function: &Function, notes: Notes) -> Result<(Prepared, Noted), Error> {
     let body = module.body(function);
     let mut reader = body.get_binary_reader();
     let mut validator = module.validator(function).into_validator(FuncValidatorAllocations::default());
@@ -47,7 +57,9 @@ pub(super) fn translate(module: &ModuleInner, function: &Function, notes: Notes)
         translator.before(&operator, &validator);
         validator.op(position, &operator).map_err(|e| Error::invalid(&e))?;
         translator.code.offset = position as u32;
+        translator.note_before(&operator);
         translator.operator(&operator)?;
+        translator.note_after(&operator);
     }
     operators.finish().map_err(|e| Error::malformed(&e))?;
     translator.finish()
@@ -139,6 +151,10 @@ pub(super) struct Translator<'m> {
     /// Class of the operands of the `select` about to be translated.
     pub(super) select: Class,
     sites: Vec<LoopSite>,
+    /// If wanted: the resume points.
+    points: Option<Points>,
+    /// Whether what comes next is one, whatever it is.
+    arrived: bool,
 }
 
 impl<'m> Translator<'m> {
@@ -171,6 +187,8 @@ impl<'m> Translator<'m> {
             comparison: None,
             select: Class::Int,
             sites: Vec::new(),
+            points: (notes == Notes::Points).then(Points::default),
+            arrived: true,
         }
     }
 
@@ -185,7 +203,7 @@ impl<'m> Translator<'m> {
         }
     }
 
-    fn finish(self) -> Result<(Prepared, Vec<Origin>), Error> {
+    fn finish(self) -> Result<(Prepared, Noted), Error> {
         let results = self.function.ty.slots() as u32;
         let frame_slots = self.stack.frame_slots().max(results);
         if frame_slots > u32::from(u16::MAX) || self.sites.len() > usize::from(u16::MAX) {
@@ -203,8 +221,9 @@ impl<'m> Translator<'m> {
             sites: self.sites.into_boxed_slice(),
             offsets: OnceLock::new(),
             liveness: OnceLock::new(),
+            points: OnceLock::new(),
         };
-        Ok((prepared, origins))
+        Ok((prepared, Noted { origins, points: self.points.unwrap_or_default() }))
     }
 
     /// Params and results of a block.
@@ -216,6 +235,39 @@ impl<'m> Translator<'m> {
                 let ty = &self.module.types[index as usize].ty;
                 (ty.params().len(), ty.results().len())
             }
+        }
+    }
+
+    // Resume points.
+
+    /// Notes that a frame can go on before the operator, if it can. (At a loop it does so at the header: see `loop_`.)
+    fn note_before(&mut self, operator: &Operator<'_>) {
+        if self.points.is_none() {
+            return;
+        }
+        let is_point = self.arrived || point::is_point(operator);
+        if is_point && self.live && !matches!(operator, Operator::Loop { .. }) {
+            self.note_point();
+        }
+    }
+
+    fn note_after(&mut self, operator: &Operator<'_>) {
+        // An `end` that nobody branches to is nothing: what comes next may be merged with what came before.
+        let is_nothing = matches!(operator, Operator::End) && self.code.last().is_some();
+        self.arrived = point::is_before_point(operator) && !is_nothing;
+    }
+
+    fn note_point(&mut self) {
+        if let Some(points) = &mut self.points {
+            let Self { code, stack, .. } = self;
+            points.add(code.offset, code.here(), stack.height(), stack.unsettled(), stack.accumulated());
+        }
+    }
+
+    /// Notes that the last point is a call, which was just written.
+    fn note_call(&mut self, base: u16) {
+        if let Some(points) = &mut self.points {
+            points.is_call(Call { back: self.code.here() as u32, base: base.into() });
         }
     }
 
@@ -543,6 +595,7 @@ impl<'m> Translator<'m> {
         let site = self.sites.len() as u32;
         let height = self.stack.height() as u32;
         self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
+        self.note_point();
         if self.module.engine.config().osr.is_forced() {
             self.code.begin(branch::arrival());
             self.code.word(&raw const *self.function as u64);
@@ -661,6 +714,7 @@ impl<'m> Translator<'m> {
                 self.code.word(u64::from(index));
             }
         }
+        self.note_call(base);
         self.results(ty.results());
     }
 
@@ -676,6 +730,7 @@ impl<'m> Translator<'m> {
         self.code.begin(call::indirect(accumulator));
         self.code.word(u64::from(base) << 16 | u64::from(b) << 32);
         self.code.word(u64::from(table) | u64::from(canonical) << 32);
+        self.note_call(base);
         self.results(ty.results());
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 
 use tierup_interp::LiveFrame;
 
-use crate::live::Live;
-use crate::program::SHOWN;
-use crate::reference::{Frame, Machine, Module, Trap, Value, Watch};
-use crate::vm::{Event, Run, tick};
+use super::live::Live;
+use super::program::SHOWN;
+use super::reference::{Frame, Machine, Module, Trap, Value, Watch};
+use super::vm::{Event, Run, tick};
 
 /// The run and the reference part.
 #[derive(Debug, PartialEq, Eq)]

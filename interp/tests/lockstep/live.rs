@@ -4,7 +4,7 @@
 
 use wasmparser::Operator;
 
-use crate::reference::Function;
+use super::reference::Function;
 
 /// The locals that are live before each operator, by its number.
 #[derive(Debug)]

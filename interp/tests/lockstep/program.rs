@@ -10,7 +10,7 @@ use wasm_encoder::{
     GlobalType, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection, ValType,
 };
 
-use crate::random::Random;
+use super::random::Random;
 
 /// Address of the count.
 pub(crate) const TICK: usize = 0;

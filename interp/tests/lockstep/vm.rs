@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tierup_interp::{Config, Direction, Engine, Error, Linker, LiveFrame, Module, OnTransfer, Store, TrapCode, Val};
 
-use crate::program::{SHOWN, TICK};
+use super::program::{SHOWN, TICK};
 
 /// A frame, or several, on their way between two tiers.
 #[derive(Debug, Clone)]
