@@ -3,9 +3,10 @@
 use std::{fmt, ops::Deref};
 
 use crate::{
-    Bead, BeadId, BeadRef, BeadSpec, BeadStats, BrokerBuilder, CompileNowError, Event, InterpThread, InvalidateReason, Mode,
-    Reason, RegisterError, Stats, Tier, Transition,
+    Bead, BeadId, BeadRef, BeadSpec, BeadStats, BreakTicket, BrokerBuilder, CompileNowError, Event, InterpThread,
+    InvalidateReason, Mode, Reason, RegisterError, Stats, Tier, Transition,
     event::LossReason,
+    mutation::dropped,
     shared::{Parts, Shared},
     sync::{Arc, Ordering, pause},
     target::Target,
@@ -48,7 +49,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         Broker { owner: Arc::new(Owner(shared)) }
     }
 
-    fn shared(&self) -> &Arc<Shared<G>> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<G>> {
         &self.owner.0
     }
 
@@ -138,7 +139,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
     }
 
     /// Stops new entries into the bead's native code, now and from compiles under way, and into other beads' code that contains
-    /// the function; the code is freed when no thread is inside. Counting starts over. Returns whether the bead had native code.
+    /// the function; the code is freed when no thread is inside. Frames inside [are told](crate::CompileRequest::validity) to leave.
+    /// Counting starts over. Returns whether the bead had native code.
     pub fn invalidate(&self, bead: BeadRef<'_, G>, reason: InvalidateReason) -> bool {
         let shared = self.shared();
         if !shared.owns(bead) {
@@ -154,9 +156,20 @@ impl<G: Send + Sync + 'static> Broker<G> {
         had_code
     }
 
+    /// Returns the bead to the interpreter, running frames included: as [`invalidate`](Self::invalidate) for
+    /// [debugging](InvalidateReason::Debugging), with a ticket that says when all threads have polled, and so left code that can be
+    /// left. It may tier up again; to keep it from that, [`disable`](Self::disable) it before. `None` when it is another broker's.
+    pub fn tier_down(&self, bead: BeadRef<'_, G>) -> Option<BreakTicket<G>> {
+        if !self.shared().owns(bead) {
+            return None;
+        }
+        self.invalidate(bead, InvalidateReason::Debugging);
+        Some(self.shared().ticket())
+    }
+
     /// Replaces the bead's body: requests and compiles of the old one are dropped, its failures forgotten, counting starts over.
     /// Other beads' code that contains the old body is invalidated. No call that begins after this returns enters the old body; a
-    /// frame that is inside code which contains it finishes with it.
+    /// frame that is inside code of it goes on with it, in the interpreter where that code [looks](crate::CompileRequest::validity).
     /// False when the bead is another broker's.
     pub fn reload(&self, bead: BeadRef<'_, G>, guest: G) -> bool {
         let shared = self.shared();
@@ -172,6 +185,10 @@ impl<G: Send + Sync + 'static> Broker<G> {
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
         shared.registry.cold(id).osr.forgive();
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
+        // A thread that gave up code of the old body may have disabled its tier since.
+        if !dropped!(Forgive) && shared.registry.hot(id).state.forgive() {
+            shared.set_counting(id, shared.start_over(id));
+        }
         self.tell_replaced(id, replaced, Transition::Reloaded);
         shared.withdraw_dependents(id);
     }
@@ -203,7 +220,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
             let next = running.with_guest(Arc::clone(&guest));
             if shared.publish(bead.hot, word, &next, CodeVersion::<G>::counting(word)) {
                 let tier = running.tier();
-                self.tell(shared.event(bead.id as u32, tier, tier, Transition::GuestUpdated));
+                shared.tell(shared.event(bead.id as u32, tier, tier, Transition::GuestUpdated));
                 break;
             }
         }
@@ -240,7 +257,11 @@ impl<G: Send + Sync + 'static> Broker<G> {
                 Body::Same => running.guest.clone(),
                 Body::New(guest) => Some(Arc::clone(guest)),
             };
-            let next = shared.fresh_version(guest);
+            let history = match &body {
+                Body::Same => running.history.clone(),
+                Body::New(_) => None,
+            };
+            let next = shared.fresh_version(guest, history);
             let counting = shared.start_over(id);
             if shared.publish(hot, word, &next, counting) {
                 let had_code = running.units().next().is_some();
@@ -255,14 +276,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
     fn tell_replaced(&self, id: u32, replaced: Option<Replaced>, what: Transition) {
         if let Some(Replaced { from, code_bytes, .. }) = replaced {
             let event = self.shared().event(id, from, Tier::INTERPRETER, what);
-            self.tell(Event { code_bytes, ..event });
+            self.shared().tell(Event { code_bytes, ..event });
         }
-    }
-
-    fn tell(&self, event: Event) {
-        self.shared().events.post(event);
-        #[cfg(feature = "threads")]
-        self.shared().crew.wake_for_events();
     }
 
     /// Calls `visit` for every live bead, in the order of ids. No lock is held: `visit` may call the broker.
@@ -290,6 +305,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     /// What the broker has done so far.
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
+        let (contained, assumed) = shared.dependents.counts();
         let mut stats = Stats {
             beads: (0..shared.registry.high_water())
                 .filter(|&id| shared.registry.find(id).is_some_and(|hot| hot.state.snapshot().is_live()))
@@ -297,7 +313,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
             pending: shared.queue.pending(),
             tiers: shared.tiers.iter().map(|tier| tier.snapshot()).collect(),
             waiting: shared.reclaimer.waiting(),
-            contained: shared.dependents.len(),
+            contained,
+            assumed,
             ..Stats::default()
         };
         shared.ledger.fill(&mut stats);
@@ -328,6 +345,10 @@ impl<G: Send + Sync + 'static> Broker<G> {
             frozen: state.is_frozen(),
             code_bytes: version.code_bytes(),
             variants: version.header.variants.iter().map(|(site, unit)| (site, unit.tier)).collect(),
+            resident: version.resident.iter().map(|unit| unit.tier).collect(),
+            exits: version.entered_units().map(|(_, unit)| u64::from(unit.exits.all())).sum(),
+            deopts: version.history.as_ref().map_or(0, |history| history.total()),
+            suppressed: version.history.as_ref().map_or(Vec::new(), |history| history.suppressed().to_vec()),
         }
     }
 

@@ -6,9 +6,10 @@ use std::{
 };
 
 use crate::{
-    Bailout, BeadId, BeadRef, Callee, CodeUnit, Tier, UnitKind,
+    Assumption, Bailout, BeadId, BeadRef, Callee, CodeUnit, GuardId, Tier, UnitKind,
     shared::Shared,
     sync::{Arc, AtomicU8, Ordering},
+    validity::{UnitId, UnitRecord, ValidityCell},
 };
 
 /// A compiler of guest functions whose handle is `G`.
@@ -83,6 +84,8 @@ pub struct CompileRequest<'a, G> {
     pub(crate) kind: UnitKind,
     pub(crate) ticket: &'a Arc<Ticket>,
     pub(crate) stale: &'a (dyn Fn() -> bool + Sync),
+    /// Guards not to be speculated on, in order.
+    pub(crate) suppressed: &'a [GuardId],
     pub(crate) shared: &'a Shared<G>,
 }
 
@@ -134,6 +137,37 @@ impl<G> CompileRequest<'_, G> {
         self.ticket.is_overdue() || (self.stale)()
     }
 
+    /// Identity of the unit to be: what an exit of it is [reported](crate::InterpThread::on_exit) by.
+    pub fn unit_id(&self) -> UnitId {
+        self.ticket.record.id
+    }
+
+    /// Guards of this function that are not to be speculated on any more, in order: with one of them earlier code had failed too
+    /// often.
+    pub fn suppressed(&self) -> &[GuardId] {
+        self.suppressed
+    }
+
+    /// Whether `guard` is one of these.
+    pub fn is_suppressed(&self, guard: GuardId) -> bool {
+        self.suppressed.binary_search(&guard).is_ok()
+    }
+
+    /// The address of the unit's validity cell, for the code to embed: it holds 0 until the unit was withdrawn, or its function
+    /// reloaded, invalidated, disabled or tiered down. Then the code has to leave where it can: it looks after every poll, and
+    /// after calls. Units whose compile did not ask are not told.
+    ///
+    /// The cell lives until the unit's lease has been dropped.
+    pub fn validity(&self) -> *const ValidityCell {
+        self.ticket.record.watch()
+    }
+
+    /// Whether the code may rely on an assumption: asked *before* what it protects is read. Of the unit
+    /// [`CodeUnit::assuming`] must say so. False for an assumption that is broken, or of another broker.
+    pub fn assume(&self, assumption: &Assumption) -> bool {
+        assumption.is_of(&self.shared.dependents) && assumption.holds()
+    }
+
     /// Wraps finished code as this request's unit.
     ///
     /// `entry` is the body's address, `code_bytes` its size for accounting; `lease` is dropped, from any thread, when no
@@ -166,6 +200,7 @@ impl<G> fmt::Debug for CompileRequest<'_, G> {
 pub(crate) struct Ticket {
     outcome: AtomicU8,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) record: Arc<UnitRecord>,
 }
 
 const RUNNING: u8 = 0;
@@ -174,9 +209,9 @@ const FINISHED: u8 = 1;
 const ABANDONED: u8 = 2;
 
 impl Ticket {
-    pub(crate) fn new(limit: Option<Duration>) -> Arc<Self> {
+    pub(crate) fn new(limit: Option<Duration>, record: Arc<UnitRecord>) -> Arc<Self> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        Arc::new(Ticket { outcome: AtomicU8::new(RUNNING), deadline })
+        Arc::new(Ticket { outcome: AtomicU8::new(RUNNING), deadline, record })
     }
 
     pub(crate) fn is_overdue(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    Broker, Compiler, ConfigError, Event, HotnessPolicy, Tier, Tiered,
+    Broker, Compiler, ConfigError, DeoptPolicy, Event, HotnessPolicy, KeepAlways, Tier, Tiered,
     event::OnEvent,
     shared::{Bridge, Describe, Parts, no_bridge},
     sync::Arc,
@@ -47,6 +47,7 @@ const MOST_BEADS: u32 = 1 << 28;
 pub struct BrokerBuilder<G: Send + Sync + 'static> {
     mode: Mode,
     policy: Box<dyn HotnessPolicy>,
+    deopt_policy: Box<dyn DeoptPolicy>,
     compilers: Vec<Box<dyn Compiler<G>>>,
     bridge: *const u8,
     max_beads: u32,
@@ -66,6 +67,7 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
         BrokerBuilder {
             mode: Mode::default(),
             policy: Box::new(Tiered::default()),
+            deopt_policy: Box::new(KeepAlways),
             compilers: Vec::new(),
             bridge: no_bridge as *const u8,
             max_beads: tuning::MAX_BEADS,
@@ -94,6 +96,13 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
     #[must_use]
     pub fn policy(mut self, policy: impl HotnessPolicy + 'static) -> Self {
         self.policy = Box::new(policy);
+        self
+    }
+
+    /// When code that leaves for the interpreter is given up. Default: [`KeepAlways`].
+    #[must_use]
+    pub fn deopt_policy(mut self, policy: impl DeoptPolicy + 'static) -> Self {
+        self.deopt_policy = Box::new(policy);
         self
     }
 
@@ -190,6 +199,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         Ok(Broker::new(Parts {
             mode: self.mode,
             policy: self.policy,
+            deopt_policy: self.deopt_policy,
             #[cfg(feature = "threads")]
             crew: crate::worker::Crew::new(self.mode, self.workers, self.max_abandoned, self.compilers.len()),
             compilers: self.compilers,

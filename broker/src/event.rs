@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Bailout, BeadId, NeverReason, Reason, Tier,
+    Bailout, BeadId, DeoptDecision, GuardId, NeverReason, Reason, Tier,
     contain::contained,
     mutation::ordering,
     sync::{Arc, AtomicPtr, Built, Ordering},
@@ -74,6 +74,14 @@ pub enum Transition {
     /// Code is no longer entered.
     #[error("invalidated: {0}")]
     Invalidated(InvalidateReason),
+    /// Code was given up because it was left for the interpreter.
+    #[error("deopt at {guard}: {decision}")]
+    Deoptimized {
+        /// Where it was left last.
+        guard: GuardId,
+        /// What was done, and why.
+        decision: DeoptDecision,
+    },
     /// The body was replaced.
     #[error("reloaded")]
     Reloaded,
@@ -113,6 +121,9 @@ pub enum LossReason {
     /// A function compiled into the unit was reloaded, invalidated or released meanwhile.
     #[error("a function compiled into it changed")]
     CalleeChanged,
+    /// An assumption the unit relies on was broken meanwhile.
+    #[error("an assumption broke")]
+    AssumptionBroken,
 }
 
 /// Why code was invalidated.
@@ -147,7 +158,7 @@ pub(crate) enum Cause {
     Never(NeverReason),
 }
 
-const CAUSES: [Cause; 9] = [
+const CAUSES: [Cause; 10] = [
     Cause::Promote(Reason::Budget),
     Cause::Promote(Reason::FirstCall),
     Cause::Promote(Reason::QueueAhead),
@@ -155,6 +166,7 @@ const CAUSES: [Cause; 9] = [
     Cause::Promote(Reason::Forced),
     Cause::Promote(Reason::CalledAgain),
     Cause::Promote(Reason::OuterLoop),
+    Cause::Promote(Reason::Deopt),
     Cause::Never(NeverReason::TooLarge),
     Cause::Never(NeverReason::Excluded),
 ];

@@ -112,8 +112,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Request::Pending | Request::Refused if target.site.is_some() => self.registry.cold(id).osr.unclaim(),
             Request::Pending | Request::Refused => {}
         }
-        if request == Request::Link {
+        if request == Request::Link || (request == Request::Joined && reason == Reason::Deopt) {
             self.set_stamp(id, Cause::Promote(reason));
+        }
+        if request == Request::Link {
             self.link(id);
         }
     }
@@ -140,13 +142,18 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.stop_counting(id);
     }
 
-    /// Publishes the face that tells callers not to count. The version stays: only the word's bits change.
+    /// Publishes the face that tells callers not to count.
     pub(crate) fn stop_counting(&self, id: u32) {
-        let hot = self.registry.hot(id);
-        self.set_budget(hot, u32::MAX);
+        self.set_budget(self.registry.hot(id), u32::MAX);
+        self.set_counting(id, Counting::Final);
+    }
+
+    /// Publishes the face that tells callers whether to count. The version stays: only the word's bits change.
+    pub(crate) fn set_counting(&self, id: u32, counting: Counting) {
+        let code = &self.registry.hot(id).code;
         // Ordering: Acquire / AcqRel. As in `publish`; a lost race means a newer version, which says for itself.
-        let word = hot.code.load(Ordering::Acquire);
-        let quiet = CodeVersion::<G>::with_counting(word, Counting::Final);
-        let _ = hot.code.compare_exchange(word, quiet, Ordering::AcqRel, Ordering::Relaxed);
+        let word = code.load(Ordering::Acquire);
+        let other = CodeVersion::<G>::with_counting(word, counting);
+        let _ = code.compare_exchange(word, other, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

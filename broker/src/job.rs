@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Bailout, BailoutReason, CompileRequest, Reason, Tier, Transition,
-    callee::Refused,
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
     mutation::dropped,
+    premise::Refused,
     queue::{Ask, LargeJob, Look, Taken},
     retire::Pin,
     shared::Shared,
@@ -17,6 +17,7 @@ use crate::{
     target::Target,
     tuning::{DEADLINE_BYTES, MAX_RETRIES, backoff},
     unit::InstalledUnit,
+    validity::{UnitId, UnitRecord},
     version::{CodeVersion, Counting},
 };
 
@@ -239,7 +240,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: Relaxed. Set before the bead was published, and by nobody since.
         let size = self.registry.cold(id).size.load(Ordering::Relaxed);
         let limit = self.deadline.map(|limit| limit.saturating_mul(1 + size / DEADLINE_BYTES));
-        Base { version: self.lease(version), ticket: Ticket::new(limit) }
+        let id = UnitId { bead: self.bead_id(id), serial: self.dependents.serial() };
+        Base { version: self.lease(version), ticket: Ticket::new(limit, UnitRecord::new(id)) }
     }
 
     fn no_longer_wanted(&self, id: u32, target: Target, running: &CodeVersion<G>) -> Option<LossReason> {
@@ -279,6 +281,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             kind: target.kind(),
             ticket: &base.ticket,
             stale: &|| self.is_stale(id, base),
+            suppressed: base.version.history.as_ref().map_or(&[], |history| history.suppressed()),
             shared: self,
         };
         contained(|| self.tiers[tier.slot()].compiler.compile(&request))
@@ -290,7 +293,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if !Arc::ptr_eq(&unit.ticket, &base.ticket) {
             return Err(Bailout::terminal(BailoutReason::ForeignUnit));
         }
-        match InstalledUnit::accept(unit, tier, &self.ledger, &self.dependents) {
+        match InstalledUnit::accept(unit, tier, base.version.lineage(), &self.ledger, &self.dependents) {
             Some(unit) => Ok(Arc::new(unit)),
             None => Err(Bailout::terminal(BailoutReason::NullCode)),
         }
@@ -329,7 +332,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
                 Some(site) => (running.with_variant(site, Arc::clone(&unit)), CodeVersion::<G>::counting(word)),
             };
             let from = running.tier();
-            match self.publish_current(id, &unit, || self.publish(hot, word, &next, counting)) {
+            match self.publish_current(&unit, || self.publish(hot, word, &next, counting)) {
                 Ok(()) => {
                     // Ordering: Relaxed. Counter.
                     counters.installed.fetch_add(1, Ordering::Relaxed);
@@ -343,7 +346,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
                     self.post_timed(id, from, target, Transition::Installed, waited, cost, code_bytes);
                     return Outcome::Installed;
                 }
-                Err(Refused::Stale) => return Outcome::Lost(LossReason::CalleeChanged),
+                Err(Refused::Stale(reason)) => return Outcome::Lost(reason),
                 Err(Refused::Overtaken) => {}
             }
         }

@@ -7,16 +7,21 @@
 //!
 //! `state.rs` and `version.rs` are the places to start reading.
 
+mod assumption;
 mod bailout;
 mod bead;
+mod break_ticket;
 mod broker;
 mod callee;
 mod compiler;
 mod config;
 mod contain;
+mod deopt;
 mod error;
 mod event;
+mod exits;
 mod here;
+mod history;
 mod hotness;
 mod job;
 mod loops;
@@ -26,10 +31,12 @@ mod pace;
 #[cfg(feature = "threads")]
 mod parking;
 mod policy;
+mod premise;
 mod priority;
 mod queue;
 mod registry;
 mod retire;
+mod roster;
 mod shared;
 mod state;
 mod stats;
@@ -39,6 +46,7 @@ mod thread;
 mod tier;
 mod tuning;
 mod unit;
+mod validity;
 mod variants;
 mod version;
 mod warm_up;
@@ -47,8 +55,10 @@ mod watchdog;
 #[cfg(feature = "threads")]
 mod worker;
 
+pub use assumption::Assumption;
 pub use bailout::{Bailout, BailoutKind, BailoutReason};
 pub use bead::{Bead, BeadId, BeadRef, BeadSpec};
+pub use break_ticket::BreakTicket;
 pub use broker::{BeadInfo, Broker};
 pub use callee::Callee;
 pub use compiler::{CompileRequest, Compiler};
@@ -63,6 +73,7 @@ pub use policy::{
     Decision, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, HotnessPolicy, KeepAlways, NeverReason,
     OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason,
 };
+pub use roster::POLL_BROKER;
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,
@@ -71,4 +82,5 @@ pub use thread::{
 pub use tier::Tier;
 pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};
 pub use unit::{CodeUnit, UnitKind};
+pub use validity::{UnitId, ValidityCell};
 pub use version::{CodeCell, Face};

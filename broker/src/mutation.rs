@@ -80,6 +80,34 @@ mutations! {
     CalleeCheck,
     /// Who changes a function withdraws the units that contain it.
     CalleeWithdrawal,
+    /// An install looks whether the assumptions a unit relies on were broken.
+    AssumptionCheck,
+    /// Who breaks an assumption withdraws the units that rely on it.
+    AssumptionWithdrawal,
+    /// Units that are withdrawn are flagged.
+    Flag,
+    /// The load of the code word where an exit looks for its unit.
+    ExitLookup,
+    /// An exit counts for the unit that was left, and for no other.
+    ExitOfUnit,
+    /// A reload forgets what an exit of the old body made disabled.
+    Forgive,
+    /// The load of the epoch at a poll.
+    PollLoad,
+    /// The store of the epoch at a poll.
+    PollStore,
+    /// The store of "parked".
+    Park,
+    /// The fence between "no longer parked" and the look at a validity cell.
+    UnparkFence,
+    /// The fence between the flags and the look at who has polled.
+    TicketFence,
+    /// The loads of what a thread has polled.
+    PolledLoad,
+    /// The exchange that raises a poll cell.
+    Raise,
+    /// The exchange that lowers it.
+    Lower,
     /// The store that makes a slot live.
     Activate,
     /// The loads of the state word.

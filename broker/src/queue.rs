@@ -141,8 +141,8 @@ impl Scored {
 /// What waits to be compiled.
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Forced requests, served first, in order.
-    forced: VecDeque<Ask>,
+    /// Served first, in order: code to replace what was given up, then forced requests.
+    urgent: VecDeque<Ask>,
     /// New requests and the best of the others. Scored on every take, so kept short.
     window: Vec<Ask>,
     /// Everything else; scored every now and then.
@@ -233,23 +233,26 @@ impl Queue {
 
     pub(crate) fn push(&self, ask: Ask) {
         let mut waiting = self.lock();
-        if ask.reason == Reason::Forced {
-            waiting.forced.push_back(ask);
-        } else {
-            waiting.window.push(ask);
+        match ask.reason {
+            Reason::Deopt => {
+                let after = waiting.urgent.iter().take_while(|ask| ask.reason == Reason::Deopt).count();
+                waiting.urgent.insert(after, ask);
+            }
+            Reason::Forced => waiting.urgent.push_back(ask),
+            _ => waiting.window.push(ask),
         }
     }
 
-    /// The best request that may be compiled now: forced ones first, then the one with the highest priority. `look` says what a
+    /// The best request that may be compiled now: urgent ones first, then the one with the highest priority. `look` says what a
     /// bead looks like now, and `None` when its request is no longer there.
     pub(crate) fn take(&self, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
         let mut waiting = self.lock();
         let room = waiting.large < waiting.large_limit;
         let may_run = |look: Look| room || !is_large(look);
         let mut taken = Taken::default();
-        waiting.forced.retain(|ask| look(ask).is_some());
-        let forced = waiting.forced.iter().position(|ask| look(ask).is_some_and(may_run));
-        let best = match forced.and_then(|index| waiting.forced.remove(index)) {
+        waiting.urgent.retain(|ask| look(ask).is_some());
+        let urgent = waiting.urgent.iter().position(|ask| look(ask).is_some_and(may_run));
+        let best = match urgent.and_then(|index| waiting.urgent.remove(index)) {
             Some(ask) => look(&ask).map(|look| (ask, is_large(look))),
             None => {
                 let scored = waiting.score(now, self.patience, &look, &mut taken.stale);
@@ -274,10 +277,10 @@ impl Queue {
     /// Everything that waits, for shutting down.
     pub(crate) fn take_all(&self) -> Vec<Ask> {
         let mut waiting = self.lock();
-        let forced = std::mem::take(&mut waiting.forced);
+        let urgent = std::mem::take(&mut waiting.urgent);
         let mut all = std::mem::take(&mut waiting.window);
         all.append(&mut waiting.backlog);
-        forced.into_iter().chain(all).collect()
+        urgent.into_iter().chain(all).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

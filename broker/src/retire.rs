@@ -13,7 +13,7 @@
 //!
 //! ThreadSanitizer does not understand the fences: run it on the rest, loom on this.
 
-use std::{collections::BTreeMap, fmt, ptr};
+use std::{collections::BTreeMap, fmt, iter, ptr};
 
 use crate::{
     mutation::{dropped, ordering},
@@ -24,10 +24,15 @@ use crate::{
 /// Epochs start above this value, which means "offline".
 const OFFLINE: u64 = 0;
 
+/// Polled for ever: the participant runs no native code.
+const NO_NATIVE_CODE: u64 = u64::MAX;
+
 /// One thread, or one short visit, that the reclaimer must wait for while it is online.
 pub(crate) struct Participant {
     /// The epoch seen at the last quiescent point, or `OFFLINE`.
     seen: AtomicU64,
+    /// The epoch seen at the last poll, or `NO_NATIVE_CODE`.
+    polled: AtomicU64,
     claimed: AtomicBool,
     next: *const Participant,
     built: Built,
@@ -75,19 +80,15 @@ impl<G> Reclaimer<G> {
 
     /// A participant of the caller's own, offline. Give it back with [`Self::leave`].
     pub(crate) fn join(&self) -> &Participant {
-        // Ordering: Acquire. Pairs with: Release of the push below. Carries: the record.
-        let mut cursor = self.participants.load(ordering!(Participants: Acquire)).cast_const();
-        // SAFETY: records live as long as the reclaimer.
-        while let Some(record) = unsafe { cursor.as_ref() } {
-            record.built.seen();
+        for record in self.participants() {
             // Ordering: Acquire. Pairs with: Release in `leave`: the previous owner is done. The first look spares the line.
             if !record.claimed.load(Ordering::Relaxed) && !record.claimed.swap(true, Ordering::Acquire) {
                 return record;
             }
-            cursor = record.next;
         }
         let record = Box::into_raw(Box::new(Participant {
             seen: AtomicU64::new(OFFLINE),
+            polled: AtomicU64::new(NO_NATIVE_CODE),
             claimed: AtomicBool::new(true),
             next: ptr::null(),
             built: Built::new(),
@@ -109,6 +110,8 @@ impl<G> Reclaimer<G> {
     /// Gives a participant back, offline.
     pub(crate) fn leave(&self, participant: &Participant) {
         self.go_offline(participant);
+        // Ordering: Relaxed. Of an offline participant nobody asks; published by the store below.
+        participant.polled.store(NO_NATIVE_CODE, Ordering::Relaxed);
         // Ordering: Release. Pairs with: Acquire in `join`.
         participant.claimed.store(false, Ordering::Release);
     }
@@ -144,6 +147,60 @@ impl<G> Reclaimer<G> {
         }
     }
 
+    /// From here on the participant may run native code, and answers for it by [`Self::poll`]. Offline; it comes online next.
+    pub(crate) fn answer_polls(&self, participant: &Participant) {
+        // Ordering: Relaxed. Published by coming online.
+        participant.polled.store(OFFLINE, Ordering::Relaxed);
+    }
+
+    /// The participant looks at everything that was published before now, from now on.
+    pub(crate) fn poll(&self, participant: &Participant) {
+        // Ordering: Acquire. Pairs with: the increment in `stamp`. Carries: the flags of code that was withdrawn before. Weaker fails:
+        // this thread says it has looked, and then goes on in code it does not know to be invalid. Test: loom break_vs_poll.
+        let epoch = self.epoch.load(ordering!(PollLoad: Acquire));
+        // Ordering: Release. Pairs with: Acquire in `all_have_polled`. Carries: the end of every use of what was assumed before this.
+        participant.polled.store(epoch, ordering!(PollStore: Release));
+    }
+
+    /// The participant runs no native code until [`Self::unpark`].
+    pub(crate) fn park(&self, participant: &Participant) {
+        // Ordering: Release. As in `poll`.
+        participant.polled.store(NO_NATIVE_CODE, ordering!(Park: Release));
+    }
+
+    /// The participant is going to run native code again.
+    pub(crate) fn unpark(&self, participant: &Participant) {
+        // Ordering: Relaxed, twice: the fence below also acquires what was flagged before that epoch.
+        participant.polled.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Ordering: SeqCst fence between "I run native code" and the look at a validity cell. Pairs with: the fence in
+        // `all_have_polled`, between the flags and the look at `polled`. Weaker fails: the mutator sees the thread parked while the
+        // thread does not see the flag. Test: loom break_vs_unpark.
+        if !dropped!(UnparkFence) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Stamps what was published before now with a fresh epoch.
+    pub(crate) fn stamp(&self) -> u64 {
+        // Ordering: AcqRel. Pairs with: the Acquire loads of `epoch`. Carries: the unlinking, or flagging, that came before.
+        self.epoch.fetch_add(1, ordering!(RetireStamp: AcqRel)) + 1
+    }
+
+    /// Whether every participant that may run native code has looked since `stamp`.
+    pub(crate) fn all_have_polled(&self, stamp: u64) -> bool {
+        // Ordering: SeqCst fence between the flags (before the stamp) and the look at the participants. Pairs with: the fences in
+        // `unpark` and `go_online`.
+        if !dropped!(TicketFence) {
+            fence(Ordering::SeqCst);
+        }
+        self.participants().all(|record| {
+            // Ordering: Acquire, twice. Pairs with: Release in `quiesce`, `go_offline`, `poll` and `park`. Carries: the end of the
+            // thread's uses.
+            let seen = record.seen.load(ordering!(PolledLoad: Acquire));
+            seen == OFFLINE || seen >= stamp || record.polled.load(ordering!(PolledLoad: Acquire)) >= stamp
+        })
+    }
+
     /// A short visit: what is reachable during it stays allocated until the guard is dropped.
     pub(crate) fn pin(&self) -> Pin<'_, G> {
         let participant = self.join();
@@ -153,8 +210,7 @@ impl<G> Reclaimer<G> {
 
     /// Hands over something that new visitors can no longer reach. Any thread, no lock.
     pub(crate) fn retire(&self, item: Retired<G>) {
-        // Ordering: AcqRel. Pairs with: the Acquire loads of `epoch`. Carries: the unlinking that came before.
-        let stamp = self.epoch.fetch_add(1, ordering!(RetireStamp: AcqRel)) + 1;
+        let stamp = self.stamp();
         // Ordering: Relaxed. A count for heuristics and statistics.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.push(Box::into_raw(Box::new(Node { stamp, item, next: ptr::null_mut(), built: Built::new() })));
@@ -224,20 +280,22 @@ impl<G> Reclaimer<G> {
 
     /// The epoch every online participant has seen.
     fn horizon(&self) -> u64 {
-        let mut horizon = u64::MAX;
-        // Ordering: Acquire. Pairs with: the push in `join`. A record we miss is one that comes online after our fence.
+        // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
+        let seen = self.participants().map(|record| record.seen.load(ordering!(Horizon: Acquire)));
+        seen.filter(|&seen| seen != OFFLINE).min().unwrap_or(u64::MAX)
+    }
+
+    /// Everybody there is. A record that is missed is one that comes online after the caller's fence.
+    fn participants(&self) -> impl Iterator<Item = &Participant> {
+        // Ordering: Acquire. Pairs with: the push in `join`. Carries: the record.
         let mut cursor = self.participants.load(ordering!(Participants: Acquire)).cast_const();
-        // SAFETY: records live as long as the reclaimer.
-        while let Some(record) = unsafe { cursor.as_ref() } {
+        iter::from_fn(move || {
+            // SAFETY: records live as long as the reclaimer.
+            let record = unsafe { cursor.as_ref() }?;
             record.built.seen();
-            // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
-            let seen = record.seen.load(ordering!(Horizon: Acquire));
-            if seen != OFFLINE {
-                horizon = horizon.min(seen);
-            }
             cursor = record.next;
-        }
-        horizon
+            Some(record)
+        })
     }
 }
 

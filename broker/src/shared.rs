@@ -3,20 +3,23 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    BeadId, BeadRef, BeadSpec, Compiler, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
-    callee::Dependents,
+    BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
+    history::DeoptHistory,
     mutation::ordering,
     pace::Pace,
+    premise::Dependents,
     queue::Queue,
     registry::{Cold, Hot, Registry},
     retire::{Pin, Reclaimer, Retired},
+    roster::Roster,
     state::{Snapshot, Withdrawn},
     stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     target::Target,
     tuning::LIMBO_EAGER,
+    unit::InstalledUnit,
     version::{CodeHeader, CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
     warm_up::WarmUp,
 };
@@ -59,6 +62,8 @@ pub(crate) struct Shared<G> {
     pub(crate) events: Events,
     pub(crate) tiers: Box<[TierSlot<G>]>,
     pub(crate) policy: Box<dyn HotnessPolicy>,
+    pub(crate) deopt_policy: Box<dyn DeoptPolicy>,
+    pub(crate) roster: Roster,
     pub(crate) mode: Mode,
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
@@ -96,6 +101,7 @@ pub(crate) extern "C" fn no_bridge() {
 pub(crate) struct Parts<G> {
     pub(crate) mode: Mode,
     pub(crate) policy: Box<dyn HotnessPolicy>,
+    pub(crate) deopt_policy: Box<dyn DeoptPolicy>,
     pub(crate) compilers: Vec<Box<dyn Compiler<G>>>,
     pub(crate) bridge: Bridge,
     pub(crate) max_beads: u32,
@@ -119,6 +125,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             events: Events::new(parts.on_event),
             tiers,
             policy: parts.policy,
+            deopt_policy: parts.deopt_policy,
+            roster: Roster::default(),
             mode: parts.mode,
             max_beads: parts.max_beads,
             deadline: parts.deadline,
@@ -131,8 +139,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             crew: parts.crew,
             bridge: parts.bridge,
             lineages: AtomicU64::new(FIRST_LINEAGE + 1),
-            cold_start: CodeVersion::bare(parts.bridge.0, FIRST_LINEAGE, None),
-            gone: CodeVersion::bare(parts.bridge.0, NO_LINEAGE, None),
+            cold_start: CodeVersion::bare(parts.bridge.0, FIRST_LINEAGE, None, None),
+            gone: CodeVersion::bare(parts.bridge.0, NO_LINEAGE, None, None),
         }
     }
 
@@ -217,18 +225,31 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// A version without native code and of a new lineage: whatever is being compiled loses.
-    pub(crate) fn fresh_version(&self, guest: Option<Arc<G>>) -> Arc<CodeVersion<G>> {
+    pub(crate) fn fresh_version(&self, guest: Option<Arc<G>>, history: Option<Arc<DeoptHistory>>) -> Arc<CodeVersion<G>> {
         // Ordering: Relaxed. Only uniqueness matters.
         let lineage = self.lineages.fetch_add(1, Ordering::Relaxed);
-        CodeVersion::bare(self.bridge.0, lineage, guest)
+        CodeVersion::bare(self.bridge.0, lineage, guest, history)
     }
 
-    /// The successor without one unit: the variant of a site, or the body.
-    pub(crate) fn version_without(&self, version: &CodeVersion<G>, site: Option<u32>) -> Arc<CodeVersion<G>> {
-        match site {
-            Some(site) => version.without_variant(site),
-            None => version.without_body(self.bridge.0),
+    /// The successor that has only the units `keep` says, and this history.
+    pub(crate) fn version_keeping(
+        &self,
+        version: &CodeVersion<G>,
+        history: Option<Arc<DeoptHistory>>,
+        keep: impl Fn(&InstalledUnit) -> bool,
+    ) -> Arc<CodeVersion<G>> {
+        version.keeping(self.bridge.0, history, keep)
+    }
+
+    /// Starts counting over for a successor that has less than the version `word` publishes, and says who counts.
+    pub(crate) fn count_for(&self, id: u32, word: *mut Face, running: &CodeVersion<G>, next: &CodeVersion<G>) -> Counting {
+        let body = |version: &CodeVersion<G>| version.body.as_ref().map(Arc::as_ptr);
+        if body(running) == body(next) {
+            let _ = self.start_over_from(id, next.header.top());
+            return CodeVersion::<G>::counting(word);
         }
+        let armed = self.start_over_from(id, next.tier());
+        if next.body.as_ref().is_some_and(|body| body.counting) { Counting::Final } else { armed }
     }
 
     /// Replaces the version under `expected` by `next`: the one way code is published. False when somebody was faster.
@@ -240,7 +261,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if hot.code.compare_exchange(expected, next.word(counting), ordering!(Publish: AcqRel), Ordering::Relaxed).is_err() {
             return false;
         }
-        next.units().for_each(|unit| unit.note_live());
+        next.entered_units().for_each(|(_, unit)| unit.note_live(false));
+        next.resident.iter().for_each(|unit| unit.note_live(true));
         // The word owns one strong count.
         std::mem::forget(Arc::clone(next));
         self.retire_word(expected, Some(next));
@@ -401,6 +423,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
     #[inline]
     pub(crate) fn collects_on_quiescence(&self) -> bool {
         self.mode == Mode::Sync && self.reclaimer.waiting() > 0
+    }
+
+    /// Posts an event, and sees to it that somebody delivers it.
+    pub(crate) fn tell(&self, event: Event) {
+        self.events.post(event);
+        #[cfg(feature = "threads")]
+        self.crew.wake_for_events();
     }
 
     /// Posts an event without times or sizes.

@@ -176,6 +176,10 @@ impl Snapshot {
         Snapshot(self.0 & !(RETRY_MASK << shift) | u64::from(retries) << shift)
     }
 
+    fn without_failures(self) -> Self {
+        self.minus(TIER_MASK << DISABLED | u64::from(u32::MAX >> 4) << RETRIES)
+    }
+
     /// After a compile of `tier` that ended so.
     fn remember(self, tier: Tier, ending: Ending) -> Self {
         let retries = (self.retries(tier) + 1).min(MAX_RETRIES);
@@ -399,10 +403,22 @@ impl State {
         })
     }
 
-    /// compiling → compiling and disabled: the watchdog gave up on the compile, which still uses the slot.
-    #[cfg(feature = "threads")]
-    pub(crate) fn abandon(&self, tier: Tier) {
+    /// Nobody asks for the tier any more. A compile of it that is under way still uses the slot.
+    pub(crate) fn disable(&self, tier: Tier) {
         self.update(|now| (Some(now.with(DISABLED, tier)), ()));
+    }
+
+    /// The tier may be asked for after all.
+    pub(crate) fn enable(&self, tier: Tier) {
+        self.update(|now| (Some(now.minus(1 << (DISABLED + tier.slot() as u32))), ()));
+    }
+
+    /// Forgets every failure; true if there was one.
+    pub(crate) fn forgive(&self) -> bool {
+        self.update(|now| {
+            let next = now.without_failures();
+            if next == now { (None, false) } else { (Some(next), true) }
+        })
     }
 
     /// Takes a request back that is queued.
@@ -423,9 +439,7 @@ impl State {
 
     /// Takes all requests back and forgets every failure: the body is another one now.
     pub(crate) fn reset(&self) -> Withdrawn {
-        self.withdraw_and(|next| {
-            Snapshot(next.minus(FROZEN | NOTICE).0 & !(TIER_MASK << DISABLED) & !(u64::from(u32::MAX >> 4) << RETRIES))
-        })
+        self.withdraw_and(|next| next.minus(FROZEN | NOTICE).without_failures())
     }
 
     /// Takes all requests back and refuses new ones.

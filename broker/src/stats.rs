@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    Tier,
+    GuardId, Tier,
     bailout::BailoutKind,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
@@ -19,8 +19,10 @@ pub struct Stats {
     pub pending: usize,
     /// One entry per compiler, tier 1 first.
     pub tiers: Vec<TierStats>,
-    /// Bytes of native code that can be entered.
+    /// Bytes of native code in use: what can be entered, and what is [resident](Self::code_resident).
     pub code_live: u64,
+    /// Of these, bytes of bodies that are kept below one of a higher tier, to take over if that is given up.
+    pub code_resident: u64,
     /// Bytes of native code that waits until no thread can be inside it.
     pub code_retired: u64,
     /// Bytes of native code freed so far.
@@ -29,6 +31,8 @@ pub struct Stats {
     pub waiting: usize,
     /// Bodies of functions that are in units of other functions, counted once for each unit that is not freed.
     pub contained: usize,
+    /// Assumptions units rely on, counted as these.
+    pub assumed: usize,
     /// Threads that could not be spawned.
     pub spawn_failures: u32,
 }
@@ -51,6 +55,10 @@ pub struct TierStats {
     pub dropped: u64,
     /// Finished units that lost against something newer.
     pub lost: u64,
+    /// Exits at guards of units in use.
+    pub exits: u64,
+    /// Units given up because of exits.
+    pub deopts: u64,
     /// Compiles given up, by reason; only reasons that occurred.
     pub bailouts: Vec<(BailoutKind, u64)>,
     /// Workers given up past the deadline.
@@ -91,6 +99,14 @@ pub struct BeadStats {
     pub code_bytes: usize,
     /// The OSR variants that can be entered: loop sites and tiers.
     pub variants: Vec<(u32, Tier)>,
+    /// Tiers whose bodies are kept to fall back on, highest first.
+    pub resident: Vec<Tier>,
+    /// Exits of the units that can be entered.
+    pub exits: u64,
+    /// Units given up because of exits since the bead was registered or reloaded.
+    pub deopts: u32,
+    /// Guards that are not to be speculated on any more, in order.
+    pub suppressed: Vec<GuardId>,
 }
 
 /// The live counters of one tier.
@@ -102,6 +118,8 @@ pub(crate) struct TierCounters {
     pub(crate) installed_osr: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) lost: AtomicU64,
+    pub(crate) exits: AtomicU64,
+    pub(crate) deopts: AtomicU64,
     bailouts: [AtomicU64; BailoutKind::ALL.len()],
     pub(crate) abandoned: AtomicU32,
     compile_total: AtomicU64,
@@ -133,6 +151,8 @@ impl TierCounters {
             installed_osr: self.installed_osr.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
+            exits: self.exits.load(Ordering::Relaxed),
+            deopts: self.deopts.load(Ordering::Relaxed),
             bailouts: BailoutKind::ALL
                 .iter()
                 .map(|&kind| (kind, self.bailouts[kind as usize].load(Ordering::Relaxed)))
@@ -156,6 +176,7 @@ fn nanos(duration: Duration) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct CodeLedger {
     live: AtomicU64,
+    resident: AtomicU64,
     retired: AtomicU64,
     reclaimed: AtomicU64,
 }
@@ -163,6 +184,15 @@ pub(crate) struct CodeLedger {
 impl CodeLedger {
     pub(crate) fn installed(&self, bytes: usize) {
         self.live.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A live unit became resident, or ceased to be.
+    pub(crate) fn resident(&self, bytes: usize, is: bool) {
+        if is {
+            self.resident.fetch_add(bytes as u64, Ordering::Relaxed);
+        } else {
+            self.resident.fetch_sub(bytes as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn retired(&self, bytes: usize) {
@@ -181,6 +211,7 @@ impl CodeLedger {
 
     pub(crate) fn fill(&self, stats: &mut Stats) {
         stats.code_live = self.live();
+        stats.code_resident = self.resident.load(Ordering::Relaxed);
         stats.code_retired = self.retired.load(Ordering::Relaxed);
         stats.code_reclaimed = self.reclaimed.load(Ordering::Relaxed);
     }

@@ -3,12 +3,14 @@
 use std::{fmt, ptr::NonNull};
 
 use crate::{
-    Callee, Tier,
-    callee::{BodyId, Contents, Dependents},
+    Assumption, Callee, GuardId, Tier,
     compiler::Ticket,
     contain::contained,
+    exits::ExitCounts,
+    premise::{BodyId, Dependents, Premise, Premises},
     stats::CodeLedger,
-    sync::{Arc, AtomicU8, Ordering},
+    sync::{Arc, AtomicBool, AtomicU8, Ordering},
+    validity::UnitRecord,
 };
 
 /// What a unit is the code of.
@@ -33,7 +35,8 @@ pub struct CodeUnit {
     pub(crate) code_bytes: usize,
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) counting: bool,
-    contains: Vec<BodyId>,
+    premises: Vec<Premise>,
+    guards: Vec<GuardId>,
     lease: Lease,
 }
 
@@ -44,7 +47,8 @@ unsafe impl Sync for CodeUnit {}
 
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
-        CodeUnit { entry, code_bytes, ticket, counting: false, contains: Vec::new(), lease: Lease(Some(lease)) }
+        let (premises, guards) = (Vec::new(), Vec::new());
+        CodeUnit { entry, code_bytes, ticket, counting: false, premises, guards, lease: Lease(Some(lease)) }
     }
 
     /// Says that the code spends the bead's countdown by itself, so that callers need not.
@@ -58,7 +62,25 @@ impl CodeUnit {
     /// that function is reloaded, invalidated or released before it is installed, and withdrawn when it is later.
     #[must_use]
     pub fn containing<G: Send + Sync + 'static>(mut self, callee: &Callee<'_, G>) -> Self {
-        self.contains.push(callee.body());
+        self.premises.push(Premise::Body(callee.body()));
+        self
+    }
+
+    /// Says that the code is right only while the assumption holds, which the compile [asked](crate::CompileRequest::assume) before
+    /// it relied on it. The unit is refused if it is broken before it is installed, and withdrawn when it is later.
+    #[must_use]
+    pub fn assuming(mut self, assumption: &Assumption) -> Self {
+        self.premises.push(Premise::Assumption(assumption.clone()));
+        self
+    }
+
+    /// Says at which guards the code may leave for the interpreter, so that [exits](crate::InterpThread::on_exit) are counted for
+    /// each. Duplicates count as one.
+    ///
+    /// The body of a lower tier that a unit with guards or premises replaces stays resident, so that it can take over at once.
+    #[must_use]
+    pub fn guarded(mut self, guards: impl IntoIterator<Item = GuardId>) -> Self {
+        self.guards.extend(guards);
         self
     }
 
@@ -88,16 +110,21 @@ impl Drop for Lease {
 
 /// A unit the broker accepted. Shared by the versions that contain it; the lease goes when the last of them does.
 pub(crate) struct InstalledUnit {
+    /// Before the record: when the validity cell goes, no code refers to it any more.
+    _lease: Lease,
     pub(crate) entry: NonNull<u8>,
     pub(crate) code_bytes: usize,
     pub(crate) tier: Tier,
     /// The code spends the countdown, not its callers.
     pub(crate) counting: bool,
-    /// Other functions' bodies in the code.
-    pub(crate) contents: Contents,
+    pub(crate) premises: Premises,
+    pub(crate) exits: ExitCounts,
+    /// It may be given up or withdrawn for reasons of its own.
+    pub(crate) speculative: bool,
+    record: Arc<UnitRecord>,
     phase: AtomicU8,
+    resident: AtomicBool,
     ledger: Arc<CodeLedger>,
-    _lease: Lease,
 }
 
 // SAFETY: `entry` is an address, not a reference: the unit never reads through it. The lease is Send + Sync, the ledger atomic.
@@ -110,26 +137,55 @@ const LIVE: u8 = 1;
 const RETIRED: u8 = 2;
 
 impl InstalledUnit {
-    /// `None` when the entry is null.
-    pub(crate) fn accept(unit: CodeUnit, tier: Tier, ledger: &Arc<CodeLedger>, dependents: &Arc<Dependents>) -> Option<Self> {
+    /// A unit compiled from a body of this lineage. `None` when the entry is null.
+    pub(crate) fn accept(
+        unit: CodeUnit,
+        tier: Tier,
+        lineage: u64,
+        ledger: &Arc<CodeLedger>,
+        dependents: &Arc<Dependents>,
+    ) -> Option<Self> {
         let entry = NonNull::new(unit.entry.cast_mut())?;
+        let record = Arc::clone(&unit.ticket.record);
+        let mut premises = unit.premises;
+        let speculative = !premises.is_empty() || !unit.guards.is_empty();
+        if record.is_watched() {
+            premises.push(Premise::Body(BodyId { bead: record.id.bead, lineage }));
+        }
         Some(InstalledUnit {
             entry,
             code_bytes: unit.code_bytes,
             tier,
             counting: unit.counting,
-            contents: Contents::new(unit.contains, dependents),
+            premises: Premises::new(premises, &record, dependents),
+            exits: ExitCounts::new(unit.guards),
+            speculative,
+            record,
             phase: AtomicU8::new(NEVER_INSTALLED),
+            resident: AtomicBool::new(false),
             ledger: Arc::clone(ledger),
             _lease: unit.lease,
         })
     }
 
-    /// The unit's version was published.
-    pub(crate) fn note_live(&self) {
+    /// Which of its bead's units it is.
+    pub(crate) fn serial(&self) -> u64 {
+        self.record.id.serial
+    }
+
+    /// The unit's version was published: in it the unit can be entered, or is kept resident below one that can.
+    pub(crate) fn note_live(&self, resident: bool) {
         // Ordering: Relaxed. Bookkeeping only; the code word's publication orders what matters.
         if self.phase.swap(LIVE, Ordering::Relaxed) != LIVE {
             self.ledger.installed(self.code_bytes);
+        }
+        self.note_resident(resident);
+    }
+
+    fn note_resident(&self, resident: bool) {
+        // Ordering: Relaxed. As in `note_live`.
+        if self.resident.swap(resident, Ordering::Relaxed) != resident {
+            self.ledger.resident(self.code_bytes, resident);
         }
     }
 
@@ -139,11 +195,13 @@ impl InstalledUnit {
         if self.phase.swap(RETIRED, Ordering::Relaxed) == LIVE {
             self.ledger.retired(self.code_bytes);
         }
+        self.note_resident(false);
     }
 }
 
 impl Drop for InstalledUnit {
     fn drop(&mut self) {
+        self.note_resident(false);
         // Ordering: Relaxed. `&mut self`: nobody else has the unit.
         match self.phase.load(Ordering::Relaxed) {
             LIVE => {

@@ -64,6 +64,18 @@ impl Variants {
         let mut units = self.units().to_vec();
         units.resize(units.len().max(site + 1), None);
         units[site] = unit;
+        Self::of(units)
+    }
+
+    /// Those of these that `keep` says.
+    pub(crate) fn keeping(&self, keep: impl Fn(&InstalledUnit) -> bool) -> Self {
+        if self.iter().all(|(_, unit)| keep(unit)) {
+            return self.clone();
+        }
+        Self::of(self.units().iter().map(|unit| unit.as_ref().filter(|unit| keep(unit)).cloned()).collect())
+    }
+
+    fn of(units: Vec<Option<Arc<InstalledUnit>>>) -> Self {
         let entry = |unit: &Option<Arc<InstalledUnit>>| Word(unit.as_ref().map_or(ptr::null(), |unit| unit.entry.as_ptr()));
         let length = Word(ptr::without_provenance(units.len()));
         let words = std::iter::once(length).chain(units.iter().map(entry)).collect();

@@ -15,6 +15,7 @@
 
 use crate::{
     Tier,
+    history::DeoptHistory,
     sync::{Arc, AtomicPtr, Built},
     unit::InstalledUnit,
     variants::{Table, Variants},
@@ -98,7 +99,7 @@ impl CodeHeader {
     }
 }
 
-/// An immutable set of units with the guest handle they were compiled from.
+/// An immutable set of units with the guest handle they were compiled from, and what is known of those before them.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct CodeVersion<G> {
@@ -106,52 +107,74 @@ pub(crate) struct CodeVersion<G> {
     /// `None` while the bead still has the handle it was registered with.
     pub(crate) guest: Option<Arc<G>>,
     pub(crate) body: Option<Arc<InstalledUnit>>,
+    /// Bodies of lower tiers, highest first: what takes over when the body is given up. Nobody enters them.
+    pub(crate) resident: Box<[Arc<InstalledUnit>]>,
+    /// What was learnt from units that were given up.
+    pub(crate) history: Option<Arc<DeoptHistory>>,
+}
+
+/// What a version consists of.
+struct Parts<G> {
+    guest: Option<Arc<G>>,
+    body: Option<Arc<InstalledUnit>>,
+    resident: Box<[Arc<InstalledUnit>]>,
+    variants: Variants,
+    history: Option<Arc<DeoptHistory>>,
 }
 
 impl<G> CodeVersion<G> {
     /// A version without native code: native callers reach the interpreter through `bridge`.
-    pub(crate) fn bare(bridge: *const u8, lineage: u64, guest: Option<Arc<G>>) -> Arc<Self> {
-        Self::new(bridge, lineage, guest, None, Variants::NONE)
+    pub(crate) fn bare(bridge: *const u8, lineage: u64, guest: Option<Arc<G>>, history: Option<Arc<DeoptHistory>>) -> Arc<Self> {
+        let parts = Parts { guest, body: None, resident: Box::default(), variants: Variants::NONE, history };
+        Self::new(bridge, lineage, parts)
     }
 
-    /// The successor that has this body.
+    /// The successor that has this body. What it replaces stays resident if the new one may fail.
     pub(crate) fn with_body(&self, body: Arc<InstalledUnit>) -> Arc<Self> {
         let entry = body.entry.as_ptr();
-        Self::new(entry, self.header.lineage, self.guest.clone(), Some(body), self.header.variants.clone())
+        let below = if body.speculative { Some(self.body.iter().chain(&self.resident)) } else { None };
+        let resident = below.into_iter().flatten().filter(|unit| unit.tier < body.tier).cloned().collect();
+        Self::new(entry, self.header.lineage, Parts { body: Some(body), resident, ..self.parts() })
     }
 
-    /// The successor that has no body.
-    pub(crate) fn without_body(&self, bridge: *const u8) -> Arc<Self> {
-        Self::new(bridge, self.header.lineage, self.guest.clone(), None, self.header.variants.clone())
+    /// The successor that has only the units `keep` says, and this history: the best body left is the one that is entered.
+    pub(crate) fn keeping(
+        &self,
+        bridge: *const u8,
+        history: Option<Arc<DeoptHistory>>,
+        keep: impl Fn(&InstalledUnit) -> bool,
+    ) -> Arc<Self> {
+        let mut bodies = self.body.iter().chain(&self.resident).filter(|unit| keep(unit)).cloned();
+        let (body, resident) = (bodies.next(), bodies.collect());
+        let entry = body.as_ref().map_or(bridge, |body| body.entry.as_ptr());
+        let variants = self.header.variants.keeping(keep);
+        Self::new(entry, self.header.lineage, Parts { guest: self.guest.clone(), body, resident, variants, history })
     }
 
     /// The successor that has this variant.
     pub(crate) fn with_variant(&self, site: u32, unit: Arc<InstalledUnit>) -> Arc<Self> {
-        self.with_variants(self.header.variants.with(site, Some(unit)))
-    }
-
-    /// The successor that has no variant at this site.
-    pub(crate) fn without_variant(&self, site: u32) -> Arc<Self> {
-        self.with_variants(self.header.variants.with(site, None))
-    }
-
-    fn with_variants(&self, variants: Variants) -> Arc<Self> {
-        Self::new(self.entry(), self.header.lineage, self.guest.clone(), self.body.clone(), variants)
+        let variants = self.header.variants.with(site, Some(unit));
+        Self::new(self.entry(), self.header.lineage, Parts { variants, ..self.parts() })
     }
 
     /// The successor that has this guest handle.
     pub(crate) fn with_guest(&self, guest: Arc<G>) -> Arc<Self> {
-        let variants = self.header.variants.clone();
-        Self::new(self.entry(), self.header.lineage, Some(guest), self.body.clone(), variants)
+        Self::new(self.entry(), self.header.lineage, Parts { guest: Some(guest), ..self.parts() })
     }
 
-    fn new(
-        entry: *const u8,
-        lineage: u64,
-        guest: Option<Arc<G>>,
-        body: Option<Arc<InstalledUnit>>,
-        variants: Variants,
-    ) -> Arc<Self> {
+    /// What a successor shares with this one.
+    fn parts(&self) -> Parts<G> {
+        Parts {
+            guest: self.guest.clone(),
+            body: self.body.clone(),
+            resident: self.resident.clone(),
+            variants: self.header.variants.clone(),
+            history: self.history.clone(),
+        }
+    }
+
+    fn new(entry: *const u8, lineage: u64, parts: Parts<G>) -> Arc<Self> {
+        let Parts { guest, body, resident, variants, history } = parts;
         let table = variants.table();
         let header = CodeHeader {
             faces: std::array::from_fn(|_| Face { entry, variants: table }),
@@ -161,20 +184,25 @@ impl<G> CodeVersion<G> {
             variants,
             built: Built::new(),
         };
-        Arc::new(CodeVersion { header, guest, body })
+        Arc::new(CodeVersion { header, guest, body, resident, history })
     }
 
     fn entry(&self) -> *const u8 {
         self.header.faces[0].entry
     }
 
-    /// Body and variants.
+    /// Everything there is code of.
     pub(crate) fn units(&self) -> impl Iterator<Item = &Arc<InstalledUnit>> {
         self.sited_units().map(|(_, unit)| unit)
     }
 
     /// As [`Self::units`], with the site of each variant.
     pub(crate) fn sited_units(&self) -> impl Iterator<Item = (Option<u32>, &Arc<InstalledUnit>)> {
+        self.entered_units().chain(self.resident.iter().map(|unit| (None, unit)))
+    }
+
+    /// What can be entered, with the site of each variant.
+    pub(crate) fn entered_units(&self) -> impl Iterator<Item = (Option<u32>, &Arc<InstalledUnit>)> {
         let body = self.body.iter().map(|body| (None, body));
         body.chain(self.header.variants.iter().map(|(site, unit)| (Some(site), unit)))
     }

@@ -250,7 +250,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         match target.site {
             Some(site) => self.registry.cold(*id).osr.close(site),
             None => {
-                hot.state.abandon(target.tier);
+                hot.state.disable(target.tier);
                 self.set_budget(hot, 0);
             }
         }

@@ -95,7 +95,8 @@ pub enum DeoptAction {
     /// the body is reloaded.
     #[error("recompile without the guard")]
     Suppress,
-    /// Give the unit up, and do not ask for anything before `work` more units of work are done.
+    /// Give the unit up, with a body its variants of the tier as well, and ask for nothing before `work` more units of work are done.
+    /// (A thread in a loop that better code exists for counts by itself and may ask for a variant before.)
     #[error("back off for {work} work units")]
     BackOff {
         /// Work units until the promotion policy is asked again.

@@ -92,6 +92,9 @@ pub enum Reason {
     /// The variant of a loop further in was too large.
     #[error("the outer loop instead")]
     OuterLoop,
+    /// Code of the tier was given up because it was left for the interpreter: another one, from what is known now.
+    #[error("deopt")]
+    Deopt,
     /// The embedder asked.
     #[error("forced")]
     Forced,

@@ -37,8 +37,8 @@ impl Countdown {
         self.slots.as_ptr()
     }
 
-    pub(crate) fn cells(&self) -> *mut ThreadCells {
-        self.cells.as_ptr()
+    pub(crate) fn cells(&self) -> NonNull<ThreadCells> {
+        self.cells
     }
 
     pub(crate) fn note_use(&self, id: u32) {

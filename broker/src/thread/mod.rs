@@ -2,6 +2,8 @@
 
 pub(crate) mod cells;
 mod countdown;
+mod exit;
+mod poll;
 mod spent;
 mod watch;
 
@@ -59,7 +61,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     pub(crate) fn new(shared: Arc<Shared<G>>) -> Result<Self, RegisterError> {
         let countdown = Countdown::new(shared.max_beads)?;
         let participant = shared.reclaimer.join();
+        shared.reclaimer.answer_polls(participant);
         shared.reclaimer.go_online(participant);
+        shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);
         let (watch, behind) = (Cell::new(Watch::OFF), Cell::new(Behind::NOWHERE));
         Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, behind })
@@ -234,7 +238,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
 
     /// The record generated code reaches through the first word of `vmctx`. Valid as long as the handle.
     pub fn cells(&self) -> *mut ThreadCells {
-        self.countdown.cells()
+        self.countdown.cells().as_ptr()
     }
 
     fn participant(&self) -> &Participant {
@@ -245,6 +249,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
 
 impl<G: Send + Sync + 'static> Drop for InterpThread<G> {
     fn drop(&mut self) {
+        self.shared.roster.remove(self.countdown.cells());
         self.countdown.give_back(&self.shared.registry);
         self.shared.reclaimer.leave(self.participant());
     }

@@ -1,0 +1,61 @@
+//! Polls: where a thread that runs native code sees what changed, and says that it has.
+//!
+//! A thread may be inside code that was withdrawn. It sees the flag in that code's validity cell no later than its next poll:
+//! - *at a poll*, native code that finds the poll cell raised calls out, to [`InterpThread::poll`], and looks at its validity cell
+//!   when that returns. The poll has acquired the epoch whose stamp came after the flag, so the look finds it;
+//! - *parked*, in a host call, the thread runs no native code. Coming back it passes a fence, and the code looks when the call
+//!   returns: either whoever looked for parked threads has not seen it so, or it sees the flag (store buffering, as for coming
+//!   online).
+//!
+//! Interpreter frames rely on nothing. But the broker does not know who runs what, so an interpreter has to poll as well, as
+//! often as it wants mutators to wait.
+
+use super::InterpThread;
+use crate::{Assumption, BreakTicket, roster, sync::pause};
+
+impl<G: Send + Sync + 'static> InterpThread<G> {
+    /// The thread looks: what whoever finds [`POLL_BROKER`](crate::POLL_BROKER) in the poll cell calls, and whoever else wants to.
+    /// A few loads and stores. Native code that calls this has to look at its validity cell afterwards.
+    pub fn poll(&self) {
+        // SAFETY: the cells live as long as the handle; no reference to the rest of them is made.
+        roster::lower(unsafe { &*(&raw const (*self.cells()).interrupt) });
+        self.shared.reclaimer.poll(self.participant());
+    }
+
+    /// Runs `wait`, a host call that may take long, with native frames beneath it: nobody waits for this thread's polls meanwhile.
+    /// `wait` must not run guest code with this handle. Native code that made the call has to look at its validity cell when it
+    /// returns.
+    ///
+    /// Unlike [`offline`](Self::offline), the reclaimer still waits: the frames beneath go on.
+    pub fn parked<R>(&self, wait: impl FnOnce() -> R) -> R {
+        struct Back<'t, G: Send + Sync + 'static>(&'t InterpThread<G>);
+        impl<G: Send + Sync> Drop for Back<'_, G> {
+            fn drop(&mut self) {
+                self.0.shared.reclaimer.unpark(self.0.participant());
+            }
+        }
+        self.shared.reclaimer.park(self.participant());
+        let _back = Back(self);
+        wait()
+    }
+
+    /// As [`Broker::break_assumption`](crate::Broker::break_assumption), by a thread that may run native code itself: breaking counts as
+    /// its own poll. Frames of its own that rely on the assumption are flagged, and leave when the call they are in returns.
+    pub fn break_assumption(&self, assumption: &Assumption) -> BreakTicket<G> {
+        let ticket = self.shared.break_assumption(assumption);
+        self.poll();
+        ticket
+    }
+
+    /// Waits until all other threads have left what was withdrawn. Polls meanwhile, so that threads which wait for each other come
+    /// to an end.
+    pub fn wait_for(&self, ticket: &BreakTicket<G>) {
+        loop {
+            self.poll();
+            if ticket.is_done() {
+                return;
+            }
+            pause();
+        }
+    }
+}
