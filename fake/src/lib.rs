@@ -4,6 +4,7 @@
 //! Guest handles are [`Guest`]s: what one compile of a function shall do is part of the function.
 
 mod lease;
+mod made;
 
 use std::{
     sync::{
@@ -14,7 +15,8 @@ use std::{
 };
 
 pub use lease::{Lease, Leases};
-use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier, UnitKind};
+pub use made::Made;
+use tierup_broker::{Assumption, Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, GuardId, Tier, UnitKind};
 
 /// What a compile of a function does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,6 +57,12 @@ pub struct Guest {
     pub behaviour: Behaviour,
     /// What compiling an OSR variant of it does.
     pub osr: Behaviour,
+    /// The guards its code has, but for those that are suppressed.
+    pub guards: Vec<GuardId>,
+    /// What its code relies on, where it holds.
+    pub assumptions: Vec<Assumption>,
+    /// Whether its code looks at its validity cell.
+    pub watches: bool,
 }
 
 impl Guest {
@@ -66,6 +74,24 @@ impl Guest {
     /// A function whose compiles behave so.
     pub fn behaving(value: u64, behaviour: Behaviour) -> Self {
         Guest { value, behaviour, ..Guest::default() }
+    }
+
+    /// A function that speculates at these guards.
+    pub fn guarded(value: u64, guards: &[GuardId]) -> Self {
+        Guest { value, guards: guards.to_vec(), ..Guest::default() }
+    }
+
+    /// The same, and its code looks at its validity cell.
+    #[must_use]
+    pub fn watching(self) -> Self {
+        Guest { watches: true, ..self }
+    }
+
+    /// The same, and its code relies on an assumption.
+    #[must_use]
+    pub fn assuming(mut self, assumption: &Assumption) -> Self {
+        self.assumptions.push(assumption.clone());
+        self
     }
 
     /// A function that compiles without trouble, but whose OSR variants behave so.
@@ -126,6 +152,7 @@ struct Inner {
     compiles: AtomicUsize,
     refusals: AtomicU32,
     released: AtomicUsize,
+    made: std::sync::Mutex<Vec<Made>>,
     /// A unit some other request was stamped with, for [`Behaviour::Foreign`].
     kept: std::sync::Mutex<Option<CodeUnit>>,
 }
@@ -156,8 +183,19 @@ impl FakeCompiler {
         self.inner.released.store(1, Ordering::SeqCst);
     }
 
+    /// The units made so far, oldest first, that of course may have been refused.
+    pub fn made(&self) -> Vec<Made> {
+        self.inner.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     fn unit(&self, request: &CompileRequest<'_, Guest>) -> CodeUnit {
-        request.unit(entry(request), 64, Box::new(self.inner.leases.grant()))
+        let guest = request.guest();
+        let made = Made::of(request, guest.watches);
+        self.inner.made.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(made);
+        let assumed = guest.assumptions.iter().filter(|assumption| request.assume(assumption));
+        let unit = request.unit(entry(request), 64, Box::new(self.inner.leases.grant()));
+        let unit = unit.guarded(guest.guards.iter().copied().filter(|&guard| !request.is_suppressed(guard)));
+        assumed.fold(unit, CodeUnit::assuming)
     }
 }
 
