@@ -98,6 +98,8 @@ mutations! {
     PollStore,
     /// The store of "parked".
     Park,
+    /// The store of "no longer parked".
+    Unpark,
     /// The fence between "no longer parked" and the look at a validity cell.
     UnparkFence,
     /// The fence between the flags and the look at who has polled.
@@ -134,6 +136,8 @@ mutations! {
     SlotTake,
     /// The exchange that publishes a participant record.
     Join,
+    /// The store of "online".
+    Online,
     /// The fence between "online" and the first look at a code word.
     OnlineFence,
     /// The fence between unlinking and the look at who is online.

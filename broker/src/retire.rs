@@ -118,9 +118,11 @@ impl<G> Reclaimer<G> {
 
     /// From here on the participant may hold whatever it can reach.
     pub(crate) fn go_online(&self, participant: &Participant) {
-        // Ordering: Relaxed, twice: the fence below also acquires what was unlinked before that epoch.
+        // Ordering: Relaxed. The fence below also acquires what was unlinked before that epoch.
         let epoch = self.epoch.load(Ordering::Relaxed);
-        participant.seen.store(epoch, Ordering::Relaxed);
+        // Ordering: Release. Pairs with: Acquire in `horizon`. Carries, again, the end of every use before it was offline: who reads
+        // this did not read "offline". Test: loom retire_vs_offline_and_back.
+        participant.seen.store(epoch, ordering!(Online: Release));
         // Ordering: SeqCst fence between "I am online" and the first load of a code word. Pairs with: the fence in `collect`,
         // between the unlinking and the look at `seen`. Weaker fails: the collector reads OFFLINE while this thread reads the
         // word from before the unlinking. Test: loom retire_vs_coming_online.
@@ -170,8 +172,11 @@ impl<G> Reclaimer<G> {
 
     /// The participant is going to run native code again.
     pub(crate) fn unpark(&self, participant: &Participant) {
-        // Ordering: Relaxed, twice: the fence below also acquires what was flagged before that epoch.
-        participant.polled.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        // Ordering: Relaxed. The fence below also acquires what was flagged before that epoch.
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        // Ordering: Release. Pairs with: Acquire in `all_have_polled`. Carries, again, the end of every use before it was parked: who
+        // reads this did not read "parked".
+        participant.polled.store(epoch, ordering!(Unpark: Release));
         // Ordering: SeqCst fence between "I run native code" and the look at a validity cell. Pairs with: the fence in
         // `all_have_polled`, between the flags and the look at `polled`. Weaker fails: the mutator sees the thread parked while the
         // thread does not see the flag. Test: loom break_vs_unpark.

@@ -40,7 +40,7 @@ impl Roster {
     pub(crate) fn raise(&self) {
         for Cells(cells) in &*lock(&self.cells) {
             // SAFETY: not freed while it is on the roster. No reference to the rest of the cells is made, which their owner writes.
-            let interrupt = unsafe { &*(&raw const (*cells.as_ptr()).interrupt) };
+            let interrupt = unsafe { &(*cells.as_ptr()).interrupt };
             // Ordering: Release. Pairs with: AcqRel in `lower`. Carries: the epoch that a ticket waits for.
             interrupt.fetch_or(POLL_BROKER, ordering!(Raise: Release));
         }

@@ -413,12 +413,10 @@ impl State {
         self.update(|now| (Some(now.minus(1 << (DISABLED + tier.slot() as u32))), ()));
     }
 
-    /// Forgets every failure; true if there was one.
+    /// Forgets every failure; true if there was one. An exchange also when there was none: then whoever disables a tier later sees
+    /// what came before this (`Shared::never_again`). Test: loom deopt_vs_reload.
     pub(crate) fn forgive(&self) -> bool {
-        self.update(|now| {
-            let next = now.without_failures();
-            if next == now { (None, false) } else { (Some(next), true) }
-        })
+        self.update(|now| (Some(now.without_failures()), now != now.without_failures()))
     }
 
     /// Takes a request back that is queued.

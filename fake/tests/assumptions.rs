@@ -55,7 +55,7 @@ impl World {
 
 fn is_asked<G: Send + Sync>(thread: &InterpThread<G>) -> bool {
     // SAFETY: the cells live as long as the handle, and the poll cell is atomic.
-    let interrupt = unsafe { &*(&raw const (*thread.cells()).interrupt) };
+    let interrupt = unsafe { &(*thread.cells()).interrupt };
     interrupt.load(Ordering::SeqCst) & POLL_BROKER != 0
 }
 

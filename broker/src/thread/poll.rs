@@ -18,7 +18,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// A few loads and stores. Native code that calls this has to look at its validity cell afterwards.
     pub fn poll(&self) {
         // SAFETY: the cells live as long as the handle; no reference to the rest of them is made.
-        roster::lower(unsafe { &*(&raw const (*self.cells()).interrupt) });
+        roster::lower(unsafe { &(*self.cells()).interrupt });
         self.shared.reclaimer.poll(self.participant());
     }
 

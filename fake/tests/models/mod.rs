@@ -11,8 +11,8 @@ use loom::{
     thread,
 };
 use tierup_broker::{
-    Bailout, BailoutReason, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, InvalidateReason,
-    Mode, Reason, Threshold, Tier, ToldToPanic,
+    Assumption, Bailout, BailoutReason, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread,
+    InvalidateReason, Mode, Reason, Threshold, Tier, ToldToPanic,
 };
 
 const TIER1: Tier = Tier::new(1);
@@ -56,6 +56,8 @@ struct LoomCompiler {
     used: std::sync::atomic::AtomicUsize,
     compiling: Option<thread::Thread>,
     callee: std::sync::OnceLock<StdWeak<Bead<usize>>>,
+    assumption: std::sync::OnceLock<Assumption>,
+    latest: std::sync::Mutex<Option<Itself>>,
 }
 
 struct Mapping(StdArc<Code>);
@@ -93,10 +95,19 @@ unsafe impl Compiler<usize> for LoomCompiler {
             value = INLINES + callee.with_guest(|&guest| guest).ok_or(changed)?;
             contained = Some(callee);
         }
+        let watches = *request.guest() == ASSUMES;
+        let mut assumed = None;
+        if watches {
+            assumed = self.assumption.get().filter(|assumption| request.assume(assumption));
+            value = ASSUMES + if assumed.is_some() { 1 } else { 2 };
+        }
+        let itself = Itself { id: request.unit_id(), validity: watches.then(|| request.validity()) };
+        *self.latest.lock().unwrap() = Some(itself);
         let code = self.units[self.used.fetch_add(1, Ordering::SeqCst)].clone();
         code.write(value);
         let entry = StdArc::as_ptr(&code).cast::<u8>();
-        Ok(contained.iter().fold(request.unit(entry, 1, Box::new(Mapping(code))), CodeUnit::containing))
+        let unit = contained.iter().fold(request.unit(entry, 1, Box::new(Mapping(code))), CodeUnit::containing);
+        Ok(assumed.into_iter().fold(unit, CodeUnit::assuming))
     }
 }
 
@@ -104,12 +115,18 @@ impl LoomCompiler {
     fn new(compiling: Option<thread::Thread>) -> StdArc<Self> {
         let units = std::array::from_fn(|_| StdArc::new(Code(UnsafeCell::new(0))));
         let (used, callee) = (std::sync::atomic::AtomicUsize::new(0), std::sync::OnceLock::new());
-        StdArc::new(LoomCompiler { units, used, compiling, callee })
+        let (assumption, latest) = (std::sync::OnceLock::new(), std::sync::Mutex::default());
+        StdArc::new(LoomCompiler { units, used, compiling, callee, assumption, latest })
+    }
+
+    /// The unit made last.
+    fn latest(&self) -> Itself {
+        self.latest.lock().unwrap().expect("a unit")
     }
 
     fn broker(self: &StdArc<Self>, mode: Mode) -> Broker<usize> {
         let builder = Broker::builder().mode(mode).policy(Threshold { calls: 0 }).compiler(StdArc::clone(self));
-        builder.deadline(None).max_beads(2).workers(1).build().unwrap()
+        builder.deopt_policy(ByGuard).deadline(None).max_beads(2).workers(1).build().unwrap()
     }
 
     fn assert_all_freed(&self) {
@@ -265,6 +282,10 @@ macro_rules! models {
         $($(#[$doc])* #[test] fn $name() { loom::model(|| $body); })*
     };
 }
+
+mod deopt;
+
+use deopt::{ASSUMES, ByGuard, Itself};
 
 models! {
     fn request_vs_request() {
@@ -478,6 +499,18 @@ models! {
         let come = move || {
             interpreter.offline(|| ());
             call(&interpreter, &bead);
+        };
+        race(come, || invalidate_and_collect(&start.broker, &start.bead));
+        start.end();
+    }
+
+    fn retire_vs_offline_and_back() {
+        let start = Start::compiled(6);
+        let (mut interpreter, bead) = start.caller();
+        let come = move || {
+            call(&interpreter, &bead);
+            interpreter.offline(|| ());
+            interpreter
         };
         race(come, || invalidate_and_collect(&start.broker, &start.bead));
         start.end();
