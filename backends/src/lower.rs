@@ -244,6 +244,11 @@ impl<'a, G> LowerCx<'a, G> {
         self.finished.set(true);
     }
 
+    /// Whether the compiler inlines callees at all: if not, [`inlinable`](Self::inlinable) answers `None` whatever is asked.
+    pub fn inlines(&self) -> bool {
+        self.inliner.is_some()
+    }
+
     /// What the function may call where the guest function calls `callee` directly, itself included: the compiler may put the
     /// callee's body there, which it lowers for that. Signature and arguments are those of a call through the callee's code
     /// cell. `None` where it would not: then the call goes through the cell.

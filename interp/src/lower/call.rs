@@ -3,11 +3,14 @@
 //! callee through the function reference. Two or more results travel in the thread's wide buffer.
 
 use super::clif::{self, Inst, InstBuilder, IntCC, SigRef, Value, types};
+use super::closed;
 use super::facts::Callee;
 use super::function::FuncLower;
 use super::signature::clif_type;
 use super::vmctx::FuncRefParts;
+use crate::module::FuncHandle;
 use crate::trap::TrapCode;
+use tierup::BeadRef;
 use wasmparser::Operator;
 
 /// Lowers `op` if it is a call; `false` if it belongs to another family.
@@ -22,24 +25,21 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
 
 fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
     let ty = f.facts.type_of_function(function);
-    match f.facts.callee(function) {
+    let results = match f.facts.callee(function) {
         Callee::Defined { bead } => {
-            let target = FuncRefParts {
-                code_cell: f.b.ins().iconst(types::I64, bead.code_cell().addr() as i64),
-                vmctx: f.abi.vmctx,
-                token: f.b.ins().iconst(types::I64, i64::from(function)),
-            };
-            call(f, ty, target, |f, signature, args| match f.cx.inlinable(f.b, bead, signature) {
+            let target = f.defined(function, bead);
+            emit(f, ty, target, |f, signature, args| match f.cx.inlinable(f.b, bead, signature) {
                 Some(callee) => f.b.ins().call(callee, args),
                 None => through_cell(target)(f, signature, args),
-            });
+            })
         }
         Callee::Imported => {
             let reference = f.func_ref(function);
             let target = f.func_ref_parts(reference);
-            call(f, ty, target, through_cell(target));
+            emit(f, ty, target, through_cell(target))
         }
-    }
+    };
+    complete(f, ty, &results);
 }
 
 /// Calls whatever runs the function now.
@@ -49,6 +49,16 @@ fn through_cell(target: FuncRefParts) -> impl FnOnce(&mut FuncLower<'_, '_>, Sig
 
 fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) {
     let index = f.operands.pop();
+    let targets = closed::targets(f, ty, table);
+    let results = if targets.is_empty() {
+        through_table(f, ty, table, index)
+    } else {
+        closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index))
+    };
+    complete(f, ty, &results);
+}
+
+fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value) -> Vec<Value> {
     let element = f.table_element(table, index);
     let flags = f.regions.elements();
     let reference = f.b.ins().load(types::I64, flags, element, 0);
@@ -59,15 +69,16 @@ fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) {
     let differs = f.b.ins().icmp_imm_u(IntCC::NotEqual, actual, i64::from(expected));
     f.trap_if(differs, TrapCode::BadSignature);
     let target = f.func_ref_parts(reference);
-    call(f, ty, target, through_cell(target));
+    emit(f, ty, target, through_cell(target))
 }
 
-fn call(
+/// Calls `target` by `call` with the arguments on top of the operand stack, which stay there, and returns its results.
+pub(super) fn emit(
     f: &mut FuncLower<'_, '_>,
     ty: u32,
     target: FuncRefParts,
-    emit: impl FnOnce(&mut FuncLower<'_, '_>, SigRef, &[Value]) -> Inst,
-) {
+    call: impl FnOnce(&mut FuncLower<'_, '_>, SigRef, &[Value]) -> Inst,
+) -> Vec<Value> {
     let signature = f.signature(ty);
     let ty = f.facts.func_type(ty);
     let params = ty.params().len();
@@ -75,25 +86,33 @@ fn call(
     args.push(target.vmctx);
     args.push(target.token);
     args.extend_from_slice(f.operands.top(params));
-    f.operands.truncate(f.operands.height() - params);
-    let call = emit(f, signature, &args);
-    f.memory_may_have_grown();
+    let call = call(f, signature, &args);
     match ty.results() {
-        [] => {}
-        [_] => {
-            let result = f.b.inst_results(call)[0];
-            f.operands.push(result);
+        wide @ [_, _, ..] => {
+            let load = |(slot, &result)| clif::load_wide(f.b, f.abi.cells, slot, clif_type(result));
+            wide.iter().enumerate().map(load).collect()
         }
-        wide => {
-            for (slot, &result) in wide.iter().enumerate() {
-                let value = clif::load_wide(f.b, f.abi.cells, slot, clif_type(result));
-                f.operands.push(value);
-            }
-        }
+        _ => f.b.inst_results(call).to_vec(),
     }
 }
 
+/// Replaces the arguments on the operand stack by the results.
+fn complete(f: &mut FuncLower<'_, '_>, ty: u32, results: &[Value]) {
+    f.operands.truncate(f.operands.height() - f.facts.func_type(ty).params().len());
+    f.operands.push_all(results);
+    f.memory_may_have_grown();
+}
+
 impl FuncLower<'_, '_> {
+    /// A function of this module, as a callee.
+    pub(super) fn defined(&mut self, function: u32, bead: BeadRef<'_, FuncHandle>) -> FuncRefParts {
+        FuncRefParts {
+            code_cell: self.b.ins().iconst(types::I64, bead.code_cell().addr() as i64),
+            vmctx: self.abi.vmctx,
+            token: self.b.ins().iconst(types::I64, i64::from(function)),
+        }
+    }
+
     /// Returns the `results` topmost operands, which are all the function has.
     pub(super) fn return_top(&mut self, results: usize) {
         self.count_return();

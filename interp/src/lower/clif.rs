@@ -9,8 +9,8 @@ pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
 pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 pub(super) use tierup::cranelift::codegen::ir::immediates::Imm64;
 pub(super) use tierup::cranelift::codegen::ir::{
-    AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, Inst, InstBuilder, InstructionData, JumpTableData,
-    MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,
+    AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, FuncRef, Inst, InstBuilder, InstructionData,
+    JumpTableData, MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,
 };
 pub(super) use tierup::cranelift::codegen::isa::CallConv;
-pub(super) use tierup::cranelift::frontend::{FuncInstBuilder, FunctionBuilder, Variable};
+pub(super) use tierup::cranelift::frontend::{FuncInstBuilder, FunctionBuilder, Switch, Variable};

@@ -93,6 +93,11 @@ impl<'m> Facts<'m> {
         (limits.maximum == Some(limits.minimum)).then_some(limits.minimum)
     }
 
+    /// The functions in a table that nobody can write to, by element.
+    pub(super) fn closed_table(self, table: u32) -> Option<&'m [Option<u32>]> {
+        self.module.closed_table(table)
+    }
+
     /// How many operands a block takes and leaves.
     pub(super) fn arity(self, ty: BlockType) -> (usize, usize) {
         match ty {

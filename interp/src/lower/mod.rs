@@ -20,6 +20,7 @@ mod bulk;
 mod call;
 mod check;
 mod clif;
+mod closed;
 mod control;
 mod count;
 mod facts;

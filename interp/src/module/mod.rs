@@ -3,6 +3,7 @@
 //! A body is validated when it is first needed, by whoever needs it: the interpreter at a function's first call, the
 //! lowering on a worker. [`Module::validate_all`] does all of them.
 
+mod closed;
 mod function;
 mod names;
 mod parse;
@@ -56,6 +57,7 @@ pub(crate) struct ModuleInner {
     /// Where the name section's contents are.
     name_section: Option<Range<usize>>,
     names: OnceLock<names::Names>,
+    closed_tables: closed::ClosedTables,
 }
 
 /// A type of the type section.

@@ -11,6 +11,7 @@ use wasmparser::{
     SectionLimited, TypeRef, ValidPayload, Validator,
 };
 
+use super::closed::ClosedTables;
 use super::function::{FuncHandle, Function};
 use super::{
     ConstExpr, DataSegment, ElementSegment, Export, ExportKind, Import, ImportKind, ModuleInner, SegmentMode, TypeEntry, features,
@@ -214,6 +215,7 @@ impl Sections {
                 functions: functions.into(),
                 name_section: self.name_section,
                 names: OnceLock::new(),
+                closed_tables: ClosedTables::default(),
             }
         });
         match failure {

@@ -67,7 +67,7 @@ fn taking(words: usize, size: usize, callees: &[u32]) -> Body {
         b.ins().call(callee, &args);
     }
     for _ in callees.len() + 1..size {
-        b.ins().iconst(I32, 0);
+        b.ins().nop();
     }
     b.ins().return_(&[]);
     assert_eq!(func.dfg.num_insts(), size);
@@ -133,13 +133,19 @@ fn large_callees_are_called() {
 fn a_unit_grows_so_far() {
     let least = *GROWTH.start();
     // The smallest first.
-    let callees: Vec<(usize, Body)> = (1..=9).map(|number| (number, body(70 + number, &[]))).collect();
-    let unit = unfold(body(20, &[9, 8, 7, 6, 5, 4, 3, 2, 1]), callees);
-    let there = least / 75;
+    let size = |number| MAX_HOT - 30 + number;
+    let callees: Vec<(usize, Body)> = (1..=30).map(|number| (number, body(size(number), &[]))).collect();
+    let unit = unfold(body(40, &(1..=30).rev().collect::<Vec<_>>()), callees);
+    let sums = (1..=30).scan(0, |sum, number| {
+        *sum += size(number);
+        Some(*sum)
+    });
+    let there = sums.take_while(|&sum| sum <= least).count();
+    assert!((1..30).contains(&there));
     assert_eq!(unit[0].split(' ').filter(|name| name.starts_with("u1:")).count(), there);
-    assert!(unit[0].contains("u1:1") && unit[0].contains("cell:9"), "{unit:?}");
+    assert!(unit[0].contains("u1:1 ") && unit[0].contains("cell:30"), "{unit:?}");
     // A copy for each of the callers' copies, so a callee is dearer the deeper it is.
-    let unit = unfold(body(9, &[1; 5]), [(1, body(21, &[2; 20])), (2, body(10, &[]))]);
+    let unit = unfold(body(9, &[1; 5]), [(1, body(21, &[2; 20])), (2, body(15, &[]))]);
     assert_eq!(unit[..2], ["u0:0 u1:1", "u1:1 cell:2"]);
     // A large function may grow by as much again.
     for (sites, name) in [(20, "u1:1"), (21, "cell:1")] {
