@@ -22,8 +22,9 @@ use crate::{
 pub(crate) struct DeclaredExits(RefCell<ExitTableBuilder>);
 
 impl DeclaredExits {
-    pub(crate) fn new(job: &Job) -> Self {
-        DeclaredExits(RefCell::new(ExitTableBuilder::starting_at(job.first_exit)))
+    pub(crate) fn new(job: &Job<'_>) -> Self {
+        let unit = job.premises.map(|premises| premises.unit());
+        DeclaredExits(RefCell::new(ExitTableBuilder::starting_at(job.first_exit).of_unit(unit)))
     }
 
     pub(crate) fn into_inner(self) -> ExitTableBuilder {
@@ -48,7 +49,7 @@ impl<G> LowerCx<'_, G> {
         guard: GuardId,
         reason: ExitReason,
     ) -> Option<Block> {
-        let exit = self.exits.0.borrow_mut().add(state, guard, reason, WIDE_SLOTS)?;
+        let exit = self.reserve_exit(state, guard, reason)?;
         let block = b.create_block();
         self.fill_exit(b, abi, block, exit);
         Some(block)
@@ -68,14 +69,22 @@ impl<G> LowerCx<'_, G> {
         id: GuardId,
         reason: ExitReason,
     ) -> Option<()> {
-        let exit = self.exits.0.borrow_mut().add(state, id, reason, WIDE_SLOTS)?;
+        let exit = self.reserve_exit(state, id, reason)?;
+        self.guard_with(b, abi, condition, exit);
+        Some(())
+    }
+
+    pub(crate) fn reserve_exit(&self, state: &FrameState, guard: GuardId, reason: ExitReason) -> Option<NewExit> {
+        self.exits.0.borrow_mut().add(state, guard, reason, WIDE_SLOTS)
+    }
+
+    pub(crate) fn guard_with(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, condition: Value, exit: NewExit) {
         let block = b.create_block();
         guard(b, condition, block);
         b.seal_block(block);
-        let next = b.current_block()?;
+        let next = b.current_block().expect("code goes on behind a guard");
         self.fill_exit(b, abi, block, exit);
         b.switch_to_block(next);
-        Some(())
     }
 
     fn fill_exit(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, block: Block, exit: NewExit) {

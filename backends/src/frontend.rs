@@ -64,7 +64,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     pub(crate) fn lower<R>(
         &self,
         guest: &G,
-        job: &Job,
+        job: &Job<'_>,
         then: impl FnOnce(&mut Context, Lowered) -> Result<R, Bailout>,
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
@@ -78,7 +78,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     pub(crate) fn lower_inlining(
         &self,
         guest: &G,
-        job: &Job,
+        job: &Job<'_>,
         inliner: Option<&dyn Inliner<G>>,
     ) -> Result<(Function, Lowered), Bailout> {
         self.with_scratch(|scratch| {
@@ -123,7 +123,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self,
         scratch: &mut Scratch,
         guest: &G,
-        job: &Job,
+        job: &Job<'_>,
         inliner: Option<&dyn Inliner<G>>,
     ) -> Result<Lowered, Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.

@@ -15,6 +15,7 @@ mod lower;
 #[cfg(feature = "llvm")]
 pub mod object;
 mod sites;
+mod speculation;
 mod stack;
 mod stats;
 mod symbols;

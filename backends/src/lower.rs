@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    cell::Cell,
+    cell::{Cell, RefCell},
     fmt,
     ops::{Deref, DerefMut},
     panic,
@@ -13,8 +13,7 @@ use cranelift_codegen::{
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use tierup_broker::{Bailout, BailoutReason, BeadRef, CompileRequest, Tier, UnitKind};
-use tierup_deopt::ExitTableBuilder;
+use tierup_broker::{Assumption, Bailout, BailoutReason, BeadRef, CompileRequest, Tier, UnitKind};
 use tierup_osr::Sites;
 
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
     clif::{self, Countdown},
     exits::DeclaredExits,
     sites::DeclaredSites,
+    speculation::{Premises, Speculation},
     stack,
     symbols::Symbols,
 };
@@ -57,6 +57,9 @@ pub struct LowerCx<'a, G> {
     label: Label,
     pub(crate) sites: DeclaredSites,
     pub(crate) exits: DeclaredExits,
+    pub(crate) premises: Option<&'a dyn Premises>,
+    pub(crate) is_callee: bool,
+    pub(crate) assumed: RefCell<Vec<Assumption>>,
 }
 
 /// The namespace of direct callees until the backend tells which copy of each is called; the index is the [`Inliner`]'s number.
@@ -76,8 +79,8 @@ pub(crate) struct Target<'a> {
 }
 
 /// What is asked of a lowering, besides the guest function.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Job {
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'r> {
     pub(crate) tier: Tier,
     /// What the code is to be.
     pub(crate) kind: UnitKind,
@@ -85,23 +88,33 @@ pub(crate) struct Job {
     pub(crate) countdown: Option<Countdown>,
     /// Number of its first exit: that many the unit has already.
     pub(crate) first_exit: u32,
+    /// What the code may assume, if a broker asks for it.
+    pub(crate) premises: Option<&'r dyn Premises>,
+    /// It becomes part of another function's unit.
+    pub(crate) is_callee: bool,
 }
 
-impl Job {
+impl<'r> Job<'r> {
     /// A body that does not count.
     pub(crate) fn body(tier: Tier) -> Self {
-        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0 }
+        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0, premises: None, is_callee: false }
     }
 
     /// A variant that does not count.
     pub(crate) fn variant(tier: Tier, site: u32) -> Self {
-        Job { tier, kind: UnitKind::Osr { site }, countdown: None, first_exit: 0 }
+        Job { kind: UnitKind::Osr { site }, ..Self::body(tier) }
     }
 
     /// What the broker requests.
-    pub(crate) fn of<G>(request: &CompileRequest<'_, G>) -> Self {
+    pub(crate) fn of<G>(request: &'r CompileRequest<'_, G>) -> Self {
         let countdown = request.counts().then(|| Countdown::of_bead(request.bead().id));
-        Job { tier: request.tier(), kind: request.kind(), countdown, first_exit: 0 }
+        Job { kind: request.kind(), countdown, premises: Some(request), ..Self::body(request.tier()) }
+    }
+
+    /// The body of another function, for the unit that is requested, which has so many exits already.
+    #[cfg(feature = "llvm")]
+    pub(crate) fn callee<G>(request: &'r CompileRequest<'_, G>, first_exit: u32) -> Self {
+        Job { first_exit, premises: Some(request), is_callee: true, ..Self::body(request.tier()) }
     }
 
     /// The site the code is entered at, if it is a variant.
@@ -117,7 +130,7 @@ impl Job {
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) label: Label,
-    pub(crate) exits: ExitTableBuilder,
+    pub(crate) speculation: Speculation,
 }
 
 /// How a function is called in maps and profiles.
@@ -145,7 +158,7 @@ impl Label {
 impl<'a, G> LowerCx<'a, G> {
     pub(crate) fn new(
         guest: &'a G,
-        job: &Job,
+        job: &Job<'a>,
         target: &'a Target<'a>,
         func: &'a mut Function,
         context: &'a mut FunctionBuilderContext,
@@ -162,6 +175,9 @@ impl<'a, G> LowerCx<'a, G> {
             label: Label { site: job.site(), ..Label::default() },
             sites: DeclaredSites::new(job),
             exits: DeclaredExits::new(job),
+            premises: job.premises,
+            is_callee: job.is_callee,
+            assumed: RefCell::default(),
         }
     }
 
@@ -171,7 +187,8 @@ impl<'a, G> LowerCx<'a, G> {
     }
 
     pub(crate) fn into_parts(self) -> (Lowered, Sites) {
-        (Lowered { label: self.label, exits: self.exits.into_inner() }, self.sites.into_inner())
+        let speculation = Speculation { exits: self.exits.into_inner(), assumed: self.assumed.into_inner() };
+        (Lowered { label: self.label, speculation }, self.sites.into_inner())
     }
 
     /// The guest function's handle.

@@ -23,7 +23,7 @@ pub(crate) struct DeclaredSites {
 }
 
 impl DeclaredSites {
-    pub(crate) fn new(job: &Job) -> Self {
+    pub(crate) fn new(job: &Job<'_>) -> Self {
         DeclaredSites { wanted: job.site().is_some() || job.countdown.is_some(), sites: RefCell::default() }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::atomic::AtomicU64};
 
 use cranelift_codegen::ir::Value;
-use tierup_broker::GuardId;
+use tierup_broker::{GuardId, UnitId};
 
 use crate::{Exit, ExitReason, ExitTable, FrameLayout, FrameState};
 
@@ -16,6 +16,7 @@ const MAX_EXITS: usize = 1 << 31;
 /// a builder that [starts](Self::starting_at) where the unit's ends, and [appended](Self::append).
 #[derive(Debug, Default)]
 pub struct ExitTableBuilder {
+    unit: Option<UnitId>,
     first: u32,
     exits: Vec<Exit>,
 }
@@ -33,7 +34,13 @@ pub struct NewExit {
 impl ExitTableBuilder {
     /// A table whose first exit has number `first`.
     pub fn starting_at(first: u32) -> Self {
-        ExitTableBuilder { first, exits: Vec::new() }
+        ExitTableBuilder { first, ..Self::default() }
+    }
+
+    /// The table is that unit's.
+    pub fn of_unit(mut self, unit: Option<UnitId>) -> Self {
+        self.unit = unit;
+        self
     }
 
     /// The number of the next exit.
@@ -95,7 +102,7 @@ impl ExitTableBuilder {
     /// If it does not start at 0: a unit has one table.
     pub fn build(self) -> ExitTable {
         assert!(self.first == 0 || self.is_empty(), "a part of a unit's exits");
-        ExitTable::new(self.exits)
+        ExitTable::new(self.unit, self.exits)
     }
 }
 

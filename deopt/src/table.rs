@@ -5,13 +5,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tierup_broker::GuardId;
+use tierup_broker::{GuardId, UnitId};
 
 use crate::ExitReason;
 
 /// The exits of a unit, by number.
 #[derive(Debug, Default)]
 pub struct ExitTable {
+    unit: Option<UnitId>,
     exits: Box<[Exit]>,
 }
 
@@ -44,8 +45,14 @@ pub struct RebuiltFrame<'a> {
 }
 
 impl ExitTable {
-    pub(crate) fn new(exits: Vec<Exit>) -> Self {
-        ExitTable { exits: exits.into() }
+    pub(crate) fn new(unit: Option<UnitId>, exits: Vec<Exit>) -> Self {
+        ExitTable { unit, exits: exits.into() }
+    }
+
+    /// The unit, as [`InterpThread::on_exit`](tierup_broker::InterpThread::on_exit) wants to be told. `None` if it was compiled
+    /// without a broker.
+    pub fn unit(&self) -> Option<UnitId> {
+        self.unit
     }
 
     /// The exit of that number. `None` if the unit has none: then somebody made the number up.

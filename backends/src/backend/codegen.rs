@@ -6,13 +6,14 @@ use cranelift_codegen::{CodegenError, CompiledCode, Context, FinalizedRelocTarge
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use tierup_broker::{Bailout, BailoutReason};
+use tierup_deopt::ExitTableBuilder;
 
 use super::isa::HostIsa;
 use crate::{
     CompiledFunction,
     abi::MAX_FRAME,
     code::{FunctionMap, LinkedCode, Publisher, UnitMemory},
-    lower::Lowered,
+    lower::Label,
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
@@ -50,14 +51,15 @@ impl Codegen {
     pub(crate) fn compile(
         &self,
         context: &mut Context,
-        lowered: Lowered,
+        label: &Label,
+        exits: ExitTableBuilder,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<CompiledFunction, Bailout> {
         self.generate(context)?;
         checkpoint()?;
         let instructions = context.func.dfg.num_insts();
         let code = context.take_compiled_code().expect("`generate` succeeded");
-        let linked = self.stats.time(Phase::Link, || self.link(&code, &context.func, lowered))?;
+        let linked = self.stats.time(Phase::Link, || self.link(&code, &context.func, label, exits))?;
         self.stats.count(linked.code_bytes(), instructions);
         Ok(linked)
     }
@@ -86,7 +88,13 @@ impl Codegen {
     }
 
     /// A JIT module of one function, dropped as soon as its pages are sealed.
-    fn link(&self, code: &CompiledCode, func: &Function, Lowered { label, exits }: Lowered) -> Result<CompiledFunction, Bailout> {
+    fn link(
+        &self,
+        code: &CompiledCode,
+        func: &Function,
+        label: &Label,
+        exits: ExitTableBuilder,
+    ) -> Result<CompiledFunction, Bailout> {
         let memory = UnitMemory::new(self.publisher.memory());
         let isa = self.isa.get()?;
         let mut builder = JITBuilder::with_isa(Arc::clone(isa), default_libcall_names());

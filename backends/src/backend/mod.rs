@@ -6,7 +6,7 @@ mod isa;
 
 use std::{fmt, sync::Arc};
 
-use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+use tierup_broker::{Assumption, Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
 
 pub use codegen::FunctionReport;
 #[cfg(feature = "llvm")]
@@ -17,7 +17,8 @@ pub(crate) use isa::HostIsa;
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction,
     frontend::Frontend,
-    lower::{Job, Lower},
+    lower::{Job, Lower, Lowered},
+    speculation::{self, Speculation},
 };
 use codegen::Codegen;
 
@@ -27,6 +28,14 @@ use codegen::Codegen;
 pub struct CraneliftBackend<G, L> {
     frontend: Frontend<G, L>,
     codegen: Codegen,
+}
+
+/// What came of one compile.
+struct Compiled {
+    code: CompiledFunction,
+    /// The code spends the bead's countdown.
+    counting: bool,
+    assumed: Vec<Assumption>,
 }
 
 impl CraneliftBackend<(), ()> {
@@ -53,7 +62,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        Ok(self.compile_until(guest, &Job::body(tier), &mut || Ok(()))?.0)
+        Ok(self.compile_until(guest, &Job::body(tier), &mut || Ok(()))?.code)
     }
 
     /// Compiles, without a broker, the variant that is entered at `site`: for tools and tests.
@@ -62,7 +71,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_variant(&self, guest: &G, tier: Tier, site: u32) -> Result<CompiledFunction, Bailout> {
-        Ok(self.compile_until(guest, &Job::variant(tier, site), &mut || Ok(()))?.0)
+        Ok(self.compile_until(guest, &Job::variant(tier, site), &mut || Ok(()))?.code)
     }
 
     /// Lowers, verifies and compiles, and throws the code away: what `check` commands do.
@@ -95,19 +104,20 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         self.frontend.lower(guest, &Job::variant(tier, site), |context, _| Ok(context.func.display().to_string()))
     }
 
-    /// The code, and whether it counts. Asks `checkpoint` between the phases whether to go on.
+    /// Asks `checkpoint` between the phases whether to go on.
     fn compile_until(
         &self,
         guest: &G,
-        job: &Job,
+        job: &Job<'_>,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
-    ) -> Result<(CompiledFunction, bool), Bailout> {
+    ) -> Result<Compiled, Bailout> {
         self.frontend.lower(guest, job, |context, lowered| {
             checkpoint()?;
             self.frontend.verify(&context.func)?;
             checkpoint()?;
-            let counting = lowered.label.counting;
-            Ok((self.codegen.compile(context, lowered, checkpoint)?, counting))
+            let Lowered { label, speculation: Speculation { exits, assumed } } = lowered;
+            let code = self.codegen.compile(context, &label, exits, checkpoint)?;
+            Ok(Compiled { code, counting: label.counting, assumed })
         })
     }
 }
@@ -129,8 +139,10 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
             false => Ok(()),
             true => Err(Bailout::retryable(BailoutReason::Cancelled)),
         };
-        let (compiled, counting) = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
-        let unit = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
+        let Compiled { code, counting, assumed } = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
+        let exits = code.exits().cloned();
+        let unit = request.unit(code.entry(), code.code_bytes(), Box::new(code));
+        let unit = speculation::note(unit, exits.as_deref(), &assumed);
         Ok(if counting { unit.counting() } else { unit })
     }
 }

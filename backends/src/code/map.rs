@@ -159,11 +159,10 @@ pub(crate) struct MappedUnit {
 
 impl MappedUnit {
     /// Enters functions in pages of their own, by ascending address; at least one.
-    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: Box<[FunctionMap]>, exits: ExitTable) -> Self {
+    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: Box<[FunctionMap]>, exits: Option<Arc<ExitTable>>) -> Self {
         debug_assert!(functions.is_sorted_by_key(|function| function.start));
         let (first, last) = (functions.first().expect("a unit has code"), functions.last().expect("a unit has code"));
         let (start, len) = (first.start, last.start + last.len - first.start);
-        let exits = (!exits.is_empty()).then(|| Arc::new(exits));
         memory.map().set(start, len, Some(&Arc::new(UnitMap { functions, exits })));
         MappedUnit { memory: Arc::clone(memory), start, len }
     }
@@ -177,8 +176,6 @@ impl Drop for MappedUnit {
 
 #[cfg(test)]
 mod tests {
-    use tierup_deopt::ExitTable;
-
     use super::{Chain, FunctionMap, MappedUnit};
     use crate::CodeMemory;
 
@@ -190,7 +187,7 @@ mod tests {
         let inlined = Chain { start: 4, end: 8, frames: Box::new([(9, Some(200)), (8, None)]) };
         let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default(), chains: Box::new([inlined]) };
         let first = FunctionMap { start, len: 6000, tag: 7, locations, chains: Box::default() };
-        let unit = MappedUnit::new(&memory, Box::new([first, second]), ExitTable::default());
+        let unit = MappedUnit::new(&memory, Box::new([first, second]), None);
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));

@@ -11,6 +11,7 @@ use super::{CodeMemory, CodePages, FunctionMap, MappedUnit, PerfMap};
 pub struct CompiledFunction {
     entry: usize,
     code_bytes: usize,
+    exits: Option<Arc<ExitTable>>,
     // In this order: nobody may find the unit in the map once its pages are gone.
     _mapped: MappedUnit,
     _pages: Vec<CodePages>,
@@ -25,6 +26,11 @@ impl CompiledFunction {
     /// Bytes of machine code.
     pub fn code_bytes(&self) -> usize {
         self.code_bytes
+    }
+
+    /// Where it may be left for the interpreter; `None`: nowhere.
+    pub fn exits(&self) -> Option<&Arc<ExitTable>> {
+        self.exits.as_ref()
     }
 }
 
@@ -70,8 +76,9 @@ impl Publisher {
                 perf.add(function.start, function.len, &format!("{name} [{}]", self.backend));
             }
         }
+        let exits = (!exits.is_empty()).then(|| Arc::new(exits));
         let functions = functions.into_iter().map(|(function, _)| function).collect();
-        let mapped = MappedUnit::new(&self.memory, functions, exits);
-        CompiledFunction { entry, code_bytes: bytes, _mapped: mapped, _pages: pages }
+        let mapped = MappedUnit::new(&self.memory, functions, exits.clone());
+        CompiledFunction { entry, code_bytes: bytes, exits, _mapped: mapped, _pages: pages }
     }
 }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use tierup_broker::{BeadRef, Callee, CodeUnit, CompileRequest};
-use tierup_deopt::ExitTableBuilder;
 
 use super::inline::{self, Body, Library};
 use crate::{
     frontend::Frontend,
     lower::{Inliner, Job, Lower, Lowered},
+    speculation::Speculation,
 };
 
 /// What one request's unit may be made of. Number 0 is the requested function itself.
@@ -19,8 +19,8 @@ pub(super) struct Callees<'r, 'a, G, L> {
     request: &'r CompileRequest<'a, G>,
     frontend: &'r Frontend<G, L>,
     known: RefCell<Vec<Known<'a, G>>>,
-    /// The exits of all that was lowered for the unit.
-    exits: ExitTableBuilder,
+    /// What all that was lowered for the unit speculates on.
+    speculation: Speculation,
 }
 
 struct Known<'a, G> {
@@ -36,18 +36,18 @@ impl<'r, 'a, G: Send + Sync + 'static, L: Lower<G>> Callees<'r, 'a, G, L> {
             request,
             frontend,
             known: RefCell::new(vec![Known { cell: None, callee: None }]),
-            exits: ExitTableBuilder::default(),
+            speculation: Speculation::default(),
         }
     }
 
-    /// The unit's entry has these exits: its callees' come behind.
-    pub(super) fn begin_with(&mut self, exits: ExitTableBuilder) {
-        self.exits = exits;
+    /// The unit's entry speculates on that: its callees' exits come behind.
+    pub(super) fn begin_with(&mut self, speculation: Speculation) {
+        self.speculation = speculation;
     }
 
-    /// The exits of the unit.
-    pub(super) fn take_exits(&mut self) -> ExitTableBuilder {
-        std::mem::take(&mut self.exits)
+    /// What the unit speculates on.
+    pub(super) fn take_speculation(&mut self) -> Speculation {
+        std::mem::take(&mut self.speculation)
     }
 
     /// Tells the unit which of them it contains.
@@ -98,14 +98,14 @@ impl<G: Send + Sync + 'static, L: Lower<G>> Library for Callees<'_, '_, G, L> {
         let known = self.known.get_mut();
         // Others may be captured while this one is lowered.
         let callee = known[number].callee.take()?;
-        let job = Job { first_exit: self.exits.next_number(), ..Job::body(self.request.tier()) };
+        let job = Job::callee(self.request, self.speculation.exits.next_number());
         // A body that cannot be lowered is its own bead's affair: here it is called.
         let lowered = panic::catch_unwind(AssertUnwindSafe(|| {
             callee.with_guest(|guest| self.frontend.lower_inlining(guest, &job, Some(self)))
         }));
         self.known.get_mut()[number].callee = Some(callee);
-        let (func, Lowered { label, exits }) = lowered.ok()??.ok()?;
-        self.exits.append(exits);
+        let (func, Lowered { label, speculation }) = lowered.ok()??.ok()?;
+        self.speculation.append(speculation);
         Some(Body { func, label })
     }
 

@@ -36,6 +36,7 @@ use crate::{
     frontend::Frontend,
     lower::{Job, Lower, Lowered},
     object::{LoadError, LoadedObject, MAX_UNIT_BYTES, load},
+    speculation::{self, Speculation},
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
@@ -89,7 +90,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_direct(&self, guest: &G, tier: Tier) -> Result<CompiledFunction, Bailout> {
-        let (unit, exits) = self.single(guest, &Job::body(tier))?;
+        let (unit, Speculation { exits, .. }) = self.single(guest, &Job::body(tier))?;
         self.finish(&unit, exits, &|| false)
     }
 
@@ -99,7 +100,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// As [`Compiler::compile`].
     pub fn compile_variant(&self, guest: &G, tier: Tier, site: u32) -> Result<CompiledFunction, Bailout> {
-        let (unit, exits) = self.single(guest, &Job::variant(tier, site))?;
+        let (unit, Speculation { exits, .. }) = self.single(guest, &Job::variant(tier, site))?;
         self.finish(&unit, exits, &|| false)
     }
 
@@ -137,9 +138,9 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     }
 
     /// The function by itself.
-    fn single(&self, guest: &G, job: &Job) -> Result<(Unit, ExitTableBuilder), Bailout> {
-        let (func, Lowered { label, exits }) = self.frontend.lower_inlining(guest, job, None)?;
-        Ok((Unit::single(Body { func, label }), exits))
+    fn single(&self, guest: &G, job: &Job<'_>) -> Result<(Unit, Speculation), Bailout> {
+        let (func, Lowered { label, speculation }) = self.frontend.lower_inlining(guest, job, None)?;
+        Ok((Unit::single(Body { func, label }), speculation))
     }
 
     fn finish(&self, unit: &Unit, exits: ExitTableBuilder, cancelled: &dyn Fn() -> bool) -> Result<CompiledFunction, Bailout> {
@@ -229,11 +230,11 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
         let (job, cancelled) = (Job::of(request), || request.is_cancelled());
         let mut callees = Callees::of(request, &self.frontend);
         let single = || self.single(request.guest(), &job);
-        let (mut unit, exits) = if self.inlines {
-            let (func, Lowered { label, exits }) = self.frontend.lower_inlining(request.guest(), &job, Some(&callees))?;
-            callees.begin_with(exits);
+        let (mut unit, Speculation { exits, mut assumed }) = if self.inlines {
+            let (func, Lowered { label, speculation }) = self.frontend.lower_inlining(request.guest(), &job, Some(&callees))?;
+            callees.begin_with(speculation);
             let unit = Unit::unfold(Body { func, label }, &mut callees);
-            (unit, callees.take_exits())
+            (unit, callees.take_speculation())
         } else {
             single()?
         };
@@ -241,13 +242,14 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
             // What it contains may be to blame.
             Err(bailout) if !bailout.is_retryable() && unit.functions.len() > 1 => {
                 let alone = single()?;
-                unit = alone.0;
-                self.finish(&unit, alone.1, &cancelled)
+                (unit, assumed) = (alone.0, alone.1.assumed);
+                self.finish(&unit, alone.1.exits, &cancelled)
             }
             other => other,
         }?;
+        let exits = compiled.exits().cloned();
         let code = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
-        let code = callees.note(unit.contents, code);
+        let code = speculation::note(callees.note(unit.contents, code), exits.as_deref(), &assumed);
         Ok(if unit.label.counting { code.counting() } else { code })
     }
 
