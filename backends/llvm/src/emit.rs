@@ -182,6 +182,7 @@ impl ObjectCompiler {
         let chains = translate::number(&self.context, module, &made.scopes);
         run(self.options.pipeline.passes())?;
         translate::relax(module);
+        translate::quiet_minima(module)?;
         Ok(chains)
     }
 

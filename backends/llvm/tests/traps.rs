@@ -294,6 +294,43 @@ fn a_demoted_promotion_quiets() {
     }
 }
 
+/// What the code generator knows to be a number, beside a signalling NaN.
+#[test]
+fn the_minimum_of_a_number_and_a_nan_is_the_nan() {
+    let numbers = [
+        "v2 = fcvt_from_sint.f64 v20",
+        "v3 = ireduce.i8 v20\nv2 = fcvt_from_uint.f64 v3",
+        "v3 = f64const -0x1.0p9\nv4 = f64const 0.0\nv2 = select v20, v3, v4",
+        "v3 = fcvt_from_sint.f64 v20\nv4 = fneg v3\nv2 = fmin v3, v4",
+        "v3 = fcvt_from_sint.f32 v20\nv2 = fpromote.f64 v3",
+    ];
+    for pipeline in PIPELINES {
+        for (number, operation) in numbers
+            .iter()
+            .flat_map(|&number| ["fmin v1, v2", "fmin v2, v1", "fmax v1, v2", "fmax v2, v1"].map(|operation| (number, operation)))
+        {
+            let body = format!("{number}\nv9 = {operation}");
+            let code = link(with(pipeline), &on_bits(&body, ""));
+            for nan in [SIGNALLING, SIGNALLING | 1 << 63, SIGNALLING | QUIET] {
+                let bits = code.call([nan, 3, 0, 0]);
+                assert!(f64::from_bits(bits).is_nan() && bits & QUIET != 0, "{pipeline:?}: {body}: {bits:#x}");
+            }
+            let bits = code.call([1000f64.to_bits(), 3, 0, 0]);
+            assert_eq!(f64::from_bits(bits) == 1000.0, operation.starts_with("fmax"), "{pipeline:?}: {body}: {bits:#x}");
+        }
+    }
+}
+
+#[test]
+fn other_minima_are_not_quieted() {
+    // The result's own quieting is one.
+    let multiplications = |body: &str| ir(Pipeline::O2, &on_bits(body, "")).matches("fmul").count();
+    assert_eq!(multiplications("v2 = fcvt_from_sint.f64 v20\nv9 = fmin v1, v2"), 2);
+    assert_eq!(multiplications("v3 = fcvt_from_sint.f64 v20\nv2 = fadd v1, v1\nv9 = fmin v2, v3"), 1);
+    assert_eq!(multiplications("v2 = f64const 0x1.8\nv9 = fmin v1, v2"), 1);
+    assert_eq!(multiplications("v2 = bitcast.f64 v20\nv3 = fadd v1, v1\nv9 = fmin v2, v3"), 1);
+}
+
 #[test]
 fn what_is_not_arithmetic_keeps_every_bit() {
     let bodies = [

@@ -5,14 +5,16 @@
 //! Nobody can tell as long as the result goes into more arithmetic, which quiets it. So results are quieted where they escape:
 //! into memory, into integers, to callers and callees, or into a `select` or block parameter that may also hold a value whose
 //! bits must be kept. Quieting is a multiplication by a one that LLVM cannot see; `relax` removes it where nothing was folded.
+//! One kind of arithmetic does not do what it should with what comes in: `minimum`.
 
 use cranelift_codegen::{
     entity::{EntitySet, SecondaryMap},
     ir::{Block, BlockArg, Function, Inst, InstructionData, Opcode, Type, Value, ValueDef, types},
 };
 use inkwell::{
-    module::Linkage,
-    values::{BasicValue, BasicValueEnum},
+    module::{Linkage, Module},
+    types::FloatType,
+    values::{BasicValue, BasicValueEnum, GlobalValue},
 };
 
 use super::Translator;
@@ -177,6 +179,20 @@ fn is_signalling(bits: u64, ty: Type) -> bool {
     }
 }
 
+/// The global that holds a one of type `ty`, `f32` or `f64`, which LLVM cannot see.
+pub(super) fn hidden_one<'ctx>(module: &Module<'ctx>, ty: FloatType<'ctx>) -> GlobalValue<'ctx> {
+    let name = ONES[usize::from(ty != module.get_context().f32_type())];
+    module.get_global(name).unwrap_or_else(|| {
+        let one = module.add_global(ty, None, name);
+        one.set_initializer(&ty.const_float(1.0));
+        one.set_linkage(Linkage::Internal);
+        one.set_constant(true);
+        // What hides its value from LLVM.
+        one.set_externally_initialized(true);
+        one
+    })
+}
+
 impl<'ctx> Translator<'ctx, '_> {
     /// Quiets what escapes of an instruction's results. Called right after it.
     pub(super) fn quiet_results(&mut self, inst: Inst) -> Result<(), Refusal> {
@@ -192,17 +208,7 @@ impl<'ctx> Translator<'ctx, '_> {
         for &value in values.iter().filter(|&&value| self.quieting.escaping.contains(value)) {
             let raw = self.float(value);
             let ty = raw.get_type();
-            let name = ONES[usize::from(ty != self.context.f32_type())];
-            let one = self.module.get_global(name).unwrap_or_else(|| {
-                let one = self.module.add_global(ty, None, name);
-                one.set_initializer(&ty.const_float(1.0));
-                one.set_linkage(Linkage::Internal);
-                one.set_constant(true);
-                // What hides its value from LLVM.
-                one.set_externally_initialized(true);
-                one
-            });
-            let one = self.builder.build_load(ty, one.as_pointer_value(), "")?;
+            let one = self.builder.build_load(ty, hidden_one(self.module, ty).as_pointer_value(), "")?;
             self.invariant(one.as_instruction_value().expect("a load is an instruction"))?;
             self.quieted[value] = Some(self.builder.build_float_mul(raw, one.into_float_value(), "")?.into());
         }

@@ -12,7 +12,7 @@ use inkwell::{
 use super::quiet::ONES;
 
 /// Values looked at before the multiplication stays.
-const MAX_VALUES: usize = 64;
+pub(super) const MAX_VALUES: usize = 64;
 
 /// Removes multiplications by a hidden one whose other factor is quiet. To be run after the passes.
 pub(crate) fn relax(module: &Module<'_>) {
@@ -35,7 +35,7 @@ pub(crate) fn relax(module: &Module<'_>) {
     }
 }
 
-fn operand<'ctx>(inst: InstructionValue<'ctx>, index: u32) -> Option<BasicValueEnum<'ctx>> {
+pub(super) fn operand<'ctx>(inst: InstructionValue<'ctx>, index: u32) -> Option<BasicValueEnum<'ctx>> {
     inst.get_operand(index).and_then(Operand::value)
 }
 
@@ -56,7 +56,7 @@ fn is_one(value: BasicValueEnum<'_>) -> bool {
 }
 
 /// Whether the value cannot be a signalling NaN, nor become something that can in the code generator.
-fn is_quiet(value: BasicValueEnum<'_>) -> bool {
+pub(super) fn is_quiet(value: BasicValueEnum<'_>) -> bool {
     let (mut seen, mut open) = (Vec::new(), vec![value]);
     while let Some(value) = open.pop() {
         if is_undefined(value) || seen.contains(&value) {
@@ -99,14 +99,14 @@ fn is_quiet(value: BasicValueEnum<'_>) -> bool {
 }
 
 /// The called intrinsic, without its types.
-fn intrinsic(call: InstructionValue<'_>) -> Option<String> {
+pub(super) fn intrinsic(call: InstructionValue<'_>) -> Option<String> {
     let callee = CallSiteValue::try_from(call).ok()?.get_called_fn_value()?;
     let name = callee.get_name().to_string_lossy().into_owned();
     let parts: Vec<&str> = name.split('.').take(2).collect();
     Some(parts.join("."))
 }
 
-fn is_constant(value: BasicValueEnum<'_>) -> bool {
+pub(super) fn is_constant(value: BasicValueEnum<'_>) -> bool {
     match value {
         BasicValueEnum::FloatValue(value) => value.is_const(),
         BasicValueEnum::VectorValue(value) => value.is_const(),
