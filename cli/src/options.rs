@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
-use tierup_interp::{Osr, TierMode};
+use tierup_interp::{Deopt, Osr, TierMode};
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
 #[derive(Debug, Parser)]
@@ -49,6 +49,11 @@ pub(crate) struct RunOptions {
     /// begin every call in code that can be left again: with --tier baseline and opt in the interpreter.
     #[arg(long, value_name = "WHEN", value_parser = parse_osr, default_value = "auto")]
     pub(crate) osr: Osr,
+
+    /// Whether compiled code leaves for the interpreter where it need not: off, or, for tests, every:N (at every N-th place where the
+    /// interpreter can go on) and random:SEED (after as many as the seed says).
+    #[arg(long, value_name = "WHEN", value_parser = parse_deopt, default_value = "off")]
+    pub(crate) deopt: Deopt,
 
     /// How many threads compile (--tier auto), 1 to 32; unless given, as many as suit the machine, at least 2. The
     /// program itself runs on one thread.
@@ -219,6 +224,15 @@ fn parse_osr(text: &str) -> Result<Osr, String> {
     })
 }
 
+fn parse_deopt(text: &str) -> Result<Deopt, String> {
+    match text.split_once(':') {
+        None if text == "off" => Ok(Deopt::Off),
+        Some(("every", n)) => Ok(Deopt::Every(n.parse().map_err(|_| "N is a number, from 1 on")?)),
+        Some(("random", seed)) => Ok(Deopt::Random(seed.parse().map_err(|_| "the seed is a number")?)),
+        _ => Err("one of off, every:N, random:SEED".to_owned()),
+    }
+}
+
 /// A directory of the host and the guest's name for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DirGrant {
@@ -244,6 +258,8 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -264,6 +280,9 @@ mod tests {
         assert_eq!(parse_osr("random:18446744073709551615"), Ok(Osr::Random(u64::MAX)));
         assert_eq!((parse_osr("off"), parse_osr("always")), (Ok(Osr::Off), Ok(Osr::Always)));
         assert!(parse_osr("random").is_err() && parse_osr("random:x").is_err() && parse_osr("on").is_err());
+        assert_eq!((parse_deopt("off"), parse_deopt("random:9")), (Ok(Deopt::Off), Ok(Deopt::Random(9))));
+        assert_eq!(parse_deopt("every:7"), Ok(Deopt::Every(NonZeroU32::new(7).unwrap())));
+        assert!(["", "on", "off:1", "every", "every:0", "every:-1", "random:x"].iter().all(|text| parse_deopt(text).is_err()));
         assert_eq!(parse_dir("a::/b"), Ok(DirGrant { host: "a".into(), guest: "/b".to_owned() }));
         assert!(parse_dir("a").is_err() && parse_dir("::b").is_err());
         assert_eq!(parse_variable("K=a=b"), Ok(("K".to_owned(), "a=b".to_owned())));

@@ -53,6 +53,7 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
         #[cfg(feature = "llvm")]
         deadline: options.llvm.limit().map(|limit| limit + Duration::from_secs(2)),
         osr: options.osr,
+        deopt: options.deopt,
         policy: Some(options.policy.policy()),
         workers: options.threads.map(usize::from),
         on_event: timeline.map(Timeline::recorder),

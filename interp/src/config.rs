@@ -1,10 +1,11 @@
 //! How an engine is set up.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierup::{Event, HotnessPolicy, Mode};
+use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode};
 
 #[cfg(feature = "llvm")]
 pub use crate::llvm::Llvm;
@@ -56,6 +57,21 @@ impl Osr {
     }
 }
 
+/// Whether compiled code leaves for the interpreter where it need not, at the interpreter's resume points: where control arrives (at
+/// blocks, loops, behind calls), and before calls and accesses to memory, globals and tables.
+///
+/// All but the default are for tests: they change who goes on, never what is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deopt {
+    /// Never, and nothing is compiled for it.
+    #[default]
+    Off,
+    /// At every `n`-th point that code of a store passes.
+    Every(NonZeroU32),
+    /// After some points, from none to a few hundred: as the seed says, the same in each store, unless workers compile meanwhile.
+    Random(u64),
+}
+
 /// An engine's configuration. The defaults suit a command that runs one program.
 #[derive(Clone)]
 pub struct Config {
@@ -66,6 +82,10 @@ pub struct Config {
     pub llvm: Option<Llvm>,
     /// When running loops go on in native code.
     pub osr: Osr,
+    /// Whether code is left for the interpreter on request.
+    pub deopt: Deopt,
+    /// What becomes of code that was left; by default it is kept. Not asked about exits on request.
+    pub deopt_policy: Option<Arc<dyn DeoptPolicy>>,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).
     pub mode: Option<Mode>,
@@ -77,7 +97,7 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// Told of every transition of every function, by whoever compiles.
     pub on_event: Option<OnEvent>,
-    /// Told of every frame that goes on in another tier at a loop header, with its live slots: what a trace shows.
+    /// Told of every frame that goes on in another tier at a loop header or through an exit, with its live slots: what a trace shows.
     pub on_transfer: Option<OnTransfer>,
     /// Whether profilers are told of native code through the system's perf map.
     pub perf_map: bool,
@@ -101,6 +121,8 @@ impl Default for Config {
             #[cfg(feature = "llvm")]
             llvm: None,
             osr: Osr::default(),
+            deopt: Deopt::default(),
+            deopt_policy: None,
             mode: None,
             policy: None,
             workers: None,
@@ -142,6 +164,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("tier", &self.tier)
             .field("osr", &self.osr)
+            .field("deopt", &self.deopt)
             .field("mode", &self.mode)
             .field("workers", &self.workers)
             .field("max_native_stack", &self.max_native_stack)

@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
+use tierup::deopt::ExitTable;
 use tierup::{
     Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample,
     Threshold, Tier, Tiered, WaitReason,
 };
 
 use crate::config::{Config, Osr, TierMode};
+use crate::deopt::TestsKeep;
 use crate::error::Error;
 use crate::lower::WasmLower;
 use crate::module::{FuncHandle, Function};
@@ -56,9 +58,12 @@ impl Engine {
             #[cfg(feature = "llvm")]
             let nice = if config.tier == TierMode::Opt { 0 } else { BACKGROUND };
             #[cfg(feature = "llvm")]
-            let optimizing = config.optimizing().map(|llvm| llvm.build(&baseline, nice)).transpose().map_err(|e| refused(&e))?;
-            let lower = if config.osr.is_forced() { WasmLower::telling_every_turn() } else { WasmLower::default() };
-            builder = builder.compiler(baseline.build(lower).map_err(|e| refused(&e))?);
+            let optimizing = config
+                .optimizing()
+                .map(|llvm| llvm.build(&baseline, WasmLower::of(&config), nice))
+                .transpose()
+                .map_err(|e| refused(&e))?;
+            builder = builder.compiler(baseline.build(WasmLower::of(&config)).map_err(|e| refused(&e))?);
             #[cfg(feature = "llvm")]
             if let Some(optimizing) = optimizing {
                 builder = builder.compiler(optimizing);
@@ -74,6 +79,7 @@ impl Engine {
             Osr::Off => builder.policy(OsrAfter { policy, work: u32::MAX }),
             Osr::Always | Osr::Random(_) => builder.policy(BodiesBelow { policy, tier: Tier::new(config.compiled_tiers()) }),
         };
+        builder = builder.deopt_policy(TestsKeep(config.deopt_policy.clone()));
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
         }
@@ -148,6 +154,11 @@ impl Engine {
         if let Some(code) = &self.0.code {
             code.map().each_return(return_pc, |position| found(position.tag as *const Function, position.guest_offset));
         }
+    }
+
+    /// The exits of the unit that `pc` lies in, a return address or the entry of a variant, if it has any.
+    pub(crate) fn exits(&self, pc: usize) -> Option<Arc<ExitTable>> {
+        self.0.code.as_ref()?.map().exits(pc)
     }
 }
 

@@ -301,7 +301,7 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
         funcs,
         tables: inner.tables.as_mut_ptr(),
         globals: inner.global_cells.as_mut_ptr(),
-        reserved: 0,
+        exit_countdown: store.exit_countdown.cell(),
     };
     // SAFETY: the allocation begins with room for the head; the cells after it are left alone.
     unsafe { vmctx.write(head) };

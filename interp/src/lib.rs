@@ -10,6 +10,8 @@ mod backtrace;
 mod bridge;
 mod bulk;
 mod config;
+mod deopt;
+mod draws;
 mod driver;
 mod engine;
 mod error;
@@ -37,7 +39,7 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Config, OnEvent, Osr, TierMode};
+pub use config::{Config, Deopt, OnEvent, Osr, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};

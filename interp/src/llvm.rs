@@ -46,11 +46,11 @@ impl Llvm {
         backend.source().version().map_err(|e| Error::Engine(e.to_string()))
     }
 
-    /// The backend above the one `baseline` configures.
+    /// The backend above the one `baseline` configures, for functions that `lower` lowers.
     ///
     /// `nice` is how much lower the helper's priority is.
-    pub(crate) fn build(&self, baseline: &CraneliftBackendBuilder, nice: u8) -> Result<Backend, BackendError> {
-        self.builder(LlvmBackend::builder().beside(baseline)).nice(nice).build(WasmLower::default())
+    pub(crate) fn build(&self, baseline: &CraneliftBackendBuilder, lower: WasmLower, nice: u8) -> Result<Backend, BackendError> {
+        self.builder(LlvmBackend::builder().beside(baseline)).nice(nice).build(lower)
     }
 
     fn builder(&self, mut builder: LlvmBackendBuilder) -> LlvmBackendBuilder {

@@ -3,7 +3,8 @@
 //! A frame lies on the value stack, in the interpreter's layout, whoever runs it. At a loop header the interpreter looks
 //! whether there is a variant ([`enter`]). If so that runs the rest of the function, or comes back at a loop header where
 //! something better is to be had, or at least nothing worse: that is looked for there, and if there is nothing the
-//! interpreter goes on. A body of native code that leaves has no such frame: [`finish`] makes one.
+//! interpreter goes on. A body of native code that leaves has no such frame: [`finish`] makes one. Code that leaves through an
+//! exit says which frames there are; [`deopt`] makes those.
 //!
 //! However often a frame changes hands, the machine stack beneath it stays as deep as it was.
 
@@ -13,9 +14,11 @@ use tierup::abi::{self, OsrOutcome, Regs, Resume, Segment, ThreadCells, WIDE_SLO
 
 use crate::backtrace;
 use crate::config::Osr;
+use crate::deopt;
+use crate::draws::SplitMix64;
 use crate::driver;
 use crate::engine::Engine;
-use crate::exec;
+use crate::exec::{self, Rebuilt};
 use crate::module::Function;
 use crate::prepare::{self, CONTROL_SLOTS, Prepared};
 use crate::store::StoreInner;
@@ -38,10 +41,20 @@ pub(crate) struct Frame<'a> {
     pub(crate) fp: *mut u64,
 }
 
+/// What became of a frame that was run in variants.
+pub(crate) enum Outcome<'a> {
+    /// The function has returned, its results in the frame's first slots.
+    Done,
+    /// The frame is at the header of this loop, for the interpreter to go on.
+    At(u32),
+    /// The interpreter is to go on with these frames, of which it is the outermost.
+    Rebuilt(Rebuilt<'a>),
+}
+
 /// Runs a frame that is at the header of loop `site` in variants, as long as there are any where it gets.
 ///
-/// `None` when there was none: nothing was done. [`OsrOutcome::Done`] when the function has returned, its results in the first
-/// slots. Otherwise the site where the interpreter is to go on.
+/// `None` when there was none: nothing was done. If what left has frames to be rebuilt, `back` is where the outermost, which is this
+/// one, returns to.
 ///
 /// # Errors
 ///
@@ -50,8 +63,8 @@ pub(crate) struct Frame<'a> {
 /// # Safety
 ///
 /// The calling thread runs the store, the frame is one of its value stack with nothing in use above it, and its slots are as
-/// the interpreter has them at the site.
-pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutcome>, Raised> {
+/// the interpreter has them at the site. `back` is as [`rebuild`](exec::rebuild::rebuild) wants it.
+pub(crate) unsafe fn enter<'a>(frame: Frame<'_>, site: u32, back: [u64; 2]) -> Result<Option<Outcome<'a>>, Raised> {
     let Frame { store, vmctx, function, prepared, fp } = frame;
     // SAFETY: by the caller, the store is alive, and nothing borrows its thread mutably while guests run.
     let (cells, thread) = unsafe { ((*store).cells, &(*store).thread) };
@@ -80,16 +93,19 @@ pub(crate) unsafe fn enter(frame: Frame<'_>, site: u32) -> Result<Option<OsrOutc
             // SAFETY: native code has just ended with this trap.
             return Err(unsafe { backtrace::raised_by_native(store, code) });
         }
-        let left = OsrOutcome::decode(regs.ret_gpr);
-        outcome = Some(left);
-        match left {
-            OsrOutcome::Done => break,
+        match OsrOutcome::decode(regs.ret_gpr) {
+            OsrOutcome::Done => return Ok(Some(Outcome::Done)),
             OsrOutcome::Exit(Resume::Site(site)) => {
                 at = site;
                 // SAFETY: as above.
                 unsafe { transfer::tell(frame, at, Direction::Leave) };
+                outcome = Some(Outcome::At(site));
             }
-            OsrOutcome::Exit(Resume::Exit(_)) => unreachable!("the lowering makes no exits"),
+            OsrOutcome::Exit(Resume::Exit(number)) => {
+                let left = deopt::Left { pc: entry.address().as_ptr().addr(), number };
+                // SAFETY: the variant has just left through its exit, and the frame is where its frames begin; `back` by the caller.
+                return unsafe { deopt::leave(store, vmctx, fp, back, left) }.map(|rebuilt| Some(Outcome::Rebuilt(rebuilt)));
+            }
         }
     }
     Ok(outcome)
@@ -149,20 +165,29 @@ pub(crate) unsafe fn can_finish(store: *mut StoreInner, vmctx: *mut VmCtx, funct
     prepare::ensure(module, function).is_ok_and(fits) && unsafe { driver::check_machine_stack(cells) }.is_ok()
 }
 
-/// The finish hook: a native body has left at a loop header, and the rest of its call is run here.
+/// The finish hook: a native body has left, and the rest of its call is run here.
 ///
 /// # Safety
 ///
-/// Called by the finish stub only: `vmctx` and `callee` are those of the body, which runs on this thread, `frame` is the wide
-/// buffer with the live slots of `site`.
-pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, frame: *mut u64, site: u64) -> u32 {
+/// Called by the finish stub only: `vmctx` and `callee` are those of the body, which runs on this thread, `buffer` is the
+/// wide buffer with what goes with `resume`.
+pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, buffer: *mut u64, resume: u64) -> u32 {
     let vmctx = vmctx.cast::<VmCtx>();
     // SAFETY: by the caller, the vmctx is that of a live instance, whose store runs on this thread.
     let (cells, store): (*mut ThreadCells, _) = unsafe { ((*vmctx).cells, (*(*vmctx).instance).store) };
     // SAFETY: the cells are this thread's; the stub recorded where native code was left.
     let left = unsafe { Segment::innermost(cells) };
-    // SAFETY: by the caller.
-    match unsafe { finish_frame(store, vmctx, callee, frame, site as u32) } {
+    let finished = match Resume::decode(resume) {
+        // SAFETY: by the caller.
+        Resume::Site(site) => unsafe { finish_frame(store, vmctx, callee, buffer, site) },
+        Resume::Exit(number) => {
+            // SAFETY: as above; the stub recorded where the body was left.
+            let left = deopt::Left { pc: unsafe { (*cells).exit_pc }, number };
+            // SAFETY: as above: the values are in the wide buffer.
+            unsafe { finish_frames(store, vmctx, callee, buffer, left) }
+        }
+    };
+    match finished {
         Ok(()) => 0,
         Err(mut raised) => {
             if let Some(segment) = left {
@@ -186,7 +211,7 @@ pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, frame: *
     }
 }
 
-/// The part of [`finish`] that may fail.
+/// Finishes a call that was left at a loop header.
 unsafe fn finish_frame(
     store: *mut StoreInner,
     vmctx: *mut VmCtx,
@@ -210,13 +235,16 @@ unsafe fn finish_frame(
     // SAFETY: the frame is as the site wants it, and nothing is above it.
     unsafe { transfer::tell(frame, site, Direction::Leave) };
     // SAFETY: as above.
-    match unsafe { enter(frame, site) }? {
-        Some(OsrOutcome::Done) => {}
-        Some(OsrOutcome::Exit(Resume::Site(site))) => {
+    match unsafe { enter(frame, site, exec::to_rust()) }? {
+        Some(Outcome::Done) => {}
+        Some(Outcome::At(site)) => {
             // SAFETY: as above: the variant has left the frame so.
             unsafe { exec::resume(frame, site) }?;
         }
-        Some(OsrOutcome::Exit(Resume::Exit(_))) => unreachable!("the lowering makes no exits"),
+        Some(Outcome::Rebuilt(rebuilt)) => {
+            // SAFETY: as above.
+            unsafe { exec::resume_at(rebuilt) }?;
+        }
         None => {
             // SAFETY: as above.
             unsafe { exec::resume(frame, site) }?;
@@ -227,9 +255,30 @@ unsafe fn finish_frame(
     Ok(())
 }
 
+/// Finishes a call that was left through an exit.
+unsafe fn finish_frames(
+    store: *mut StoreInner,
+    vmctx: *mut VmCtx,
+    callee: u64,
+    buffer: *mut u64,
+    left: deopt::Left,
+) -> Result<(), Raised> {
+    // SAFETY: by the caller, the token is a WebAssembly function's of the instance, and the store is alive.
+    let (function, fp) = unsafe { ((*(*vmctx).funcs.add(callee as usize)).wasm(), (*store).stack_top) };
+    // SAFETY: nothing is in use from `stack_top` on while native code runs, which has just left through the exit; then nothing is
+    // above the frames.
+    unsafe {
+        let rebuilt = deopt::leave(store, vmctx, fp, exec::to_rust(), left)?;
+        exec::resume_at(rebuilt)?;
+    }
+    // SAFETY: the results are in the outermost frame's first slots; the buffer has room for any function's.
+    unsafe { buffer.copy_from_nonoverlapping(fp, function.ty.results().len()) };
+    Ok(())
+}
+
 /// Choices of [`Osr::Random`]: the same for the same seed, as long as one thread runs.
 pub(crate) struct Draws {
-    state: u64,
+    draws: SplitMix64,
     /// Arrivals to let pass.
     pass: u64,
 }
@@ -241,10 +290,10 @@ const MOST_PASSED: u64 = 6;
 impl Draws {
     /// Those of a store of this engine.
     pub(crate) fn new(engine: &Engine) -> Self {
-        let Osr::Random(seed) = engine.config().osr else { return Self { state: 0, pass: 0 } };
-        let mut draws = Self { state: seed, pass: 0 };
-        draws.aim();
-        draws
+        let seed = if let Osr::Random(seed) = engine.config().osr { seed } else { 0 };
+        let mut draws = SplitMix64::new(seed);
+        let pass = draws.distance(MOST_PASSED);
+        Self { draws, pass }
     }
 
     /// A loop header is reached: a number to choose with, if something is to happen there.
@@ -253,21 +302,7 @@ impl Draws {
             self.pass -= 1;
             return None;
         }
-        self.aim();
-        Some(self.next())
-    }
-
-    fn aim(&mut self) {
-        let below = 1 << (self.next() % (MOST_PASSED + 1));
-        self.pass = self.next() % below;
-    }
-
-    /// SplitMix64: Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, OOPSLA 2014.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.pass = self.draws.distance(MOST_PASSED);
+        Some(self.draws.next())
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tierup::ThreadCells;
 
 use crate::bridge;
+use crate::deopt::Countdown;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::func::{Global, GlobalInner, Memory, Table, Val};
@@ -76,6 +77,10 @@ pub(crate) struct StoreInner {
     pub(crate) osr_entries: u64,
     /// Whether it does so, when that is up to chance.
     pub(crate) draws: Draws,
+    /// How often compiled code was left through an exit.
+    pub(crate) deopts: u64,
+    /// When it is, on request.
+    pub(crate) exit_countdown: Countdown,
     /// A trap under way while native frames are being left.
     pub(crate) raised: Option<Raised>,
     /// Native frames the trap hook found, innermost first.
@@ -112,6 +117,8 @@ impl<T: 'static> Store<T> {
             depth: 0,
             osr_entries: 0,
             draws: Draws::new(engine),
+            deopts: 0,
+            exit_countdown: Countdown::new(engine),
             raised: None,
             native_frames: Vec::new(),
             data: Box::into_raw(Box::new(data)).cast(),
@@ -259,6 +266,12 @@ pub trait AsStore: sealed::Sealed {
     fn osr_entries(&self) -> u64 {
         // SAFETY: the record is alive, and only guests change it, who do not run while this borrows what runs them.
         unsafe { (*self.store_ptr()).osr_entries }
+    }
+
+    /// How often native code of the store's guests was left through an exit, for the interpreter to go on.
+    fn deopts(&self) -> u64 {
+        // SAFETY: as in `osr_entries`.
+        unsafe { (*self.store_ptr()).deopts }
     }
 }
 

@@ -5,7 +5,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::exec::rebuild::FrameState;
 use crate::osr::Frame;
+use crate::prepare;
+use crate::store::StoreInner;
+use crate::vmctx::VmCtx;
 
 /// Who is told of frames that change hands.
 ///
@@ -82,9 +86,44 @@ unsafe fn tell_observer(frame: Frame<'_>, site: u32, direction: Direction, obser
     let first = prepared.first_operand();
     let operands = (first..first + at.height).map(slot).collect();
     let frames = [LiveFrame { function: function.index, offset: at.offset, locals, operands }];
+    // SAFETY: by the caller.
+    unsafe { observe(vmctx, &frames, direction, observer) };
+}
+
+/// Tells the engine's observer, if it has one, that code of the instance of `vmctx` was left through an exit, with these frames.
+///
+/// # Safety
+///
+/// The calling thread runs `store`, to which the instance belongs; the frames are of functions that were prepared.
+pub(crate) unsafe fn tell_exit<S: IntoIterator<Item = (u32, u64)>>(
+    store: *mut StoreInner,
+    vmctx: *mut VmCtx,
+    frames: impl Iterator<Item = FrameState<S>>,
+) {
+    // SAFETY: by the caller, the store is alive.
+    let Some(observer) = (unsafe { &(*store).engine.config().on_transfer }) else { return };
+    // SAFETY: by the caller; an instance keeps its module.
+    let module = unsafe { &(*(*vmctx).instance).module };
+    let frames: Vec<LiveFrame> = frames
+        .map(|state| {
+            let function = module.function(state.function).expect("it was compiled");
+            let prepared = prepare::ensure(module, function).expect("it was prepared");
+            let (locals, operands): (Vec<_>, Vec<_>) = state.slots.into_iter().partition(|&(slot, _)| slot < prepared.control);
+            let operands = operands.into_iter().map(|(_, value)| value).collect();
+            LiveFrame { function: state.function, offset: state.offset, locals, operands }
+        })
+        .collect();
+    // SAFETY: by the caller.
+    unsafe { observe(vmctx, &frames, Direction::Leave, observer) };
+}
+
+/// # Safety
+///
+/// The calling thread runs the store of the instance of `vmctx`.
+unsafe fn observe(vmctx: *mut VmCtx, frames: &[LiveFrame], direction: Direction, observer: &OnTransfer) {
     // SAFETY: the instance and its memory are alive; no guest runs, and so nobody changes it, while the observer looks.
     let memory = unsafe {
         (*vmctx).memory.as_ref().map(|memory| std::slice::from_raw_parts(memory.base.cast_const(), memory.len_bytes as usize))
     };
-    observer(&Transfer { direction, frames: &frames, memory });
+    observer(&Transfer { direction, frames, memory });
 }

@@ -2,7 +2,7 @@
 //!
 //! | record | size | offsets |
 //! |---|---|---|
-//! | [`VmCtx`] | 64 + 8 per defined global | `cells` 0, `memory_base` 8, `memory` 16, `instance` 24, `funcs` 32, `tables` 40, `globals` 48, reserved 56, inline global cells from 64 |
+//! | [`VmCtx`] | 64 + 8 per defined global | `cells` 0, `memory_base` 8, `memory` 16, `instance` 24, `funcs` 32, `tables` 40, `globals` 48, `exit_countdown` 56, inline global cells from 64 |
 //! | [`FuncRef`] | 40 | `code` 0, `vmctx` 8, `callee` 16, `ty` 24, `kind` 28, `func` 32 |
 //! | [`MemoryDef`] | 16 | `base` 0, `len_bytes` 8 |
 //! | [`TableDef`] | 16 | `base` 0, `len` 8 |
@@ -44,8 +44,8 @@ pub(crate) struct VmCtx {
     pub(crate) tables: *mut *mut TableDef,
     /// Every global's cell, imports first.
     pub(crate) globals: *mut *mut u64,
-    /// Reserved for builtins.
-    pub(crate) reserved: usize,
+    /// Resume points that code passes before it leaves, in [`Deopt`](crate::Deopt)'s modes; the store's.
+    pub(crate) exit_countdown: *mut i64,
 }
 
 /// Offset of the first defined global's cell in a [`VmCtx`].
@@ -59,6 +59,7 @@ const _: () = {
     assert!(offset_of!(VmCtx, funcs) == 32);
     assert!(offset_of!(VmCtx, tables) == 40);
     assert!(offset_of!(VmCtx, globals) == 48);
+    assert!(offset_of!(VmCtx, exit_countdown) == 56);
     assert!(size_of::<VmCtx>() == GLOBAL_CELLS);
 };
 

@@ -4,16 +4,16 @@
 
 use std::ptr::NonNull;
 
+use super::Accumulators;
 use super::op::call::CALL_WORDS;
 use super::state::{FINISHED, Status};
 use crate::driver;
 use crate::module::{FuncHandle, Function};
-use crate::osr::{self, Asking};
+use crate::osr::{self, Asking, Outcome};
 use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::{FuncRef, VmCtx};
-use tierup::abi::{OsrOutcome, Resume};
 use tierup::{CountSlot, InterpThread};
 
 /// What one activation of [`run`](super::run) shares between its handlers.
@@ -32,6 +32,8 @@ pub(crate) struct Cx {
     pub(crate) at: *const u64,
     /// After a trap: the frame.
     pub(crate) fp: *mut u64,
+    /// What the accumulators hold where a frame that others ran goes on.
+    pub(crate) accumulators: Accumulators,
     /// The callee of a native call being made.
     pub(crate) callee: *const FuncRef,
     /// After a trap: that frame ran in native code and is in the backtrace already.
@@ -209,8 +211,8 @@ pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, f
 pub(super) enum Step {
     /// Nothing.
     Stay,
-    /// It goes on here, interpreted.
-    At(*const u64),
+    /// It goes on at this instruction, interpreted, with the frame at `fp` innermost and the context's accumulators.
+    At { ip: *const u64, fp: *mut u64 },
     /// It returned, its results in its first slots, to this instruction of the frame at `fp`.
     Returned { ip: *const u64, fp: *mut u64 },
     /// It ended in a trap.
@@ -232,7 +234,7 @@ impl Step {
     fn pack(self) -> Packed {
         match self {
             Step::Stay => Packed(0, 0),
-            Step::At(ip) => Packed(ip as u64 | AT, 0),
+            Step::At { ip, fp } => Packed(ip as u64 | AT, fp as u64),
             Step::Returned { ip, fp } => Packed(ip as u64 | RETURNED, fp as u64),
             Step::Trapped(status) => Packed(TRAPPED, status),
         }
@@ -244,7 +246,7 @@ impl Packed {
     pub(super) fn unpack(self) -> Step {
         let ip = (self.0 & !KIND) as *const u64;
         match self.0 & KIND {
-            AT => Step::At(ip),
+            AT => Step::At { ip, fp: self.1 as *mut u64 },
             RETURNED => Step::Returned { ip, fp: self.1 as *mut u64 },
             TRAPPED => Step::Trapped(self.1),
             _ => Step::Stay,
@@ -268,11 +270,17 @@ unsafe fn replace(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u6
     // SAFETY: by the caller.
     let frame = unsafe { osr::Frame { store: (*cx).store, vmctx: (*cx).vmctx, function, prepared, fp } };
     // SAFETY: by the caller: at a header all operands are in their slots.
-    match unsafe { osr::enter(frame, site) } {
+    match unsafe { osr::enter(frame, site, [ip as u64, caller as u64]) } {
         Ok(None) => Step::Stay,
-        Ok(Some(OsrOutcome::Done)) => Step::Returned { ip, fp: caller },
-        Ok(Some(OsrOutcome::Exit(Resume::Site(site)))) => Step::At(prepared.header(site)),
-        Ok(Some(OsrOutcome::Exit(Resume::Exit(_)))) => unreachable!("the lowering makes no exits"),
+        Ok(Some(Outcome::Done)) => Step::Returned { ip, fp: caller },
+        Ok(Some(Outcome::At(site))) => Step::At { ip: prepared.header(site), fp },
+        Ok(Some(Outcome::Rebuilt(rebuilt))) => {
+            // SAFETY: they were just rebuilt, of this run's instance.
+            let (ip, accumulators) = unsafe { rebuilt.next() };
+            // SAFETY: by the caller.
+            unsafe { (*cx).accumulators = accumulators };
+            Step::At { ip, fp: rebuilt.fp() }
+        }
         Err(raised) => {
             // SAFETY: by the caller.
             unsafe {

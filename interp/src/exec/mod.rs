@@ -8,8 +8,7 @@ mod backtrace;
 mod cx;
 pub(crate) mod op;
 mod operand;
-#[cfg_attr(not(test), expect(dead_code, reason = "for exits anywhere: the lowering makes none yet"))]
-mod rebuild;
+pub(crate) mod rebuild;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,6 +23,7 @@ use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::VmCtx;
 
 pub(crate) use operand::Form;
+pub(crate) use rebuild::{Rebuilt, resume_at};
 pub(crate) use state::Handler;
 
 use cx::Cx;
@@ -68,9 +68,14 @@ pub(crate) unsafe fn resume(frame: Frame<'_>, site: u32) -> Result<(), Raised> {
     unsafe { start_outermost(frame, frame.prepared.header(site)) }
 }
 
-/// What the accumulators hold where a run starts.
+/// The control slots of a run's outermost frame: whoever started the run goes on.
+pub(crate) fn to_rust() -> [u64; 2] {
+    [op::call::EXIT.as_ptr() as u64, 0]
+}
+
+/// What the accumulators hold where a frame goes on.
 #[derive(Debug, Clone, Copy, Default)]
-struct Accumulators {
+pub(crate) struct Accumulators {
     int: u64,
     f32: f32,
     f64: f64,
@@ -88,8 +93,7 @@ unsafe fn start_outermost(frame: Frame<'_>, ip: *const u64) -> Result<(), Raised
     // SAFETY: the frame fits; its control slots are within it.
     unsafe {
         let control = frame.fp.add(frame.prepared.control as usize);
-        *control = op::call::EXIT.as_ptr() as u64;
-        *control.add(1) = 0;
+        control.cast::<[u64; 2]>().write(to_rust());
     }
     // SAFETY: by the caller.
     unsafe { start(frame, ip, Accumulators::default()) }
@@ -110,6 +114,7 @@ unsafe fn start(frame: Frame<'_>, ip: *const u64, accumulators: Accumulators) ->
         store,
         at: ptr::null(),
         fp: ptr::null_mut(),
+        accumulators,
         callee: ptr::null(),
         told: false,
         raised: None,

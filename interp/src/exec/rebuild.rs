@@ -3,7 +3,6 @@
 //! Outer frames wait in a call: their next instruction is the one behind it, and the next frame's locals begin where the call's
 //! arguments were. Which slots a description leaves out does not matter; nobody will read them.
 
-use super::op::call::EXIT;
 use super::{Accumulators, start};
 use crate::module::Function;
 use crate::osr::Frame;
@@ -32,7 +31,8 @@ pub(crate) struct Rebuilt<'a> {
     point: &'a Point,
 }
 
-/// Puts `frames`, outermost first, on the value stack from `fp` on. All are of the instance of `vmctx`.
+/// Puts `frames`, outermost first, on the value stack from `fp` on. All are of the instance of `vmctx`. The outermost returns to
+/// `back`: its control slots.
 ///
 /// # Errors
 ///
@@ -52,6 +52,7 @@ pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
     store: *mut StoreInner,
     vmctx: *mut VmCtx,
     fp: *mut u64,
+    back: [u64; 2],
     frames: impl IntoIterator<Item = FrameState<S>>,
 ) -> Result<Rebuilt<'a>, Raised> {
     // SAFETY: by the caller; the instance keeps its module for as long as anybody runs in it.
@@ -65,7 +66,7 @@ pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
         let points = prepared.points(module, function);
         let point = points.at(state.offset).expect("frames are at resume points");
         let (fp, control) = match caller {
-            None => (fp, [EXIT.as_ptr() as u64, 0]),
+            None => (fp, back),
             Some((frame, call)) => {
                 // SAFETY: the slot is one of the caller's frame, which fits.
                 let fp = unsafe { frame.fp.add(call.base as usize) };
@@ -116,7 +117,7 @@ unsafe fn fill<'p>(
     unsafe { fp.add(prepared.control as usize).cast::<[u64; 2]>().write(control) };
 }
 
-/// Interprets frames until the outermost of them returns. Results are left in its first slots.
+/// Interprets frames until the outermost of them, made to return [`to_rust`](super::to_rust), does. Results are left in its first slots.
 ///
 /// # Errors
 ///
@@ -126,12 +127,30 @@ unsafe fn fill<'p>(
 ///
 /// The calling thread runs the store, and the frames are as [`rebuild`] has left them, with nothing in use above.
 pub(crate) unsafe fn resume_at(rebuilt: Rebuilt<'_>) -> Result<(), Raised> {
-    let Rebuilt { innermost, point } = rebuilt;
-    // SAFETY: the slots are the frame's.
-    let of = |class: usize| point.accumulators[class].map_or(0, |slot| unsafe { *innermost.fp.add(slot.into()) });
-    let accumulators = Accumulators::from_slots([0, 1, 2].map(of));
     // SAFETY: by the caller.
-    unsafe { start(innermost, innermost.prepared.word(point.code), accumulators) }
+    unsafe {
+        let (ip, accumulators) = rebuilt.next();
+        start(rebuilt.innermost, ip, accumulators)
+    }
+}
+
+impl Rebuilt<'_> {
+    /// Where the innermost frame is.
+    pub(super) fn fp(&self) -> *mut u64 {
+        self.innermost.fp
+    }
+
+    /// Its next instruction, and what that finds in the accumulators.
+    ///
+    /// # Safety
+    ///
+    /// The frames are as [`rebuild`] has left them.
+    pub(super) unsafe fn next(&self) -> (*const u64, Accumulators) {
+        let Self { innermost, point } = self;
+        // SAFETY: the slots are the frame's.
+        let of = |class: usize| point.accumulators[class].map_or(0, |slot| unsafe { *innermost.fp.add(slot.into()) });
+        (innermost.prepared.word(point.code), Accumulators::from_slots([0, 1, 2].map(of)))
+    }
 }
 
 impl Prepared {

@@ -81,6 +81,7 @@ fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     replace_operands(f, f.operands.height() - params, header);
     let count = f.begin_loop(header);
     f.open(FrameKind::Loop { header, count }, ty);
+    f.plant_exit();
 }
 
 fn open_if(f: &mut FuncLower<'_, '_>, ty: BlockType) {

@@ -7,6 +7,7 @@ use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
 use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
 use super::count::{Counter, Counting};
+use super::exit::Planting;
 use super::facts::Facts;
 use super::helpers::Helper;
 use super::signature::{self, BODY_PREFIX, clif_type};
@@ -43,6 +44,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) count: Option<Counter>,
     /// Loop sites, if anybody wants them.
     pub(super) sites: Option<LoopSites>,
+    /// Resume points, if exits are planted there.
+    pub(super) planting: Option<Planting<'a>>,
     /// Operators on the longest way to here.
     pub(super) work: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
@@ -54,19 +57,20 @@ pub(super) struct FuncLower<'a, 'f> {
 /// # Errors
 ///
 /// Terminal: the body does not validate, or uses an operator that no family knows.
-pub(super) fn lower(
-    module: &ModuleInner,
+pub(super) fn lower<'a>(
+    module: &'a ModuleInner,
     function: &Function,
     validator: &mut FuncValidator<ValidatorResources>,
     counting: Option<Counting>,
-    cx: &LowerCx<'_, FuncHandle>,
+    planting: Option<Planting<'a>>,
+    cx: &'a LowerCx<'a, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
     let mut reader = module.body(function).get_binary_reader();
     validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
 
     let size = validator.len_locals() as usize + function.body.len();
-    let is_leaf = size <= SMALL_LEAF && !calls_guest(OperatorsReader::new(reader.clone()))?;
+    let is_leaf = size <= SMALL_LEAF && planting.is_none() && !calls_guest(OperatorsReader::new(reader.clone()))?;
     let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
@@ -76,6 +80,7 @@ pub(super) fn lower(
             cx.wide_results(results as u32);
         }
     }
+    f.planting = planting;
     f.count_call(counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
@@ -138,6 +143,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             dead_frames: 0,
             count: None,
             sites: None,
+            planting: None,
             work: 0,
             signatures: HashMap::new(),
         }
@@ -185,6 +191,10 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             validator.op(offset, &op).map_err(|e| invalid(&e))?;
             self.b.set_srcloc(SourceLoc::new(offset as u32));
             if self.reachable {
+                // At a loop that is done in its header.
+                if !matches!(op, Operator::Loop { .. }) {
+                    self.plant_exit();
+                }
                 self.operator(&op)?;
             } else {
                 control::skip(self, &op);

@@ -23,6 +23,7 @@ mod clif;
 mod closed;
 mod control;
 mod count;
+mod exit;
 mod facts;
 mod function;
 mod helpers;
@@ -37,6 +38,7 @@ mod variable;
 mod vmctx;
 
 use count::Counting;
+use exit::Planting;
 use std::sync::{Mutex, PoisonError};
 
 use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel};
@@ -44,26 +46,31 @@ use wasmparser::FuncValidatorAllocations;
 
 pub use check::Checker;
 
+use crate::config::{Config, Deopt};
 use crate::module::{FuncHandle, Function};
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
 pub(crate) struct WasmLower {
     /// Work that loops of code that counts do before the broker is told, in work units.
     flush: i64,
+    /// Whether code is to leave on request.
+    plants_exits: bool,
     /// Scratch space of validators, for reuse by any worker.
     validators: Mutex<Vec<FuncValidatorAllocations>>,
 }
 
 impl Default for WasmLower {
     fn default() -> Self {
-        Self { flush: count::FLUSH, validators: Mutex::default() }
+        Self { flush: count::FLUSH, plants_exits: false, validators: Mutex::default() }
     }
 }
 
 impl WasmLower {
-    /// One whose loops tell the broker of every turn.
-    pub(crate) fn telling_every_turn() -> Self {
-        Self { flush: 0, ..Self::default() }
+    /// One for engines of this configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        // Where loops are entered out of order, the broker is told of every turn.
+        let flush = if config.osr.is_forced() { 0 } else { count::FLUSH };
+        Self { flush, plants_exits: config.deopt != Deopt::Off, ..Self::default() }
     }
 
     /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
@@ -96,7 +103,8 @@ impl Lower<FuncHandle> for WasmLower {
         let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
-        function::lower(&module, function, &mut validator, counting, cx, &mut builder)?;
+        let planting = if self.plants_exits { Planting::new(&module, function) } else { None };
+        function::lower(&module, function, &mut validator, counting, planting, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

@@ -56,7 +56,7 @@ impl FuncLower<'_, '_> {
 }
 
 /// The operands as the guest has them: an open `if` keeps its parameters a second time, for its `else`.
-fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value> {
+pub(super) fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value> {
     let copies = |at: &usize| {
         frames
             .iter()

@@ -37,6 +37,7 @@ pub(super) struct Regions {
     /// Bounds and base addresses of tables and memories.
     definitions: AliasRegion,
     elements: AliasRegion,
+    exit_countdown: AliasRegion,
 }
 
 impl Regions {
@@ -50,6 +51,7 @@ impl Regions {
             globals: region(1, "globals"),
             definitions: region(2, "table and memory definitions"),
             elements: region(3, "table elements"),
+            exit_countdown: region(4, "points to pass before an exit"),
         }
     }
 
@@ -66,6 +68,11 @@ impl Regions {
         MemFlagsData::trusted().with_alias_region(Some(self.elements))
     }
 
+    /// Flags for the countdown to an exit on request.
+    pub(super) fn exit_countdown(&self) -> MemFlagsData {
+        MemFlagsData::trusted().with_alias_region(Some(self.exit_countdown))
+    }
+
     fn definitions(&self) -> MemFlagsData {
         MemFlagsData::trusted().with_alias_region(Some(self.definitions))
     }
@@ -74,6 +81,11 @@ impl Regions {
 /// Flags for what never changes and may be read at any time.
 fn constant() -> MemFlagsData {
     MemFlagsData::trusted().with_readonly().with_can_move()
+}
+
+/// Loads a field of the vmctx that never changes.
+pub(super) fn load_constant(b: &mut FunctionBuilder<'_>, vmctx: Value, offset: usize) -> Value {
+    b.ins().load(types::I64, constant(), vmctx, offset as i32)
 }
 
 /// Flags for the fields of a function reference: they never change, but the reference must be known not to be null.

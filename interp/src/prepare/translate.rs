@@ -595,12 +595,13 @@ impl<'m> Translator<'m> {
         let site = self.sites.len() as u32;
         let height = self.stack.height() as u32;
         self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
-        self.note_point();
         if self.module.engine.config().osr.is_forced() {
             self.code.begin(branch::arrival());
             self.code.word(&raw const *self.function as u64);
             self.code.word(u64::from(site));
         }
+        // Behind the arrival: a frame that leaves a variant at its first header does a turn here before it may enter another.
+        self.note_point();
         self.open(Kind::Loop(Header { code, site: site & 0xffff, work: self.work }), params, results);
     }
 

@@ -8,6 +8,7 @@
 use std::marker::PhantomData;
 
 use super::binary::words;
+use crate::exec::Accumulators;
 use crate::exec::cx::{self, Step};
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler, out_of_line};
@@ -125,7 +126,10 @@ unsafe fn go_on(state: State, ip: *const u64, step: Step) -> Status {
     unsafe {
         match step {
             Step::Stay => State { ip, ..state }.dispatch(),
-            Step::At(ip) => State { ip, ..state }.reload().dispatch(),
+            Step::At { ip, fp } => {
+                let Accumulators { int, f32, f64 } = (*state.cx).accumulators;
+                State { ip, fp, int, f32, f64, ..state }.reload().dispatch()
+            }
             Step::Returned { ip, fp } => {
                 // As behind a return: the first result is in the accumulators, too.
                 let first = *state.fp;

@@ -148,7 +148,7 @@ unsafe fn read_out(module: &Module, state: &State) -> Vec<LiveFrame> {
         let operands = (first..end).map(operand).collect();
         frames.push(LiveFrame { function: function.index, offset: point.offset, locals, operands });
         let (back, caller) = (slot(prepared.control), slot(prepared.control + 1));
-        if back == EXIT.as_ptr() as u64 {
+        if back == crate::exec::to_rust()[0] {
             frames.reverse();
             return frames;
         }
@@ -201,7 +201,7 @@ fn interpret(engine: &Engine, wasm: &[u8], arguments: [u64; 3], random: &mut Ran
         result = unsafe {
             let used = state.fp.add(512).min(end).offset_from_unsigned(fp);
             std::slice::from_raw_parts_mut(fp, used).fill(0xbad0_bad1_bad2_bad3);
-            rebuild(inner, vmctx, fp, told).and_then(|rebuilt| resume_at(rebuilt))
+            rebuild(inner, vmctx, fp, crate::exec::to_rust(), told).and_then(|rebuilt| resume_at(rebuilt))
         };
     }
     let outcome = result.map_err(|raised| raised.code()).map(|()| {
@@ -209,7 +209,7 @@ fn interpret(engine: &Engine, wasm: &[u8], arguments: [u64; 3], random: &mut Ran
         let slots = unsafe { std::slice::from_raw_parts(fp, 4) };
         vec![Val::I32(slots[0] as i32), Val::I64(slots[1] as i64), Val::F32(slots[2] as u32), Val::F64(slots[3])]
     });
-    Run { outcome, events, memory: shown(&store) }
+    Run { outcome, events, deopts: 0, memory: shown(&store) }
 }
 
 fn programs() {

@@ -1,0 +1,151 @@
+//! Leaving compiled code through an exit: its frames are put together for the interpreter, and whoever is concerned is told.
+//!
+//! The one thing the lowering speculates on so far is that a test mode does not ask: [`Deopt`] has the code leave at some of the
+//! interpreter's resume points, whose numbers [`Countdown`] counts.
+
+use tierup::{DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, KeepAlways};
+
+use crate::config::Deopt;
+use crate::draws::SplitMix64;
+use crate::engine::Engine;
+use crate::exec::rebuild::{FrameState, Rebuilt, rebuild};
+use crate::owned::Owned;
+use crate::store::StoreInner;
+use crate::transfer;
+use crate::trap::Raised;
+use crate::vmctx::VmCtx;
+
+use std::sync::Arc;
+
+/// What a guard tests; the low byte of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum GuardKind {
+    /// That a test mode does not want the code to leave.
+    Test = 0,
+}
+
+impl GuardKind {
+    /// The guard of this kind at an operator: the same whenever the function is compiled.
+    pub(crate) fn at(self, offset: u32) -> GuardId {
+        GuardId(u64::from(offset) << 8 | self as u64)
+    }
+
+    fn is_of(self, guard: GuardId) -> bool {
+        guard.0 as u8 == self as u8
+    }
+}
+
+/// Where compiled code was left: exit `number` of the unit that `pc` lies in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    /// A return address in the code, or the entry of a variant.
+    pub(crate) pc: usize,
+    pub(crate) number: u32,
+}
+
+/// Puts the frames of code that has just left on the value stack, the outermost at `fp`; when that returns it goes on as `back`
+/// says.
+///
+/// # Errors
+///
+/// As [`rebuild`], with a backtrace of these frames.
+///
+/// # Safety
+///
+/// - The calling thread runs `store`, and the exit was taken by code that ran with `vmctx`; the values are still in the wide buffer;
+/// - nothing is in use on the value stack from `fp` on, and `back` is what [`rebuild`] wants.
+pub(crate) unsafe fn leave<'a>(
+    store: *mut StoreInner,
+    vmctx: *mut VmCtx,
+    fp: *mut u64,
+    back: [u64; 2],
+    left: Left,
+) -> Result<Rebuilt<'a>, Raised> {
+    // SAFETY: by the caller, the store is alive; nothing borrows its thread mutably while guests run.
+    let (engine, thread, cells) = unsafe { (&(*store).engine, &(*store).thread, (*store).cells) };
+    let table = engine.exits(left.pc).expect("code that leaves has exits");
+    let exit = table.exit(left.number).expect("it leaves through one of them");
+    // SAFETY: by the caller; no guest runs before the frames have them.
+    let words = unsafe { std::slice::from_raw_parts((*cells).wide.cast_const(), exit.words()) };
+    exit.take();
+    // SAFETY: by the caller; no code runs that counts.
+    unsafe {
+        (*store).deopts += 1;
+        if GuardKind::Test.is_of(exit.guard()) {
+            (*store).exit_countdown.aim();
+        }
+    }
+    let frames = || {
+        exit.rebuild(words).map(|frame| FrameState {
+            function: frame.function() as u32,
+            offset: frame.pc(),
+            slots: frame.slots(),
+        })
+    };
+    // SAFETY: by the caller; an exit's frames are of the instance it was lowered for, and have what is live.
+    let rebuilt = unsafe { rebuild(store, vmctx, fp, back, frames()) }.map_err(|mut raised| {
+        // SAFETY: the instance keeps its module.
+        let module = unsafe { &(*(*vmctx).instance).module };
+        for frame in exit.rebuild(words).rev() {
+            raised.push(module.function(frame.function() as u32).expect("it was compiled"), frame.pc());
+        }
+        raised
+    })?;
+    // SAFETY: by the caller.
+    unsafe { transfer::tell_exit(store, vmctx, frames()) };
+    if let Some(unit) = table.unit() {
+        thread.on_exit(unit, exit.guard());
+    }
+    Ok(rebuilt)
+}
+
+/// How many points code passes before it leaves, in [`Deopt`]'s modes. One per store.
+pub(crate) struct Countdown {
+    /// The points to pass; code takes one at each, and leaves where that makes it negative.
+    left: Owned<i64>,
+    mode: Deopt,
+    draws: SplitMix64,
+}
+
+/// Points passed before the next exit are fewer than a power of two, of which each up to this one is as likely.
+const MOST_PASSED: u64 = 8;
+
+impl Countdown {
+    /// That of a store of this engine.
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let mode = engine.config().deopt;
+        let seed = if let Deopt::Random(seed) = mode { seed } else { 0 };
+        let mut countdown = Self { left: Owned::new(0), mode, draws: SplitMix64::new(seed) };
+        countdown.aim();
+        countdown
+    }
+
+    /// Where code counts.
+    pub(crate) fn cell(&self) -> *mut i64 {
+        self.left.as_ptr()
+    }
+
+    fn aim(&mut self) {
+        let pass = match self.mode {
+            Deopt::Off => return,
+            Deopt::Every(n) => i64::from(n.get()) - 1,
+            Deopt::Random(_) => self.draws.distance(MOST_PASSED) as i64,
+        };
+        // SAFETY: the cell is ours, and no code runs that counts.
+        unsafe { *self.left.as_ptr() = pass };
+    }
+}
+
+/// A configuration's policy, which is not asked about exits that a test mode had taken: they say nothing of the code.
+pub(crate) struct TestsKeep(pub(crate) Option<Arc<dyn DeoptPolicy>>);
+
+impl DeoptPolicy for TestsKeep {
+    fn decide(&self, sample: &DeoptSample) -> DeoptDecision {
+        match &self.0 {
+            Some(policy) if !GuardKind::Test.is_of(sample.guard) => policy.decide(sample),
+            Some(_) => DeoptDecision { action: DeoptAction::Keep, reason: DeoptReason::Always },
+            None => KeepAlways.decide(sample),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Exits on request: planted, for tests, at every resume point of the interpreter.
+//!
+//! A point costs a load, a store and a branch: the store's countdown says which of them leaves. Nothing is planted unless
+//! [`Deopt`](crate::Deopt) says so.
+
+use std::mem::offset_of;
+
+use tierup::deopt::{ExitReason, FrameState};
+
+use super::clif::{InstBuilder, IntCC, types};
+use super::function::FuncLower;
+use super::site::guest_operands;
+use super::vmctx;
+use crate::deopt::GuardKind;
+use crate::module::{Function, ModuleInner};
+use crate::prepare::{self, Prepared};
+use crate::vmctx::VmCtx;
+
+/// What all exits planted in one function may store, in words: one with a thousand live locals and as many points can still be
+/// compiled.
+const MOST_WORDS: usize = 1 << 15;
+
+/// What knows the points of the function being lowered.
+#[derive(Clone, Copy)]
+pub(super) struct Planting<'a> {
+    module: &'a ModuleInner,
+    function: &'a Function,
+    prepared: &'a Prepared,
+    /// Words that more exits may store.
+    room: usize,
+}
+
+impl<'a> Planting<'a> {
+    /// For a function of `module`. `None` if the interpreter refuses it, who could not go on then.
+    pub(super) fn new(module: &'a ModuleInner, function: &'a Function) -> Option<Self> {
+        let prepared = prepare::ensure(module, function).ok()?;
+        Some(Self { module, function, prepared, room: MOST_WORDS })
+    }
+}
+
+impl FuncLower<'_, '_> {
+    /// Plants an exit before the operator whose lowering begins here (of a loop: at its header), if that is a resume point and exits
+    /// are wanted. Code goes on in a new block.
+    pub(super) fn plant_exit(&mut self) {
+        let Some(Planting { module, function, prepared, room }) = self.planting else { return };
+        let offset = self.b.srcloc().bits();
+        let Some(point) = prepared.points(module, function).at(offset) else { return };
+        let mut state = FrameState::of(function.index.into(), offset);
+        for local in prepared.live_locals(module, function, offset) {
+            state = state.slot(local, self.b.use_var(self.locals[local as usize]));
+        }
+        let operands: Vec<_> = guest_operands(self.operands.all(), &self.frames).collect();
+        debug_assert_eq!(operands.len(), point.height as usize, "the interpreter has as many operands");
+        let state = state.slots((prepared.first_operand()..).zip(operands));
+        let Some(room) = room.checked_sub(state.values().count()) else { return };
+        self.planting = Some(Planting { module, function, prepared, room });
+
+        let countdown = vmctx::load_constant(self.b, self.abi.vmctx, offset_of!(VmCtx, exit_countdown));
+        let flags = self.regions.exit_countdown();
+        let before = self.b.ins().load(types::I64, flags, countdown, 0);
+        let left = self.b.ins().iadd_imm_s(before, -1);
+        self.b.ins().store(flags, left, countdown, 0);
+        let stays = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, 0);
+        // Where the frame has too many slots, the next point leaves.
+        let _planted = self.cx.guard(self.b, &self.abi, stays, &state, GuardKind::Test.at(offset), ExitReason::Requested);
+    }
+}
