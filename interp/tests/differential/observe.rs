@@ -2,7 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use tierup_interp::{Engine, Error, Extern, ExternType, HostError, Instance, Linker, Module, Store, TrapCode, Val, ValType};
+use tierup_interp::{
+    AsStore, Engine, Error, Extern, ExternType, HostError, Instance, Linker, Module, Store, TrapCode, Val, ValType,
+};
 
 use crate::generate::FUEL;
 use crate::random::{Random, mix};
@@ -16,6 +18,8 @@ const FUEL_PER_CALL: i32 = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Observation {
     pub(crate) steps: Vec<Step>,
+    /// How often code was left through an exit.
+    pub(crate) exits: u64,
 }
 
 /// One call from outside (the instantiation is the first) and the state it left.
@@ -109,6 +113,7 @@ pub(crate) fn observe(engine: &Engine, wasm: &[u8], seed: u64) -> Result<Observa
             let overflow = outcome == Outcome::Trapped(TrapCode::StackOverflow);
             let step = Step::ended(&format!("{name:?} in round {round}"), outcome, &mut store);
             observation.steps.push(step.with_state(&mut store, &exports)?);
+            observation.exits = store.deopts();
             if overflow {
                 return Ok(observation);
             }

@@ -13,12 +13,13 @@ mod reference;
 mod vm;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use check::{Compared, Oracle};
 use random::Random;
 use reference::Value;
-use tierup_interp::{Config, Direction, Osr, TierMode, TrapCode, Val};
+use tierup_interp::{Config, Deopt, Direction, Osr, TierMode, TrapCode, Val};
 use vm::{Run, Vm};
 
 /// What a plain `cargo test` checks: as many seeds as fit.
@@ -28,20 +29,43 @@ const BUDGET: Duration = Duration::from_secs(6);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Through {
     Interpreter,
+    /// All calls begin in Cranelift's code, which is left through exits.
+    Baseline,
     InterpToBaseline,
+    /// All calls begin in LLVM's code.
+    #[cfg(feature = "llvm")]
+    Opt,
     #[cfg(feature = "llvm")]
     BaselineToOpt,
     #[cfg(feature = "llvm")]
     InterpToOpt,
 }
 
-fn config(through: Through, osr: Osr) -> Config {
-    let config = Config { osr, ..Config::default() };
+/// When frames change tier.
+#[derive(Debug, Clone, Copy)]
+struct When {
+    osr: Osr,
+    deopt: Deopt,
+}
+
+impl When {
+    const fn loops(osr: Osr) -> Self {
+        Self { osr, deopt: Deopt::Off }
+    }
+
+    const fn every(self, n: u32) -> Self {
+        Self { deopt: Deopt::Every(NonZeroU32::new(n).expect("not 0")), ..self }
+    }
+}
+
+fn config(through: Through, When { osr, deopt }: When) -> Config {
+    let config = Config { osr, deopt, ..Config::default() };
     match through {
+        Through::Baseline => Config { tier: TierMode::Baseline, ..config },
         Through::Interpreter => Config { tier: TierMode::Interp, osr: Osr::Off, ..config },
         Through::InterpToBaseline => Config { tier: TierMode::Baseline, ..config },
         #[cfg(feature = "llvm")]
-        Through::InterpToOpt => {
+        Through::Opt | Through::InterpToOpt => {
             Config { tier: TierMode::Opt, llvm: Some(optimizing::llvm()), deadline: Some(optimizing::PATIENCE), ..config }
         }
         #[cfg(feature = "llvm")]
@@ -114,6 +138,8 @@ struct Summary {
     traps: u64,
     entered: u64,
     left: u64,
+    /// Exits on request among what was left.
+    exits: u64,
     compared: Compared,
     runs: BTreeMap<String, u64>,
 }
@@ -123,6 +149,7 @@ impl Summary {
         let count = |direction| run.events.iter().filter(|event| event.direction == direction).count() as u64;
         self.entered += count(Direction::Enter);
         self.left += count(Direction::Leave);
+        self.exits += run.deopts;
         self.traps += u64::from(run.outcome.is_err());
         self.compared.events += compared.events;
         self.compared.locals += compared.locals;
@@ -132,28 +159,41 @@ impl Summary {
 }
 
 /// Engines that run the programs, each with how many programs it takes part in one of.
-fn engines() -> Vec<(Through, Osr, Vm, u64)> {
-    let engine = |through, osr, of| (through, osr, Vm::new(config(through, osr)), of);
+fn engines() -> Vec<(Through, When, Vm, u64)> {
+    const ALWAYS: When = When::loops(Osr::Always);
+    const AUTO: When = When::loops(Osr::Auto);
+    let engine = |through, when, of| (through, when, Vm::new(config(through, when)), of);
+    let by_chance = |osr, seed| When { osr, deopt: Deopt::Random(seed) };
     let mut engines = vec![
-        engine(Through::Interpreter, Osr::Off, 1),
-        engine(Through::InterpToBaseline, Osr::Always, 2),
-        engine(Through::InterpToBaseline, Osr::Random(1), 2),
+        engine(Through::Interpreter, When::loops(Osr::Off), 1),
+        engine(Through::InterpToBaseline, ALWAYS, 3),
+        engine(Through::InterpToBaseline, When::loops(Osr::Random(1)), 3),
+        engine(Through::Baseline, AUTO.every(1), 6),
+        engine(Through::Baseline, AUTO.every(2), 3),
+        engine(Through::Baseline, AUTO.every(7), 2),
+        engine(Through::Baseline, AUTO.every(1000), 6),
+        engine(Through::Baseline, by_chance(Osr::Auto, 4), 2),
+        engine(Through::InterpToBaseline, ALWAYS.every(2), 3),
+        engine(Through::InterpToBaseline, by_chance(Osr::Random(5), 6), 3),
     ];
     #[cfg(feature = "llvm")]
     if optimizing::is_there() {
         engines.extend([
-            engine(Through::BaselineToOpt, Osr::Always, 12),
-            engine(Through::BaselineToOpt, Osr::Random(2), 12),
-            engine(Through::InterpToOpt, Osr::Random(3), 24),
+            engine(Through::BaselineToOpt, ALWAYS, 12),
+            engine(Through::BaselineToOpt, When::loops(Osr::Random(2)), 12),
+            engine(Through::InterpToOpt, When::loops(Osr::Random(3)), 24),
+            engine(Through::Opt, AUTO.every(7), 12),
+            engine(Through::Opt, by_chance(Osr::Auto, 7), 12),
+            engine(Through::BaselineToOpt, by_chance(Osr::Always, 8), 12),
         ]);
     }
     engines
 }
 
-fn one(seed: u64, engines: &[(Through, Osr, Vm, u64)], summary: &mut Summary) {
+fn one(seed: u64, engines: &[(Through, When, Vm, u64)], summary: &mut Summary) {
     let (wasm, arguments) = program(seed);
     let oracle = Oracle::new(&wasm);
-    for (nth, (through, osr, vm, _)) in (0..).zip(engines).filter(|(nth, engine)| (seed + nth).is_multiple_of(engine.3)) {
+    for (nth, (through, when, vm, _)) in (0..).zip(engines).filter(|(nth, engine)| (seed + nth).is_multiple_of(engine.3)) {
         let module = vm.load(&wasm);
         for (arguments, values) in &arguments {
             let run = vm.run(&module, arguments);
@@ -164,7 +204,7 @@ fn one(seed: u64, engines: &[(Through, Osr, Vm, u64)], summary: &mut Summary) {
             match oracle.check(&run, values) {
                 Ok(compared) => summary.add(*through, &run, compared),
                 Err(difference) => {
-                    panic!("seed {seed}, engine {nth} ({through:?}, {osr:?}): {difference}\nreproduce with TIERUP_SEED={seed}")
+                    panic!("seed {seed}, engine {nth} ({through:?}, {when:?}): {difference}\nreproduce with TIERUP_SEED={seed}")
                 }
             }
         }
@@ -188,6 +228,7 @@ fn frames_are_what_the_reference_has() {
         seed += 1;
     }
     println!("seeds {from}..{seed}: {summary:?}");
+    assert!(summary.exits > 0, "nothing left through an exit");
     assert!(summary.entered > 0 && summary.compared.locals > 0 && summary.compared.operands > 0 && summary.traps > 0);
     #[cfg(feature = "llvm")]
     assert!(summary.left > 0 || !optimizing::is_there(), "nothing left native code");
@@ -199,8 +240,18 @@ const WRONG: u64 = 1 << 62 | 1 << 30 | 1;
 /// The check can fail: each slot of each frame is planted wrong in turn, and found wherever it is live.
 #[test]
 fn a_wrong_slot_is_found() {
+    wrong_slots_are_found(Through::InterpToBaseline, When::loops(Osr::Always));
+}
+
+/// As for frames at loops, for those of exits.
+#[test]
+fn a_wrong_slot_of_an_exit_is_found() {
+    wrong_slots_are_found(Through::Baseline, When::loops(Osr::Off).every(7));
+}
+
+fn wrong_slots_are_found(through: Through, when: When) {
     let (mut found, mut dead) = (0, 0);
-    let vm = Vm::new(config(Through::InterpToBaseline, Osr::Always));
+    let vm = Vm::new(config(through, when));
     for seed in 0..40 {
         let (wasm, [(arguments, values), ..]) = program(seed);
         let oracle = Oracle::new(&wasm);
@@ -229,7 +280,7 @@ fn a_wrong_slot_is_found() {
                 assert!(plant(&mut |frame| _ = frame.locals.remove(0)).is_some(), "a live local is missing");
             }
             assert!(plant(&mut |frame| frame.operands.push(0)).is_some(), "an operand too many");
-            assert!(plant(&mut |frame| frame.offset += 1).is_some(), "another place");
+            assert!(plant(&mut |frame| frame.offset ^= 1 << 20).is_some(), "another place");
         }
     }
     println!("{found} planted slots were found, {dead} were of dead locals");

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tierup_interp::{Config, Direction, Engine, Error, Linker, LiveFrame, Module, OnTransfer, Store, TrapCode, Val};
+use tierup_interp::{AsStore, Config, Direction, Engine, Error, Linker, LiveFrame, Module, OnTransfer, Store, TrapCode, Val};
 
 use super::program::{SHOWN, TICK};
 
@@ -32,6 +32,8 @@ pub(crate) fn tick(memory: &[u8]) -> u64 {
 pub(crate) struct Run {
     pub(crate) outcome: Result<Vec<Val>, TrapCode>,
     pub(crate) events: Vec<Event>,
+    /// How often code was left through an exit.
+    pub(crate) deopts: u64,
     /// The part of the memory that the program uses, as it was left.
     pub(crate) memory: Vec<u8>,
 }
@@ -72,6 +74,6 @@ impl Vm {
         let memory = instance.memory(&store, "memory").expect("the program exports it");
         let memory = memory.data(&store).expect("it is the store's")[..SHOWN].to_vec();
         let events = std::mem::take(&mut *self.events.lock().expect("nobody panics with it"));
-        Run { outcome, events, memory }
+        Run { outcome, events, deopts: store.deopts(), memory }
     }
 }

