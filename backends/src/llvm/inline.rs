@@ -29,7 +29,7 @@ const MAX_LEVELS: u32 = 4;
 /// is left, a third 10 %; two more would take 6 %, at four times the code.
 const MAX_REPEATS: usize = 3;
 /// Instructions a unit may grow by: its own size, within these bounds.
-const GROWTH: std::ops::RangeInclusive<usize> = 1500..=4000;
+const GROWTH: std::ops::RangeInclusive<usize> = 2500..=5000;
 /// Instructions of a callee that has been called often, at most.
 const MAX_HOT: usize = 80;
 /// Instructions of any other callee: as many as its call would cost, about.

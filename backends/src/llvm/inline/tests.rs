@@ -132,9 +132,10 @@ fn a_unit_grows_so_far() {
     // The smallest first.
     let size = |number| MAX_HOT - 30 + number;
     let callees: Vec<(usize, Body)> = (1..=30).map(|number| (number, body(size(number), &[]))).collect();
-    let unit = unfold(body(40, &(1..=30).rev().collect::<Vec<_>>()), callees);
+    // Each is called at two places.
+    let unit = unfold(body(80, &(1..=30).rev().flat_map(|number| [number; 2]).collect::<Vec<_>>()), callees);
     let sums = (1..=30).scan(0, |sum, number| {
-        *sum += size(number);
+        *sum += 2 * size(number);
         Some(*sum)
     });
     let there = sums.take_while(|&sum| sum <= least).count();
@@ -142,11 +143,11 @@ fn a_unit_grows_so_far() {
     assert_eq!(unit[0].split(' ').filter(|name| name.starts_with("u1:")).count(), there);
     assert!(unit[0].ends_with(" u1:1") && unit[0].contains("cell:30"), "{unit:?}");
     // A copy for each of the callers' copies, so a callee is dearer the deeper it is.
-    let unit = unfold(body(9, &[1; 5]), [(1, body(21, &[2; 20])), (2, body(15, &[]))]);
+    let unit = unfold(body(9, &[1; 5]), [(1, body(21, &[2; 20])), (2, body(30, &[]))]);
     assert_eq!(unit[..2], ["u0:0 u1:1", "u1:1 cell:2"]);
     // A large function may grow by as much again.
-    for (sites, name) in [(20, "u1:1"), (21, "cell:1")] {
-        let unit = unfold(body(20 * MAX_HOT, &vec![1; sites]), [(1, body(MAX_HOT, &[]))]);
+    for (sites, name) in [(40, "u1:1"), (41, "cell:1")] {
+        let unit = unfold(body(40 * MAX_HOT, &vec![1; sites]), [(1, body(MAX_HOT, &[]))]);
         assert_eq!(unit[0], format!("u0:0 {name}"));
     }
 }
