@@ -213,6 +213,7 @@ fn loops_are_entered_as_told() {
             assert_eq!(stdout(&output), "500500\n", "{tier}, {osr}");
             let report = stderr(&output);
             assert_eq!(report.contains("forced"), is_forced, "{tier}, {osr}:\n{report}");
+            assert_eq!(report.contains(" from loop 0"), is_forced, "{tier}, {osr}:\n{report}");
         }
     }
 }

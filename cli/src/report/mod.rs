@@ -156,7 +156,7 @@ impl Report {
             };
             table.row(vec![
                 units::duration(event.time),
-                event.name.clone(),
+                subject(event),
                 what,
                 why,
                 units::duration(event.queue_wait),
@@ -167,11 +167,12 @@ impl Report {
         table
     }
 
-    /// Why the install told by event `at` was asked for: the last request of that bead for that tier before it.
+    /// Why the install told by event `at` was asked for: the last request before it for the same of that bead.
     fn reason(&self, at: usize) -> String {
-        let install = &self.events[at];
+        let subject = |event: &Event| (event.bead, event.site, event.to);
+        let install = subject(&self.events[at]);
         let asked = self.events[..at].iter().rev().find_map(|event| match &event.what {
-            Transition::Requested(reason) if event.bead == install.bead && event.to == install.to => Some(reason),
+            Transition::Requested(reason) if subject(event) == install => Some(reason),
             _ => None,
         });
         asked.map_or_else(String::new, ToString::to_string)
@@ -182,12 +183,20 @@ impl Report {
             Table::new(&[("at", Align::Right), ("function", Align::Left), ("tier", Align::Left), ("why", Align::Left)]);
         let failures: Vec<_> = self.events.iter().filter(|event| is_failure(&event.what)).collect();
         for event in failures.iter().take(BAILOUT_ROWS) {
-            table.row(vec![units::duration(event.time), event.name.clone(), event.to.to_string(), event.what.to_string()]);
+            table.row(vec![units::duration(event.time), subject(event), event.to.to_string(), event.what.to_string()]);
         }
         if failures.len() > BAILOUT_ROWS {
             table.gap(format!("… {} more", failures.len() - BAILOUT_ROWS));
         }
         table
+    }
+}
+
+/// What an event is about: a function, or the code that is entered at one of its loops.
+fn subject(event: &Event) -> String {
+    match event.site {
+        Some(site) => format!("{} from loop {site}", event.name),
+        None => event.name.clone(),
     }
 }
 
