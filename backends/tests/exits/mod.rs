@@ -9,6 +9,7 @@ pub(crate) mod cost;
 mod liveness;
 mod lower;
 mod program;
+#[path = "../../../osr/tests/property/random.rs"]
 mod random;
 mod reference;
 mod run;

@@ -10,8 +10,10 @@
 
 mod code;
 mod control;
+mod notes;
 mod operators;
 mod point;
+mod scalar;
 mod stack;
 mod translate;
 
@@ -25,6 +27,7 @@ use crate::exec::Handler;
 use crate::liveness::Liveness;
 use crate::module::{Function, ModuleInner};
 
+use notes::Notes;
 pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, is_point};
 
 /// Control slots of a frame: return address and caller's frame pointer.
@@ -88,7 +91,7 @@ impl Prepared {
     /// Where a frame of `function`, which this was prepared from, in `module`, can go on. The first call translates the body again.
     pub(crate) fn points(&self, module: &ModuleInner, function: &Function) -> &Points {
         self.points.get_or_init(|| {
-            let noted = translate::translate(module, function, translate::Notes::Points);
+            let noted = translate::translate(module, function, Notes::Points);
             noted.map(|(_, noted)| noted.points).unwrap_or_default()
         })
     }
@@ -126,7 +129,7 @@ impl Prepared {
     /// bodies.
     pub(crate) fn offset_of(&self, module: &ModuleInner, function: &Function, ip: *const u64) -> u32 {
         let origins = self.offsets.get_or_init(|| {
-            let noted = translate::translate(module, function, translate::Notes::Origins);
+            let noted = translate::translate(module, function, Notes::Origins);
             noted.map(|(_, noted)| noted.origins.into()).unwrap_or_default()
         });
         let word = (ip as usize - self.code.as_ptr() as usize) / size_of::<u64>();
@@ -186,7 +189,7 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result
     if let Some(prepared) = function.prepared.get() {
         return Ok(prepared);
     }
-    let (prepared, _) = translate::translate(module, function, translate::Notes::None)?;
+    let (prepared, _) = translate::translate(module, function, Notes::None)?;
     Ok(function.prepared.set(prepared))
 }
 
@@ -194,8 +197,8 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result
 /// address, and which words were replaced, with what they were.
 #[cfg(test)]
 pub(crate) fn ensure_with(module: &ModuleInner, function: &Function, handler: Handler) -> (*const u64, Vec<(u32, u64)>) {
-    let (mut prepared, noted) = translate::translate(module, function, translate::Notes::Points).expect("a valid body");
-    let (plain, _) = translate::translate(module, function, translate::Notes::None).expect("a valid body");
+    let (mut prepared, noted) = translate::translate(module, function, Notes::Points).expect("a valid body");
+    let (plain, _) = translate::translate(module, function, Notes::None).expect("a valid body");
     // But for addresses within the code, which is elsewhere, noting changes nothing of it.
     let alike = |(&a, &b): (&u64, &u64)| a == b || a.wrapping_sub(plain.entry as u64) == b.wrapping_sub(prepared.entry as u64);
     assert!(plain.code.len() == prepared.code.len() && plain.code.iter().zip(&prepared.code).all(alike));

@@ -2,8 +2,9 @@
 
 use wasmparser::Operator as Op;
 
+use super::scalar::{Scalar, class_of_wasm};
 use super::stack::Value;
-use super::translate::{Scalar, Translator, class_of_wasm};
+use super::translate::Translator;
 use crate::error::Error;
 use crate::exec::op::binary::BinaryOp;
 use crate::exec::op::branch::CompareOp;

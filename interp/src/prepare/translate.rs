@@ -6,9 +6,11 @@ use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Ope
 
 use super::code::{Code, Waiting};
 use super::control::{Block, Header, Kind, Otherwise};
-use super::point::{self, Call, Points};
+use super::notes::{Noted, Notes};
+use super::point::Points;
+use super::scalar::{Scalar, class_of};
 use super::stack::{Operand, Place, Stack, Value};
-use super::{LoopSite, Origin, Prepared};
+use super::{LoopSite, Prepared};
 use crate::error::Error;
 use crate::exec::op::binary::BinaryOp;
 use crate::exec::op::branch::{self, CompareOp};
@@ -20,24 +22,6 @@ use crate::exec::op::unary::UnaryOp;
 use crate::exec::{Form, Handler};
 use crate::module::{Function, ModuleInner};
 use crate::types::ValType;
-
-/// What to note: where instructions come from?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Notes {
-    /// No.
-    None,
-    /// Yes, every one.
-    Origins,
-    /// Not that, but where frames can go on.
-    Points,
-}
-
-/// What was noted.
-#[derive(Default)]
-pub(super) struct Noted {
-    pub(super) origins: Vec<Origin>,
-    pub(super) points: Points,
-}
 
 /// Validates the body of `function` and translates it.
 ///
@@ -90,51 +74,6 @@ pub(super) struct Operands {
     wide: Option<u64>,
 }
 
-/// Types whose immediates are encoded differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scalar {
-    I32,
-    I64,
-    F32,
-    F64,
-}
-
-impl Scalar {
-    fn class(self) -> Class {
-        match self {
-            Self::I32 | Self::I64 => Class::Int,
-            Self::F32 => Class::F32,
-            Self::F64 => Class::F64,
-        }
-    }
-
-    /// How the constant is encoded as an immediate: the 32-bit field, and a word of its own. `None` if it cannot be.
-    fn immediate(self, bits: u64) -> Option<(u32, Option<u64>)> {
-        match self {
-            Self::I32 | Self::F32 => Some((bits as u32, None)),
-            Self::I64 => (i64::from(bits as i32) as u64 == bits).then_some((bits as u32, None)),
-            Self::F64 => Some((0, Some(bits))),
-        }
-    }
-}
-
-/// The class of a type the validator accepted.
-pub(super) fn class_of_wasm(ty: wasmparser::ValType) -> Class {
-    match ty {
-        wasmparser::ValType::F32 => Class::F32,
-        wasmparser::ValType::F64 => Class::F64,
-        _ => Class::Int,
-    }
-}
-
-fn class_of(ty: ValType) -> Class {
-    match ty {
-        ValType::F32 => Class::F32,
-        ValType::F64 => Class::F64,
-        ValType::I32 | ValType::I64 | ValType::FuncRef | ValType::ExternRef => Class::Int,
-    }
-}
-
 pub(super) struct Translator<'m> {
     module: &'m ModuleInner,
     function: &'m Function,
@@ -152,9 +91,9 @@ pub(super) struct Translator<'m> {
     pub(super) select: Class,
     sites: Vec<LoopSite>,
     /// If wanted: the resume points.
-    points: Option<Points>,
+    pub(super) points: Option<Points>,
     /// Whether what comes next is one, whatever it is.
-    arrived: bool,
+    pub(super) arrived: bool,
 }
 
 impl<'m> Translator<'m> {
@@ -235,39 +174,6 @@ impl<'m> Translator<'m> {
                 let ty = &self.module.types[index as usize].ty;
                 (ty.params().len(), ty.results().len())
             }
-        }
-    }
-
-    // Resume points.
-
-    /// Notes that a frame can go on before the operator, if it can. (At a loop it does so at the header: see `loop_`.)
-    fn note_before(&mut self, operator: &Operator<'_>) {
-        if self.points.is_none() {
-            return;
-        }
-        let is_point = self.arrived || point::is_point(operator);
-        if is_point && self.live && !matches!(operator, Operator::Loop { .. }) {
-            self.note_point();
-        }
-    }
-
-    fn note_after(&mut self, operator: &Operator<'_>) {
-        // An `end` that nobody branches to is nothing: what comes next may be merged with what came before.
-        let is_nothing = matches!(operator, Operator::End) && self.code.last().is_some();
-        self.arrived = point::is_before_point(operator) && !is_nothing;
-    }
-
-    fn note_point(&mut self) {
-        if let Some(points) = &mut self.points {
-            let Self { code, stack, .. } = self;
-            points.add(code.offset, code.here(), stack.height(), stack.unsettled(), stack.accumulated());
-        }
-    }
-
-    /// Notes that the last point is a call, which was just written.
-    fn note_call(&mut self, base: u16) {
-        if let Some(points) = &mut self.points {
-            points.is_call(Call { back: self.code.here() as u32, base: base.into() });
         }
     }
 
