@@ -223,7 +223,7 @@ pub(super) unsafe extern "C" fn finish_stub() {
     )
 }
 
-/// Calls `cells.on_count` and leaves every register as it was, so that a compiler keeps what it likes where it likes across a
+/// Records the exit, calls `cells.on_count` and leaves every register as it was, so that a compiler keeps what it likes where it likes across a
 /// call in a cold block. (Vector registers as far as generated code has them: 128 bits of sixteen.)
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn count_stub() {
@@ -257,6 +257,10 @@ pub(super) unsafe extern "C" fn count_stub() {
         "movups [rsp + 224], xmm14",
         "movups [rsp + 240], xmm15",
         "mov rax, [rdi]",
+        "mov r8, [rbp]",
+        "mov [rax + 32], r8", // exit_fp: the caller's frame
+        "mov r8, [rbp + 8]",
+        "mov [rax + 40], r8",        // exit_pc
         "call qword ptr [rax + 96]", // on_count
         "movups xmm0, [rsp + 0]",
         "movups xmm1, [rsp + 16]",

@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use tierup_broker::UnitId;
 use tierup_deopt::ExitTable;
 
 /// Where a pc lies: one of the functions that are under way there.
@@ -59,6 +60,8 @@ impl FunctionMap {
 /// One unit.
 #[derive(Debug)]
 struct UnitMap {
+    /// `None`: compiled without a broker.
+    unit: Option<UnitId>,
     /// By ascending address.
     functions: Box<[FunctionMap]>,
     /// `None`: there are none.
@@ -134,6 +137,12 @@ impl CodeMap {
         self.unit_at(pc)?.exits.clone()
     }
 
+    /// The unit that the instruction before `return_pc` is of, as its broker knows it. `None` if that is not code of this arena, or
+    /// was compiled without a broker.
+    pub fn unit_of_return(&self, return_pc: usize) -> Option<UnitId> {
+        self.unit_at(return_pc.checked_sub(1)?)?.unit
+    }
+
     fn unit_at(&self, pc: usize) -> Option<Arc<UnitMap>> {
         let page = pc.checked_sub(self.base)? / self.page;
         self.leaves.get(page / LEAF)?.get()?[page % LEAF].load_full()
@@ -159,11 +168,16 @@ pub(crate) struct MappedUnit {
 
 impl MappedUnit {
     /// Enters functions in pages of their own, by ascending address; at least one.
-    pub(crate) fn new(memory: &Arc<super::CodeMemory>, functions: Box<[FunctionMap]>, exits: Option<Arc<ExitTable>>) -> Self {
+    pub(crate) fn new(
+        memory: &Arc<super::CodeMemory>,
+        functions: Box<[FunctionMap]>,
+        unit: Option<UnitId>,
+        exits: Option<Arc<ExitTable>>,
+    ) -> Self {
         debug_assert!(functions.is_sorted_by_key(|function| function.start));
         let (first, last) = (functions.first().expect("a unit has code"), functions.last().expect("a unit has code"));
         let (start, len) = (first.start, last.start + last.len - first.start);
-        memory.map().set(start, len, Some(&Arc::new(UnitMap { functions, exits })));
+        memory.map().set(start, len, Some(&Arc::new(UnitMap { unit, functions, exits })));
         MappedUnit { memory: Arc::clone(memory), start, len }
     }
 }
@@ -187,7 +201,7 @@ mod tests {
         let inlined = Chain { start: 4, end: 8, frames: Box::new([(9, Some(200)), (8, None)]) };
         let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default(), chains: Box::new([inlined]) };
         let first = FunctionMap { start, len: 6000, tag: 7, locations, chains: Box::default() };
-        let unit = MappedUnit::new(&memory, Box::new([first, second]), None);
+        let unit = MappedUnit::new(&memory, Box::new([first, second]), None, None);
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));

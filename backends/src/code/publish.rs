@@ -76,9 +76,10 @@ impl Publisher {
                 perf.add(function.start, function.len, &format!("{name} [{}]", self.backend));
             }
         }
+        let unit = exits.unit();
         let exits = (!exits.is_empty()).then(|| Arc::new(exits));
         let functions = functions.into_iter().map(|(function, _)| function).collect();
-        let mapped = MappedUnit::new(&self.memory, functions, exits.clone());
+        let mapped = MappedUnit::new(&self.memory, functions, unit, exits.clone());
         CompiledFunction { entry, code_bytes: bytes, exits, _mapped: mapped, _pages: pages }
     }
 }

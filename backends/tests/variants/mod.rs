@@ -117,6 +117,8 @@ unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, _: u32, site: u32
     // SAFETY: the stub's.
     let (thread, cells) = unsafe { thread(vmctx) };
     assert_eq!(callee, CALLEE);
+    // SAFETY: the stub has just recorded where the code was left; its frame waits in this very call.
+    assert_eq!(unsafe { Segment::innermost(cells).unwrap().frames() }.count(), 1);
     let (times, _) = thread.told.get();
     thread.told.set((times + 1, site));
     // SAFETY: this thread's cells, whose countdown is not borrowed here.
