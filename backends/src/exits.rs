@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use cranelift_codegen::ir::{Block, Value};
+use cranelift_codegen::ir::{Block, InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use tierup_broker::GuardId;
 use tierup_deopt::{ExitReason, ExitTableBuilder, FrameState, NewExit, guard};
@@ -74,7 +74,31 @@ impl<G> LowerCx<'_, G> {
         Some(())
     }
 
+    /// Leaves with `state`: ends the current block. For code that is assumed never to be reached.
+    ///
+    /// `None`, and nothing is emitted, where [`exit_block`](Self::exit_block) gives none.
+    #[must_use = "without an exit the code has to be made"]
+    pub fn exit(
+        &self,
+        b: &mut FunctionBuilder<'_>,
+        abi: &BodyAbi,
+        state: &FrameState,
+        id: GuardId,
+        reason: ExitReason,
+    ) -> Option<()> {
+        let exit = self.reserve_exit(state, id, reason)?;
+        let block = b.create_block();
+        b.ins().jump(block, &[]);
+        b.seal_block(block);
+        self.fill_exit(b, abi, block, exit);
+        Some(())
+    }
+
     pub(crate) fn reserve_exit(&self, state: &FrameState, guard: GuardId, reason: ExitReason) -> Option<NewExit> {
+        // Whoever is asked to leave goes on as the code would have, and what nobody relies on any more is not entered.
+        if !matches!(reason, ExitReason::Requested | ExitReason::Invalid) {
+            self.sites.assume();
+        }
         self.exits.0.borrow_mut().add(state, guard, reason, WIDE_SLOTS)
     }
 

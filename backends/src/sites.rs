@@ -32,6 +32,11 @@ impl DeclaredSites {
         self.sites.borrow_mut().leaves.push(Leave { block, status, live, to });
     }
 
+    /// The code leaves where it would not know what to do.
+    pub(crate) fn assume(&self) {
+        self.sites.borrow_mut().assumes = true;
+    }
+
     pub(crate) fn into_inner(self) -> Sites {
         self.sites.into_inner()
     }
@@ -48,6 +53,10 @@ impl<G> LowerCx<'_, G> {
     ///
     /// The values in its slots are those a variable has while the builder is in the header. To use a variable there may give the
     /// header a parameter, so declare only if [asked](Self::wants_sites).
+    ///
+    /// Code that [speculates](Self::guard) is left by calls that do otherwise than it assumes, and they come to its loops, too: what is in
+    /// a slot there need not be what the code has brought. So each slot's value must be a parameter of the header, of its own; a
+    /// lowering appends those to the block, and passes the values where it jumps there. Otherwise the site is refused.
     pub fn loop_site(&self, site: Site) {
         self.sites.sites.borrow_mut().sites.push(site);
     }

@@ -62,6 +62,16 @@ pub enum OsrError {
         /// The instruction it is a result of, or the block it is a parameter of.
         definition: String,
     },
+    /// The body assumes something, and what it has in a slot is no parameter of the header, or that of another slot as well.
+    #[error("slot {slot} is {value} at site {site} only if what the body assumes holds")]
+    Assumed {
+        /// The site.
+        site: u32,
+        /// The slot.
+        slot: u32,
+        /// What the body has in it.
+        value: Value,
+    },
     /// A value cannot be in a slot because of its type.
     #[error("{value} of type {ty} does not fit into a slot")]
     SlotType {

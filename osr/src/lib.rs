@@ -40,7 +40,8 @@ pub const DONE: i64 = -1;
 /// The variant of `body` that is entered at `site`.
 ///
 /// `body` is `fn(vmctx: i64, callee: i64, …)` with at most one result; calls of it that run interpreted reach `site` with the
-/// slots `sites` declares for it. Nothing else may be live there: in particular nothing in the body's own stack slots.
+/// slots `sites` declares for it. Nothing else may be live there: in particular nothing in the body's own stack slots. Unless the
+/// declarations say that the body [assumes](Sites::assumes) something, every call comes to the site by a way that the body has.
 ///
 /// # Errors
 ///
@@ -53,6 +54,7 @@ pub fn variant(body: &Function, sites: &Sites, site: u32, limits: &Limits) -> Re
     let site = sites.find(site)?;
     let flow = Flow::of(body, sites);
     sites.check_values(&flow, site)?;
+    sites.check_frame(&flow, site)?;
     let stages = Stages::plan(&flow, site)?;
     limits.check(site, stages.instructions(&flow), flow.instructions())?;
     let liveness = Liveness::of(&flow, &stages);

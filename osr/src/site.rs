@@ -1,6 +1,6 @@
 //! What a lowering declares: where its function can be entered, and where it can be left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::ir::{Block, Function, Value, types::I64};
 
@@ -15,6 +15,10 @@ pub struct Sites {
     pub leaves: Vec<Leave>,
     /// Where the results are, if there are two or more.
     pub wide: Option<WideResults>,
+    /// The body leaves for good where something does not hold, so calls get to the sites that have done what it never does: a value
+    /// that it has before a loop need not be what such a call has in the slot. Then a site's slots have to be parameters of
+    /// its header, one each.
+    pub assumes: bool,
 }
 
 /// A loop header at which the function can be entered.
@@ -109,6 +113,16 @@ impl Sites {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything that a call has in its frame at `site` can differ from what the body would have brought there.
+    pub(crate) fn check_frame(&self, flow: &Flow<'_>, site: &Site) -> Result<(), OsrError> {
+        let dfg = &flow.body.dfg;
+        let mut free: HashSet<Value> = dfg.block_params(site.header).iter().copied().collect();
+        match site.live.iter().find(|&&(_, value)| self.assumes && !free.remove(&dfg.resolve_aliases(value))) {
+            Some(&(slot, value)) => Err(OsrError::Assumed { site: site.id, slot, value }),
+            None => Ok(()),
+        }
     }
 
     fn check_block(&self, body: &Function, site: u32, block: Block) -> Result<(), OsrError> {

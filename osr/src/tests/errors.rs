@@ -65,6 +65,20 @@ fn what_is_in_no_slot_is_named() {
     assert_eq!(error(BODY, &missing, 0), expected);
 }
 
+/// Calls that the body left come back by ways it does not have: then it may know nothing of the slots.
+#[test]
+fn what_only_the_body_knows_of_a_slot() {
+    let assuming = |live| Sites { assumes: true, ..sites(&[site(0, 1, live)]) };
+    let assumed = |slot, value| OsrError::Assumed { site: 0, slot, value: Value::from_u32(value) };
+    let body = BODY.replace("block1(v3)", "block1(v3, v2)").replace("block1(v4: i64)", "block1(v4: i64, v10: i64)");
+    let body = body.replace("block1(v5)", "block1(v5, v10)").replace("ult v5, v2", "ult v5, v10");
+    assert!(make(&body, &assuming(&[(0, 10), (1, 4)]), 0).is_ok());
+    assert_eq!(error(&body, &assuming(&[(0, 2), (1, 4)]), 0), assumed(0, 2), "the argument, which may have been set meanwhile");
+    assert_eq!(error(&body, &assuming(&[(0, 10), (1, 4), (2, 3)]), 0), assumed(2, 3), "a constant");
+    assert_eq!(error(&body, &assuming(&[(0, 10), (1, 10), (2, 4)]), 0), assumed(1, 10), "one value for two slots");
+    assert!(make(&body, &sites(&[site(0, 1, &[(0, 10), (1, 10), (2, 4)])]), 0).is_ok(), "which nothing is wrong with otherwise");
+}
+
 #[test]
 fn slots_that_cannot_be() {
     let far = sites(&[site(0, 1, &[(0, 2), (u32::MAX, 4)])]);
