@@ -1,0 +1,11 @@
+//! A small dynamically typed language with a speculating compiler. Start reading at `vm.rs`; what speculates is `lower.rs`.
+
+pub(crate) mod code;
+mod lower;
+mod native;
+mod parser;
+pub(crate) mod value;
+mod vm;
+
+pub(crate) use parser::parse;
+pub(crate) use vm::{Config, Leave, Vm};
