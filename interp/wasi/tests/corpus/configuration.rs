@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tierup::{Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
-use tierup_interp::{Config, Osr, TierMode};
+use tierup_interp::{Config, Deopt, Osr, TierMode};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Configuration {
@@ -33,6 +33,25 @@ pub(crate) enum Configuration {
     /// Through both, bodies compiled on this thread or by workers as well.
     #[cfg(feature = "llvm")]
     LoopsThrough(Osr, Mode),
+    /// Code leaves through exits, and where loops are entered by force goes on there.
+    Exits {
+        of: Exited,
+        osr: Osr,
+        deopt: Deopt,
+    },
+}
+
+/// The code that is left through exits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Exited {
+    /// Cranelift's, compiled before the first call.
+    Baseline,
+    /// LLVM's, compiled before the first call.
+    #[cfg(feature = "llvm")]
+    Opt,
+    /// Both.
+    #[cfg(feature = "llvm")]
+    ThreeTiers(Mode),
 }
 
 impl Configuration {
@@ -88,6 +107,17 @@ impl Configuration {
                 config.deadline = Some(PATIENCE);
                 config.policy = Some(Arc::new(Random { seed: 1 }));
             }
+            Self::Exits { of, osr, deopt } => {
+                let code = match of {
+                    Exited::Baseline => Self::LoopsToBaseline(osr),
+                    #[cfg(feature = "llvm")]
+                    Exited::Opt => Self::LoopsToOpt(osr),
+                    #[cfg(feature = "llvm")]
+                    Exited::ThreeTiers(mode) => Self::LoopsThrough(osr, mode),
+                };
+                config = code.config();
+                config.deopt = deopt;
+            }
         }
         config
     }
@@ -109,6 +139,7 @@ impl fmt::Display for Configuration {
             Self::LoopsToOpt(osr) => write!(f, "loops to opt, {osr:?}"),
             #[cfg(feature = "llvm")]
             Self::LoopsThrough(osr, mode) => write!(f, "loops through all tiers, {osr:?}, {mode:?}"),
+            Self::Exits { of, osr, deopt } => write!(f, "exits of {of:?}, {deopt:?}, loops {osr:?}"),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! Real programs compiled to WASI, output and exit code byte for byte, in every tier configuration.
 //!
 //! The programs are in `$TIERUP_TESTDATA/corpus`. `cargo test` runs each short; `TIERUP_MATRIX=full` runs each long as well.
+//! `TIERUP_PROGRAM=name` runs one of them.
 
 mod configuration;
 mod program;
 
+use std::num::NonZeroU32;
 use std::thread;
 
-use configuration::Configuration;
+use configuration::{Configuration, Exited};
 use program::Length;
-use tierup_interp::Osr;
+use tierup_interp::{Deopt, Osr};
 
 fn check(configuration: Configuration) {
     check_those(configuration, |_| true);
@@ -58,11 +60,65 @@ fn loops_to_baseline_by_chance() {
     check(configuration);
 }
 
+/// How code is left: from everywhere to hardly ever, and by chance.
+fn ways_to_leave() -> [Deopt; 5] {
+    let every = |n| Deopt::Every(NonZeroU32::new(n).expect("not 0"));
+    [every(1), every(2), every(7), every(1000), Deopt::Random(configuration::seed())]
+}
+
+/// Programs that are compiled and run in seconds, whatever is done to them.
+const QUICK: [&str; 3] = ["perft", "ray", "vdispatch"];
+
+/// Whether a program is for this run of the tests: the quick ones are, and all where the full matrix is asked for.
+fn is_wanted(name: &str) -> bool {
+    Length::is_full() || QUICK.contains(&name)
+}
+
+/// Quick programs with one way each to leave their code, entered again at each loop. Where the full matrix is asked for, every program
+/// with all ways to leave, and with one each where loops are entered by chance and never.
+fn check_exits(of: Exited) {
+    let ways = ways_to_leave();
+    for (nth, program) in program::all().into_iter().filter(|program| is_wanted(&program.name)).enumerate() {
+        let way = |nth: usize| ways[nth % ways.len()];
+        let all: Vec<_> = if Length::is_full() {
+            let some = [(Osr::Random(configuration::seed()), way(nth)), (Osr::Off, way(nth + 2))];
+            ways.into_iter().map(|deopt| (Osr::Always, deopt)).chain(some).collect()
+        } else {
+            vec![(Osr::Always, way(nth + 1))]
+        };
+        for (osr, deopt) in all {
+            let configuration = Configuration::Exits { of, osr, deopt };
+            println!("{}: {configuration}", program.name);
+            let outcome = program.run(configuration, Length::Short);
+            assert!(outcome.is_ok(), "{}, {configuration}: {}", program.name, outcome.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn exits_of_baseline() {
+    check_exits(Exited::Baseline);
+}
+
 /// Two instances of one module, in two stores, on two threads, at once: they share code while it tiers.
 #[test]
 fn two_instances_on_two_threads() {
-    for program in program::all() {
-        let loaded = program.load(Configuration::Background).unwrap();
+    on_two_threads(program::all(), |_| Configuration::Background);
+}
+
+/// The same, while they leave their code again and again.
+#[test]
+fn exits_on_two_threads() {
+    let programs = program::all().into_iter().filter(|program| is_wanted(&program.name)).collect();
+    on_two_threads(programs, |nth| {
+        let deopt = ways_to_leave()[(nth + 2) % 5];
+        Configuration::Exits { of: Exited::Baseline, osr: Osr::Always, deopt }
+    });
+}
+
+fn on_two_threads(programs: Vec<program::Program>, configuration: impl Fn(usize) -> Configuration) {
+    for (nth, program) in programs.into_iter().enumerate() {
+        let loaded = program.load(configuration(nth)).unwrap();
         thread::scope(|scope| {
             let runs = [(); 2].map(|()| scope.spawn(|| program.run_loaded(&loaded, Length::Short)));
             for run in runs {
@@ -79,16 +135,36 @@ mod with_llvm {
 
     use super::*;
 
-    /// Programs that LLVM compiles in seconds; the others take a minute or two together.
-    const QUICK: [&str; 2] = ["perft", "ray"];
-
-    /// Checks if there is a helper: the quick programs, or all of them where the full matrix is asked for.
+    /// Checks if there is a helper: some quick programs, or all of them where the full matrix is asked for.
     fn check_if_possible(configuration: Configuration) {
         match tierup_interp::Llvm::default().version() {
-            Ok(_) if Length::chosen().contains(&Length::Long) => check(configuration),
-            Ok(_) => check_those(configuration, |name| QUICK.contains(&name)),
+            Ok(_) if Length::is_full() => check(configuration),
+            Ok(_) => check_those(configuration, |name| QUICK[..2].contains(&name)),
             Err(error) => println!("skipped: {configuration}, {error}"),
         }
+    }
+
+    /// [`check_exits`], likewise.
+    fn check_exits_if_possible(of: Exited) {
+        match tierup_interp::Llvm::default().version() {
+            Ok(_) => check_exits(of),
+            Err(error) => println!("skipped: exits of {of:?}, {error}"),
+        }
+    }
+
+    #[test]
+    fn exits_of_opt() {
+        check_exits_if_possible(Exited::Opt);
+    }
+
+    #[test]
+    fn exits_of_three_tiers() {
+        check_exits_if_possible(Exited::ThreeTiers(Mode::Sync));
+    }
+
+    #[test]
+    fn exits_of_three_tiers_in_the_background() {
+        check_exits_if_possible(Exited::ThreeTiers(Mode::Background));
     }
 
     #[test]

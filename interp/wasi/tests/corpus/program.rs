@@ -18,8 +18,12 @@ pub(crate) enum Length {
 impl Length {
     /// What this run of the tests covers.
     pub(crate) fn chosen() -> &'static [Self] {
-        let full = std::env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full");
-        if full { &[Self::Short, Self::Long] } else { &[Self::Short] }
+        if Self::is_full() { &[Self::Short, Self::Long] } else { &[Self::Short] }
+    }
+
+    /// Whether the full matrix is asked for.
+    pub(crate) fn is_full() -> bool {
+        std::env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full")
     }
 
     fn suffix(self) -> &'static str {
@@ -53,6 +57,9 @@ pub(crate) fn all() -> Vec<Program> {
         .collect();
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(programs.len(), PROGRAMS);
+    if let Ok(only) = std::env::var("TIERUP_PROGRAM") {
+        programs.retain(|program| program.name == only);
+    }
     programs
 }
 
