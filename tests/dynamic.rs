@@ -94,6 +94,46 @@ fn check(seed: u64, checked: &mut Checked) {
     }
 }
 
+/// Types change every 1,000 calls, again and again: after the first rounds nothing is compiled any more, and nothing left.
+#[test]
+fn a_storm_settles() {
+    const SOURCE: &str = "
+        fn step(x, y, n) {
+            let s = x;
+            let i = 0;
+            while i < n {
+                if s < y { s = s + x * 2; } else { s = s - y; }
+                i = i + 1;
+            }
+            return s;
+        }
+        fn same(a, b) { if a == b { return a; } return b; }";
+    // Compiled in the midst of the first phase.
+    let config = Config { mode: Mode::Sync, policy: Tiered::new(20, 0), ..Config::default() };
+    let mut vm = Vm::new(parse(SOURCE).unwrap(), config).unwrap();
+    let text = [vm.heap.string("one".into()), vm.heap.string("other".into())];
+    let phases = [[int(3), int(50)], [literal(0.5), literal(8.25)], [int(1 << 30), int(i32::MAX)], text, [int(7), literal(0.5)]];
+    let mut settled = None;
+    for round in 0..6 {
+        for [x, y] in phases {
+            for _ in 0..1000 {
+                if x != text[0] {
+                    vm.run("step", &[x, y, int(20)]).unwrap();
+                }
+                vm.run("same", &[x, y]).unwrap();
+            }
+        }
+        let tier = &vm.broker.stats().tiers[0];
+        let now = (tier.installed, tier.deopts, vm.exits());
+        println!("round {round}: {now:?} units, given up, exits");
+        if round >= 2 {
+            assert_eq!(*settled.get_or_insert(now), now, "round {round}: it goes on");
+        }
+    }
+    let (installed, deopts, exits) = settled.expect("there were rounds");
+    assert!(deopts > 1 && installed <= 12 && exits <= 60, "{installed} units, {deopts} given up, {exits} exits");
+}
+
 /// As many programs as fit into some seconds; `TIERUP_FUZZ_SECONDS` is for how many, `TIERUP_SEED` repeats one program.
 #[test]
 fn random_programs_mean_the_same_in_every_configuration() {
