@@ -95,8 +95,8 @@ impl<G> LowerCx<'_, G> {
     }
 
     pub(crate) fn reserve_exit(&self, state: &FrameState, guard: GuardId, reason: ExitReason) -> Option<NewExit> {
-        // Whoever is asked to leave goes on as the code would have, and what nobody relies on any more is not entered.
-        if !matches!(reason, ExitReason::Requested | ExitReason::Invalid) {
+        // Who leaves for one of these reasons goes on as the code would have, with another callee at most.
+        if !matches!(reason, ExitReason::Requested | ExitReason::Invalid | ExitReason::WrongTarget) {
             self.sites.assume();
         }
         self.exits.0.borrow_mut().add(state, guard, reason, WIDE_SLOTS)

@@ -56,7 +56,8 @@ impl<G> LowerCx<'_, G> {
     ///
     /// Code that [speculates](Self::guard) is left by calls that do otherwise than it assumes, and they come to its loops, too: what is in
     /// a slot there need not be what the code has brought. So each slot's value must be a parameter of the header, of its own; a
-    /// lowering appends those to the block, and passes the values where it jumps there. Otherwise the site is refused.
+    /// lowering appends those to the block, and passes the values where it jumps there. Otherwise the site is refused. (Of the reasons to
+    /// leave, on request, for another call target, and because the code is withdrawn change nothing of that kind.)
     pub fn loop_site(&self, site: Site) {
         self.sites.sites.borrow_mut().sites.push(site);
     }

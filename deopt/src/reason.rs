@@ -6,6 +6,9 @@
 #[non_exhaustive]
 pub enum ExitReason {
     /// An indirect call had another target than those that were seen.
+    ///
+    /// What the code has behind the call is right for any target: of the callee's results it knows nothing. A lowering that puts a callee's
+    /// body there passes them on as parameters of a block (`osr/README.md` has the reason).
     #[error("another call target")]
     WrongTarget,
     /// A value was of another type than those that were seen.
