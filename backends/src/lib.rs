@@ -5,6 +5,7 @@
 
 pub mod abi;
 mod backend;
+pub mod census;
 pub mod clif;
 mod code;
 mod exits;

@@ -313,6 +313,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
             pending: shared.queue.pending(),
             tiers: shared.tiers.iter().map(|tier| tier.snapshot()).collect(),
             waiting: shared.reclaimer.waiting(),
+            code_on_stack: shared.reclaimer.on_stack(),
+            censuses: shared.reclaimer.censuses(),
             contained,
             assumed,
             ..Stats::default()

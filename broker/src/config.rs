@@ -52,6 +52,7 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     bridge: *const u8,
     max_beads: u32,
     deadline: Option<Duration>,
+    census_after: Option<u64>,
     on_event: Option<OnEvent>,
     describe: Option<Describe<G>>,
     #[cfg(feature = "threads")]
@@ -72,6 +73,7 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             bridge: no_bridge as *const u8,
             max_beads: tuning::MAX_BEADS,
             deadline: Some(tuning::DEADLINE),
+            census_after: Some(tuning::CENSUS_AFTER),
             on_event: None,
             describe: None,
             #[cfg(feature = "threads")]
@@ -132,6 +134,15 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
     #[must_use]
     pub fn deadline(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.deadline = limit.into();
+        self
+    }
+
+    /// Bytes of retired code that may wait for threads' quiescent points before threads are asked, by their poll cells, for
+    /// [what is on their stacks](crate::InterpThread::poll_with); a tenth of the code in use is added. Units and versions count for
+    /// more than their code: about a page. Default: 64 KiB; `None` is never.
+    #[must_use]
+    pub fn census_after(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.census_after = bytes.into();
         self
     }
 
@@ -206,6 +217,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             bridge: Bridge(self.bridge),
             max_beads: self.max_beads,
             deadline: self.deadline,
+            census_after: self.census_after,
             patience,
             on_event: self.on_event,
             describe: self.describe,

@@ -7,12 +7,14 @@
 //!
 //! `state.rs` and `version.rs` are the places to start reading.
 
+mod aging;
 mod assumption;
 mod bailout;
 mod bead;
 mod break_ticket;
 mod broker;
 mod callee;
+mod census;
 mod compiler;
 mod config;
 mod contain;
@@ -61,6 +63,7 @@ pub use bead::{Bead, BeadId, BeadRef, BeadSpec};
 pub use break_ticket::BreakTicket;
 pub use broker::{BeadInfo, Broker};
 pub use callee::Callee;
+pub use census::StackReport;
 pub use compiler::{CompileRequest, Compiler};
 pub use config::{BrokerBuilder, Mode};
 #[cfg(loom)]

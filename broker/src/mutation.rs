@@ -8,6 +8,8 @@
 //! Without a control are
 //! - the hand-over of a participant record (`claimed`): its Release keeps the old owner's last store to `seen` before the new
 //!   owner's first, and loom orders the stores to one location as it executes them anyway;
+//! - the load by which a collector sees that a participant is parked: it then takes the report by an exchange, and loom lets
+//!   exchanges find what was stored last;
 //! - the ticket for which a compile and the watchdog contend: the watchdog goes by time, of which loom has none;
 //! - `stopped`, whose late looks cost one compile, and `active`, by which only `drain` waits: no protocol rests on them.
 
@@ -152,6 +154,12 @@ mutations! {
     Horizon,
     /// The collector's load of the list of participants.
     Participants,
+    /// A thread that answers a census says which units are on its stack.
+    Report,
+    /// The swap that publishes a report.
+    ReportPut,
+    /// The swap that takes it.
+    ReportTake,
     /// The increment that stamps a retired thing.
     RetireStamp,
     /// The exchange that puts a retired thing in limbo.

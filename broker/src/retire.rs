@@ -11,14 +11,18 @@
 //!   their store and their load, so either the collector sees the participant online, at an epoch below `s`, or the participant
 //!   sees the unlinking.
 //!
+//! A thread that has no quiescent point for long can instead say what it holds: `census.rs`.
+//!
 //! ThreadSanitizer does not understand the fences: run it on the rest, loom on this.
 
-use std::{collections::BTreeMap, fmt, iter, ptr};
+use std::{fmt, iter, ptr};
 
 use crate::{
+    StackReport,
+    aging::{Aging, Collected, Free, Retired},
+    census::{Counted, Mailbox, Stacks, Standing},
     mutation::{dropped, ordering},
-    sync::{Arc, AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Built, Mutex, Ordering, fence, lock},
-    version::CodeVersion,
+    sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Built, Mutex, Ordering, fence, lock},
 };
 
 /// Epochs start above this value, which means "offline".
@@ -27,12 +31,16 @@ const OFFLINE: u64 = 0;
 /// Polled for ever: the participant runs no native code.
 const NO_NATIVE_CODE: u64 = u64::MAX;
 
+/// The same, and its report stands meanwhile: the participant is parked.
+const PARKED: u64 = u64::MAX - 1;
+
 /// One thread, or one short visit, that the reclaimer must wait for while it is online.
 pub(crate) struct Participant {
     /// The epoch seen at the last quiescent point, or `OFFLINE`.
     seen: AtomicU64,
-    /// The epoch seen at the last poll, or `NO_NATIVE_CODE`.
+    /// The epoch seen at the last poll, `NO_NATIVE_CODE`, or `PARKED`.
     polled: AtomicU64,
+    report: Mailbox,
     claimed: AtomicBool,
     next: *const Participant,
     built: Built,
@@ -43,14 +51,9 @@ unsafe impl Send for Participant {}
 // SAFETY: as above.
 unsafe impl Sync for Participant {}
 
-/// Something that waits for its grace period.
-pub(crate) enum Retired<G> {
-    Version(Arc<CodeVersion<G>>),
-    Slot(u32),
-}
-
 struct Node<G> {
     stamp: u64,
+    weight: u64,
     item: Retired<G>,
     next: *mut Node<G>,
     built: Built,
@@ -63,8 +66,13 @@ pub(crate) struct Reclaimer<G> {
     participants: AtomicPtr<Participant>,
     limbo: AtomicPtr<Node<G>>,
     waiting: AtomicUsize,
-    /// What collectors took from `limbo` and could not free yet, by stamp. Only ever tried, never waited for.
-    aging: Mutex<BTreeMap<u64, Retired<G>>>,
+    /// Only ever tried, never waited for.
+    aging: Mutex<Aging<G>>,
+    /// The epoch of the latest census that was asked for.
+    asked: AtomicU64,
+    censuses: AtomicU64,
+    /// Bytes of retired code that are on stacks.
+    on_stack: AtomicU64,
 }
 
 impl<G> Reclaimer<G> {
@@ -74,7 +82,10 @@ impl<G> Reclaimer<G> {
             participants: AtomicPtr::new(ptr::null_mut()),
             limbo: AtomicPtr::new(ptr::null_mut()),
             waiting: AtomicUsize::new(0),
-            aging: Mutex::new(BTreeMap::new()),
+            aging: Mutex::new(Aging::new()),
+            asked: AtomicU64::new(OFFLINE),
+            censuses: AtomicU64::new(0),
+            on_stack: AtomicU64::new(0),
         }
     }
 
@@ -89,6 +100,7 @@ impl<G> Reclaimer<G> {
         let record = Box::into_raw(Box::new(Participant {
             seen: AtomicU64::new(OFFLINE),
             polled: AtomicU64::new(NO_NATIVE_CODE),
+            report: Mailbox::new(),
             claimed: AtomicBool::new(true),
             next: ptr::null(),
             built: Built::new(),
@@ -155,19 +167,43 @@ impl<G> Reclaimer<G> {
         participant.polled.store(OFFLINE, Ordering::Relaxed);
     }
 
-    /// The participant looks at everything that was published before now, from now on.
-    pub(crate) fn poll(&self, participant: &Participant) {
+    /// Whether a census was asked for since a participant of which the last one was at `counted`.
+    pub(crate) fn asks_for_census(&self, counted: u64) -> bool {
+        // Ordering: Relaxed. Who was told by the poll cell has acquired it there (`roster.rs`). Test: loom ask_vs_answer.
+        self.asked.load(Ordering::Relaxed) > counted
+    }
+
+    /// The participant looks at everything that was published before now, from now on; what it holds from before is what it
+    /// reports, if it does. Returns the epoch that it has seen.
+    pub(crate) fn poll(&self, participant: &Participant, report: Option<StackReport>) -> u64 {
         // Ordering: Acquire. Pairs with: the increment in `stamp`. Carries: the flags of code that was withdrawn before. Weaker fails:
         // this thread says it has looked, and then goes on in code it does not know to be invalid. Test: loom break_vs_poll.
         let epoch = self.epoch.load(ordering!(PollLoad: Acquire));
         // Ordering: Release. Pairs with: Acquire in `all_have_polled`. Carries: the end of every use of what was assumed before this.
         participant.polled.store(epoch, ordering!(PollStore: Release));
+        if let Some(report) = report {
+            self.publish(participant, epoch, report);
+        }
+        epoch
     }
 
-    /// The participant runs no native code until [`Self::unpark`].
-    pub(crate) fn park(&self, participant: &Participant) {
-        // Ordering: Release. As in `poll`.
-        participant.polled.store(NO_NATIVE_CODE, ordering!(Park: Release));
+    /// The participant runs no native code until [`Self::unpark`], and holds what it reports, if it does.
+    /// Returns the epoch for which that speaks when it is back.
+    pub(crate) fn park(&self, participant: &Participant, report: Option<StackReport>) -> u64 {
+        let state = if report.is_some() { PARKED } else { NO_NATIVE_CODE };
+        // Ordering: Acquire. As in `poll`.
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if let Some(report) = report {
+            self.publish(participant, epoch, report);
+        }
+        // Ordering: Release. As in `poll`. Pairs also with: Acquire in `standings`. Carries: that the report is there.
+        participant.polled.store(state, ordering!(Park: Release));
+        epoch
+    }
+
+    fn publish(&self, participant: &Participant, epoch: u64, report: StackReport) {
+        let report = if dropped!(Report) { StackReport::default() } else { report };
+        participant.report.put(Counted { epoch, report, built: Built::new() });
     }
 
     /// The participant is going to run native code again.
@@ -214,11 +250,13 @@ impl<G> Reclaimer<G> {
     }
 
     /// Hands over something that new visitors can no longer reach. Any thread, no lock.
-    pub(crate) fn retire(&self, item: Retired<G>) {
+    ///
+    /// `weight` is what it costs to keep it, in bytes.
+    pub(crate) fn retire(&self, item: Retired<G>, weight: u64) {
         let stamp = self.stamp();
         // Ordering: Relaxed. A count for heuristics and statistics.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.push(Box::into_raw(Box::new(Node { stamp, item, next: ptr::null_mut(), built: Built::new() })));
+        self.push(Box::into_raw(Box::new(Node { stamp, weight, item, next: ptr::null_mut(), built: Built::new() })));
     }
 
     fn push(&self, node: *mut Node<G>) {
@@ -241,28 +279,51 @@ impl<G> Reclaimer<G> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Everything whose grace period is over; nothing when another thread is collecting right now.
-    pub(crate) fn collect(&self) -> Vec<Retired<G>> {
-        let Ok(mut aging) = self.aging.try_lock() else { return Vec::new() };
-        aging.extend(self.take_fresh());
+    /// Everything whose grace period is over; nothing when another thread is collecting right now. Asks for a census when what
+    /// is left, and was retired since the last one, weighs more than `budget`.
+    pub(crate) fn collect(&self, budget: u64) -> Collected<G> {
+        let Ok(mut aging) = self.aging.try_lock() else { return Collected { free: Vec::new(), asks: false } };
+        let aging = &mut *aging;
+        // Ordering: Relaxed. Only written with the lock.
+        let asked = self.asked.load(Ordering::Relaxed);
+        for (stamp, weight, item) in self.take_fresh() {
+            aging.add(stamp, if stamp > asked { weight } else { 0 }, item);
+        }
         // Ordering: SeqCst fence between the unlinkings (before the pushes we took) and the look at the participants.
-        // Pairs with: the fence in `go_online`.
+        // Pairs with: the fences in `go_online` and `unpark`.
         if !dropped!(CollectFence) {
             fence(Ordering::SeqCst);
         }
-        let horizon = self.horizon();
-        let kept = match horizon.checked_add(1) {
-            Some(first_kept) => aging.split_off(&first_kept),
-            None => BTreeMap::new(),
-        };
-        let free: Vec<_> = std::mem::replace(&mut *aging, kept).into_values().collect();
-        // Ordering: Relaxed. As in `retire`.
+        let standings = self.standings(&mut aging.stacks);
+        let (free, held) = aging.free(&standings, asked);
+        // Ordering: Relaxed, twice. As in `retire`.
+        self.waiting.fetch_add(held, Ordering::Relaxed);
         self.waiting.fetch_sub(free.len(), Ordering::Relaxed);
-        free
+        // Ordering: Relaxed, to the end. Statistics, and an epoch which raising the poll cells publishes.
+        self.on_stack.store(aging.stacks.bytes(), Ordering::Relaxed);
+        let asks = aging.weight > budget;
+        if asks {
+            aging.weight = 0;
+            self.asked.store(self.stamp(), Ordering::Relaxed);
+            self.censuses.fetch_add(1, Ordering::Relaxed);
+        }
+        Collected { free, asks }
     }
 
-    /// What was pushed since the last look, with its stamps.
-    fn take_fresh(&self) -> Vec<(u64, Retired<G>)> {
+    /// How many censuses were asked for.
+    pub(crate) fn censuses(&self) -> u64 {
+        // Ordering: Relaxed. Statistics.
+        self.censuses.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of retired code that the latest reports found on stacks.
+    pub(crate) fn on_stack(&self) -> u64 {
+        // Ordering: Relaxed. Statistics.
+        self.on_stack.load(Ordering::Relaxed)
+    }
+
+    /// What was pushed since the last look, with its stamps and weights.
+    fn take_fresh(&self) -> Vec<(u64, u64, Retired<G>)> {
         // Ordering: AcqRel. Pairs with: `push`. Takes the whole list, so there is no ABA.
         let mut cursor = self.limbo.swap(ptr::null_mut(), ordering!(LimboTake: AcqRel));
         let mut fresh = Vec::new();
@@ -271,23 +332,31 @@ impl<G> Reclaimer<G> {
             let node = unsafe { Box::from_raw(cursor) };
             node.built.seen();
             cursor = node.next;
-            fresh.push((node.stamp, node.item));
+            fresh.push((node.stamp, node.weight, node.item));
         }
         fresh
     }
 
     /// Everything, whether or not its grace period is over: for the owner's teardown.
-    pub(crate) fn take_all(&mut self) -> Vec<Retired<G>> {
+    pub(crate) fn take_all(&mut self) -> Vec<Free<G>> {
         let fresh = self.take_fresh();
-        let aged = std::mem::take(&mut *lock(&self.aging));
-        aged.into_values().chain(fresh.into_iter().map(|(_, item)| item)).collect()
+        let aged = lock(&self.aging).take_all();
+        aged.into_iter().chain(fresh.into_iter().map(|(.., item)| item.into())).collect()
     }
 
-    /// The epoch every online participant has seen.
-    fn horizon(&self) -> u64 {
-        // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
-        let seen = self.participants().map(|record| record.seen.load(ordering!(Horizon: Acquire)));
-        seen.filter(|&seen| seen != OFFLINE).min().unwrap_or(u64::MAX)
+    /// How far everybody who is online has come.
+    fn standings(&self, stacks: &mut Stacks) -> Vec<Standing> {
+        let standings = self.participants().filter_map(|record| {
+            // Ordering: Acquire. Pairs with: Release in `quiesce` and `go_offline`. Carries: the end of the thread's uses.
+            let seen = record.seen.load(ordering!(Horizon: Acquire));
+            // Ordering: Acquire. Pairs with: Release in `park`. Carries: the report that stands meanwhile.
+            let is_parked = record.polled.load(Ordering::Acquire) == PARKED;
+            let who = ptr::from_ref(record).addr();
+            let counted = stacks.update(who, &record.report);
+            let counted = if is_parked { u64::MAX } else { counted };
+            (seen != OFFLINE).then_some(Standing { who, seen, counted })
+        });
+        standings.collect()
     }
 
     /// Everybody there is. A record that is missed is one that comes online after the caller's fence.

@@ -5,7 +5,7 @@ use std::{fmt, ptr::NonNull};
 use crate::{
     ThreadCells,
     mutation::ordering,
-    sync::{AtomicU64, Mutex, lock},
+    sync::{AtomicU64, Mutex, Ordering, lock},
 };
 
 /// The bit of [`ThreadCells::interrupt`] by which a broker asks a thread to [poll](crate::InterpThread::poll). The other bits are the
@@ -41,10 +41,16 @@ impl Roster {
         for Cells(cells) in &*lock(&self.cells) {
             // SAFETY: not freed while it is on the roster. No reference to the rest of the cells is made, which their owner writes.
             let interrupt = unsafe { &(*cells.as_ptr()).interrupt };
-            // Ordering: Release. Pairs with: AcqRel in `lower`. Carries: the epoch that a ticket waits for.
+            // Ordering: Release. Pairs with: AcqRel in `lower`. Carries: the epoch that a ticket waits for, or of a census.
             interrupt.fetch_or(POLL_BROKER, ordering!(Raise: Release));
         }
     }
+}
+
+/// A thread has looked, and has something left to answer: it is still asked.
+pub(crate) fn raise_again(interrupt: &AtomicU64) {
+    // Ordering: Relaxed. It tells nobody but itself.
+    interrupt.fetch_or(POLL_BROKER, Ordering::Relaxed);
 }
 
 /// A thread answers: takes its own request back.

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
+    aging::{Collected, Free, Retired},
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     history::DeoptHistory,
@@ -12,13 +13,13 @@ use crate::{
     premise::Dependents,
     queue::Queue,
     registry::{Cold, Hot, Registry},
-    retire::{Pin, Reclaimer, Retired},
+    retire::{Pin, Reclaimer},
     roster::Roster,
     state::{Snapshot, Withdrawn},
     stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     target::Target,
-    tuning::LIMBO_EAGER,
+    tuning::{CENSUS_SHARE, LIMBO_EAGER, UNIT_WEIGHT, VERSION_WEIGHT},
     unit::InstalledUnit,
     version::{CodeHeader, CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
     warm_up::WarmUp,
@@ -67,6 +68,7 @@ pub(crate) struct Shared<G> {
     pub(crate) mode: Mode,
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
+    census_after: Option<u64>,
     pub(crate) ledger: Arc<CodeLedger>,
     pub(crate) dependents: Arc<Dependents>,
     pub(crate) describe: Option<Describe<G>>,
@@ -106,6 +108,7 @@ pub(crate) struct Parts<G> {
     pub(crate) bridge: Bridge,
     pub(crate) max_beads: u32,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) census_after: Option<u64>,
     /// How long a function may do nothing before its request is dropped.
     pub(crate) patience: Option<Duration>,
     pub(crate) on_event: Option<crate::event::OnEvent>,
@@ -130,6 +133,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             mode: parts.mode,
             max_beads: parts.max_beads,
             deadline: parts.deadline,
+            census_after: parts.census_after,
             ledger: Arc::new(CodeLedger::default()),
             dependents: Arc::default(),
             describe: parts.describe,
@@ -277,12 +281,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         // SAFETY: this is the strong count `publish` gave to the word; whoever swapped the word out got it.
         let version = unsafe { Arc::from_raw(version) };
+        let mut weight = VERSION_WEIGHT;
         for unit in version.units() {
             if !successor.is_some_and(|successor| successor.units().any(|kept| Arc::ptr_eq(kept, unit))) {
                 unit.note_retired();
+                weight += UNIT_WEIGHT + unit.code_bytes as u64;
             }
         }
-        self.reclaimer.retire(Retired::Version(version));
+        self.reclaimer.retire(Retired::Version(version), weight);
         #[cfg(feature = "threads")]
         self.crew.notice_limbo();
     }
@@ -382,23 +388,43 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Nobody uses the slot any more, except visitors that are pinned.
     pub(crate) fn retire_slot(&self, id: u32) {
-        self.reclaimer.retire(Retired::Slot(id));
+        self.reclaimer.retire(Retired::Slot(id), 0);
     }
 
     /// Frees what no thread can be using, and says how many slots became available.
     pub(crate) fn collect(&self) -> usize {
         let mut slots = 0;
-        for item in self.reclaimer.collect() {
+        let Collected { free, asks } = self.reclaimer.collect(self.census_budget());
+        if asks {
+            // After the stamp, as in `ticket`.
+            self.roster.raise();
+        }
+        for item in free {
             match item {
                 // Guest handles are foreign code: one that panics must not take the rest with it.
-                Retired::Version(version) => drop(contained(|| drop(version))),
-                Retired::Slot(id) => {
+                Free::Version(version) => drop(contained(|| drop(version))),
+                Free::Unit(unit) => drop(unit),
+                Free::Slot(id) => {
                     self.vacate(id);
                     slots += 1;
                 }
             }
         }
         slots
+    }
+
+    /// Bytes that may wait for quiescent points before a census is asked for.
+    fn census_budget(&self) -> u64 {
+        self.census_after.map_or(u64::MAX, |bytes| bytes + self.ledger.live() / CENSUS_SHARE)
+    }
+
+    /// A thread has told what is on its stack: somebody should look.
+    pub(crate) fn census_answered(&self) {
+        if self.mode == Mode::Sync {
+            self.collect();
+        }
+        #[cfg(feature = "threads")]
+        self.crew.notice_limbo();
     }
 
     fn vacate(&self, id: u32) {
@@ -491,8 +517,9 @@ impl<G> Drop for Shared<G> {
         // No handle is left, so no reader either: everything still registered or in limbo goes now.
         for item in self.reclaimer.take_all() {
             match item {
-                Retired::Version(version) => drop(contained(|| drop(version))),
-                Retired::Slot(_) => {}
+                Free::Version(version) => drop(contained(|| drop(version))),
+                Free::Unit(unit) => drop(unit),
+                Free::Slot(_) => {}
             }
         }
         for id in 0..self.registry.high_water() {

@@ -25,9 +25,13 @@ pub struct Stats {
     pub code_resident: u64,
     /// Bytes of native code that waits until no thread can be inside it.
     pub code_retired: u64,
+    /// Of these, bytes that threads had on their stacks when they last [told](crate::InterpThread::poll_with).
+    pub code_on_stack: u64,
+    /// How often threads were asked what is on their stacks.
+    pub censuses: u64,
     /// Bytes of native code freed so far.
     pub code_reclaimed: u64,
-    /// Retired versions and released slots that wait for their grace period.
+    /// Retired versions, units and slots that wait until no thread can be using them.
     pub waiting: usize,
     /// Bodies of functions that are in units of other functions, counted once for each unit that is not freed.
     pub contained: usize,

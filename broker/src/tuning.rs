@@ -87,6 +87,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// Retired things that make an API call collect by itself.
 pub(crate) const LIMBO_EAGER: usize = 64;
 
+/// Bytes of retired code that wait before a census is asked for, unless configured otherwise; and the share of the code in use by
+/// which that grows. V8's `WasmEngine::EnqueueFreeableCode` has both: 64 KiB and a tenth.
+pub(crate) const CENSUS_AFTER: u64 = 64 << 10;
+pub(crate) const CENSUS_SHARE: u64 = 10;
+
+/// What a unit weighs besides its code: compilers give units pages of their own.
+pub(crate) const UNIT_WEIGHT: u64 = 4 << 10;
+
+/// What a version weighs besides its units.
+pub(crate) const VERSION_WEIGHT: u64 = 512;
+
 /// Workers unless configured otherwise, on a machine that runs `parallelism` threads at a time: HotSpot's number of compiler
 /// threads (`CompilationPolicy::initialize`), `max(log2(n) · log2(log2(n)) · 3/2, 2)`, which counts in whole numbers.
 #[cfg(feature = "threads")]

@@ -197,6 +197,12 @@ impl InstalledUnit {
         }
         self.note_resident(false);
     }
+
+    /// Whether no published version contains the unit any more, about.
+    pub(crate) fn is_retired(&self) -> bool {
+        // Ordering: Relaxed. As in `note_live`.
+        self.phase.load(Ordering::Relaxed) == RETIRED
+    }
 }
 
 impl Drop for InstalledUnit {

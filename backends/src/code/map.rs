@@ -140,12 +140,16 @@ impl CodeMap {
     /// The unit that the instruction before `return_pc` is of, as its broker knows it. `None` if that is not code of this arena, or
     /// was compiled without a broker.
     pub fn unit_of_return(&self, return_pc: usize) -> Option<UnitId> {
-        self.unit_at(return_pc.checked_sub(1)?)?.unit
+        self.slot_of(return_pc.checked_sub(1)?)?.load().as_ref()?.unit
     }
 
     fn unit_at(&self, pc: usize) -> Option<Arc<UnitMap>> {
+        self.slot_of(pc)?.load_full()
+    }
+
+    fn slot_of(&self, pc: usize) -> Option<&ArcSwapOption<UnitMap>> {
         let page = pc.checked_sub(self.base)? / self.page;
-        self.leaves.get(page / LEAF)?.get()?[page % LEAF].load_full()
+        Some(&self.leaves.get(page / LEAF)?.get()?[page % LEAF])
     }
 
     /// Sets the slots of every page `unit` covers.

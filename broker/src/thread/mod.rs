@@ -1,6 +1,7 @@
 //! Interpreter threads: where guest functions are called, work is counted, and native code is borrowed.
 
 pub(crate) mod cells;
+mod census;
 mod countdown;
 mod exit;
 mod poll;
@@ -41,6 +42,10 @@ pub struct InterpThread<G: Send + Sync + 'static> {
     shared: Arc<Shared<G>>,
     watch: Cell<Watch>,
     behind: Cell<Behind>,
+    /// The thread tells what is on its stack.
+    answers: Cell<bool>,
+    /// The epoch for which it last did.
+    counted: Cell<u64>,
 }
 
 // SAFETY: the raw pointers lead to memory this handle owns (`countdown`), or to a participant record that lives as long as
@@ -66,7 +71,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);
         let (watch, behind) = (Cell::new(Watch::OFF), Cell::new(Behind::NOWHERE));
-        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, behind })
+        let (answers, counted) = (Cell::new(false), Cell::new(0));
+        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, behind, answers, counted })
     }
 
     /// A guest function is about to be called: native code to run instead of interpreting it, if there is any.

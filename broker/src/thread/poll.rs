@@ -11,15 +11,32 @@
 //! often as it wants mutators to wait.
 
 use super::InterpThread;
-use crate::{Assumption, BreakTicket, roster, sync::pause};
+use crate::{
+    Assumption, BreakTicket, roster,
+    sync::{AtomicU64, pause},
+};
+
+/// Ends a time of being parked.
+pub(super) struct Back<'t, G: Send + Sync + 'static>(pub(super) &'t InterpThread<G>);
+
+impl<G: Send + Sync> Drop for Back<'_, G> {
+    fn drop(&mut self) {
+        self.0.shared.reclaimer.unpark(self.0.participant());
+    }
+}
 
 impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The thread looks: what whoever finds [`POLL_BROKER`](crate::POLL_BROKER) in the poll cell calls, and whoever else wants to.
     /// A few loads and stores. Native code that calls this has to look at its validity cell afterwards.
     pub fn poll(&self) {
+        roster::lower(self.interrupt());
+        self.shared.reclaimer.poll(self.participant(), None);
+        self.keep_asking();
+    }
+
+    pub(super) fn interrupt(&self) -> &AtomicU64 {
         // SAFETY: the cells live as long as the handle; no reference to the rest of them is made.
-        roster::lower(unsafe { &(*self.cells()).interrupt });
-        self.shared.reclaimer.poll(self.participant());
+        unsafe { &(*self.cells()).interrupt }
     }
 
     /// Runs `wait`, a host call that may take long, with native frames beneath it: nobody waits for this thread's polls meanwhile.
@@ -28,13 +45,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     ///
     /// Unlike [`offline`](Self::offline), the reclaimer still waits: the frames beneath go on.
     pub fn parked<R>(&self, wait: impl FnOnce() -> R) -> R {
-        struct Back<'t, G: Send + Sync + 'static>(&'t InterpThread<G>);
-        impl<G: Send + Sync> Drop for Back<'_, G> {
-            fn drop(&mut self) {
-                self.0.shared.reclaimer.unpark(self.0.participant());
-            }
-        }
-        self.shared.reclaimer.park(self.participant());
+        self.shared.reclaimer.park(self.participant(), None);
         let _back = Back(self);
         wait()
     }

@@ -125,7 +125,13 @@ impl LoomCompiler {
     }
 
     fn broker(self: &StdArc<Self>, mode: Mode) -> Broker<usize> {
+        self.broker_counting(mode, None)
+    }
+
+    /// A broker that asks for a census when so many bytes wait.
+    fn broker_counting(self: &StdArc<Self>, mode: Mode, census: Option<u64>) -> Broker<usize> {
         let builder = Broker::builder().mode(mode).policy(Threshold { calls: 0 }).compiler(StdArc::clone(self));
+        let builder = builder.census_after(census);
         builder.deopt_policy(ByGuard).deadline(None).max_beads(2).workers(1).build().unwrap()
     }
 
@@ -163,6 +169,15 @@ impl Start {
         let start = Self::new(guest);
         start.broker.compile_now(start.bead(), TIER1).unwrap();
         start
+    }
+
+    /// The bead runs native code, and whatever is retired is worth a census.
+    fn counting(guest: usize) -> Self {
+        let compiler = LoomCompiler::new(None);
+        let broker = compiler.broker_counting(Mode::Pump, Some(0));
+        let bead = Arc::new(register(&broker, guest));
+        broker.compile_now(Bead::as_ref(&bead), TIER1).unwrap();
+        Start { broker, compiler, bead }
     }
 
     fn bead(&self) -> BeadRef<'_, usize> {
@@ -283,6 +298,7 @@ macro_rules! models {
     };
 }
 
+mod census;
 mod deopt;
 
 use deopt::{ASSUMES, ByGuard, Itself};
