@@ -4,8 +4,8 @@
 //! tiers.
 
 use cranelift_codegen::ir::{
-    AbiParam, Block, ExtFuncData, ExternalName, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef, Signature,
-    SourceLoc, TrapCode as ClifTrap, Type, Value, ValueDef,
+    AbiParam, Block, ExtFuncData, ExternalName, FuncRef, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, SigRef,
+    Signature, SourceLoc, TrapCode as ClifTrap, Type, Value, ValueDef,
     condcodes::IntCC,
     types::{I32, I64},
 };
@@ -137,7 +137,7 @@ impl Traps {
 }
 
 /// After the call of the trap stub, which does not return.
-const UNREACHABLE: ClifTrap = ClifTrap::unwrap_user(1);
+pub(crate) const UNREACHABLE: ClifTrap = ClifTrap::unwrap_user(1);
 
 /// `fn(cells, code) -> !`.
 pub(crate) fn trap_signature() -> Signature {
@@ -146,10 +146,18 @@ pub(crate) fn trap_signature() -> Signature {
     signature
 }
 
-/// Imports the host symbol `name`. Backends resolve it when they link.
-pub(crate) fn import_symbol(b: &mut FunctionBuilder<'_>, name: &str, signature: Signature) -> cranelift_codegen::ir::FuncRef {
-    let signature = b.import_signature(signature);
-    b.import_function(ExtFuncData { name: ExternalName::testcase(name), signature, colocated: false, patchable: false })
+/// Imports the host symbol `name`, once per function. Backends resolve it when they link.
+pub(crate) fn import_symbol(b: &mut FunctionBuilder<'_>, name: &str, signature: Signature) -> FuncRef {
+    let name = ExternalName::testcase(name);
+    imported(b, &name).unwrap_or_else(|| {
+        let signature = b.import_signature(signature);
+        b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })
+    })
+}
+
+/// What the function imports under that name.
+pub(crate) fn imported(b: &FunctionBuilder<'_>, name: &ExternalName) -> Option<FuncRef> {
+    b.func.dfg.ext_funcs.iter().find(|(_, data)| data.name == *name).map(|(reference, _)| reference)
 }
 
 /// How linear memory is protected.
@@ -259,22 +267,33 @@ impl Countdown {
         Countdown { id }
     }
 
-    /// Takes `work` units, an i32 that is not negative, from this thread's countdown. The result is negative when it is spent:
-    /// then the broker has to be [told](Self::tell).
+    /// Takes `work` units, an i32 that is not negative, from this thread's countdown: one instruction that reads and writes memory, and
+    /// one that finds it. Whether that [spends](Self::is_spent) it is another question.
     ///
     /// The slot's generation is not looked at: code that was overtaken by a reload spends what was drawn before or will be
     /// drawn next, which is a matter of speed only.
-    pub fn charge(self, b: &mut FunctionBuilder<'_>, cells: Value, work: Value) -> Value {
+    pub fn charge(self, b: &mut FunctionBuilder<'_>, cells: Value, work: Value) {
+        let (slot, at) = self.slot(b, cells);
+        let left = b.ins().load(I32, MemFlagsData::trusted(), slot, at);
+        // Used by the store alone, so that a compiler makes one instruction of the three.
+        let left = b.ins().isub(left, work);
+        b.ins().store(MemFlagsData::trusted(), left, slot, at);
+    }
+
+    /// Not zero if this thread's countdown is spent: then the broker has to be [told](Self::tell).
+    pub fn is_spent(self, b: &mut FunctionBuilder<'_>, cells: Value) -> Value {
+        let (slot, at) = self.slot(b, cells);
+        let left = b.ins().load(I32, MemFlagsData::trusted(), slot, at);
+        b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
+    }
+
+    fn slot(self, b: &mut FunctionBuilder<'_>, cells: Value) -> (Value, i32) {
         let table = b.ins().load(I64, constant(), cells, offset::COUNTDOWN);
         let (slot, at) = match i32::try_from(u64::from(self.id) * 8) {
             Ok(at) => (table, at),
             Err(_) => (b.ins().iadd_imm_s(table, i64::from(self.id) * 8), 0),
         };
-        let at = at + offset::SLOT_COUNTDOWN;
-        let left = b.ins().load(I32, MemFlagsData::trusted(), slot, at);
-        let left = b.ins().isub(left, work);
-        b.ins().store(MemFlagsData::trusted(), left, slot, at);
-        left
+        (slot, at + offset::SLOT_COUNTDOWN)
     }
 
     /// Tells the broker, through the thread's [`OnCountFn`](crate::abi::OnCountFn), that the countdown is spent, or of `work`

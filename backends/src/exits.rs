@@ -14,7 +14,7 @@ use tierup_osr::SlotBuffer;
 use crate::{
     LowerCx,
     abi::{Resume, WIDE_SLOTS, offset},
-    clif::{self, BodyAbi},
+    clif::BodyAbi,
     lower::Job,
 };
 
@@ -116,7 +116,6 @@ impl<G> LowerCx<'_, G> {
         let status = Resume::Exit(exit.number).encode();
         b.set_cold_block(block);
         b.switch_to_block(block);
-        clif::finish(b, abi, status, &live);
-        self.sites.leave(block, status, live, SlotBuffer::Thread(offset::WIDE));
+        self.sites.leave(b, abi, status, live, SlotBuffer::Thread(offset::WIDE));
     }
 }

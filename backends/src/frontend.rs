@@ -17,6 +17,7 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::FunctionBuilderContext;
 use tierup_broker::{Bailout, BailoutReason};
+use tierup_osr::{Sites, Verified};
 
 use crate::{
     MemoryStyle,
@@ -60,7 +61,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         &self.stats
     }
 
-    /// Lowers `guest` and hands the function, a body or a variant, to `then`, as it is: not verified.
+    /// Lowers `guest` and hands the function, a body or a variant, to `then`, once it is verified.
     pub(crate) fn lower<R>(
         &self,
         guest: &G,
@@ -70,6 +71,17 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         self.with_scratch(|scratch| {
             let lowered = self.lower_into(scratch, guest, job, None)?;
             then(&mut scratch.context, lowered)
+        })
+    }
+
+    /// The text of the function, which is verified only if it is a variant.
+    pub(crate) fn text(&self, guest: &G, job: &Job<'_>) -> Result<String, Bailout> {
+        self.with_scratch(|scratch| {
+            let (_, sites) = self.lower_body(scratch, guest, job, None)?;
+            if let Some(site) = job.site() {
+                self.enter_at(&mut scratch.context.func, &sites, site)?;
+            }
+            Ok(scratch.context.func.display().to_string())
         })
     }
 
@@ -83,16 +95,14 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     ) -> Result<(Function, Lowered), Bailout> {
         self.with_scratch(|scratch| {
             let lowered = self.lower_into(scratch, guest, job, inliner)?;
-            self.verify(&scratch.context.func)?;
             Ok((std::mem::replace(&mut scratch.context.func, Function::new()), lowered))
         })
     }
 
     /// Checks that a function is valid CLIF, a body by its signature, and calls only what is registered.
-    pub(crate) fn verify(&self, func: &Function) -> Result<(), Bailout> {
+    fn verify<'f>(&self, func: &'f Function) -> Result<Verified<'f>, Bailout> {
         let isa = self.isa.get()?;
-        let verified = self.stats.time(Phase::Verify, || verify_function(func, &**isa));
-        verified.map_err(|errors| Bailout::terminal(BailoutReason::Verifier { message: errors.to_string() }))?;
+        let verified = self.stats.time(Phase::Verify, || Verified::check(func, &**isa)).map_err(sites::refused)?;
         if func.signature.call_conv != CallConv::SystemV || func.signature.returns.len() > 1 {
             let what = format!("a body of signature {}", func.signature);
             return Err(Bailout::terminal(BailoutReason::Unsupported { what }));
@@ -105,6 +115,15 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             }
             self.symbols.resolve(&callee.name, func)?;
         }
+        Ok(verified)
+    }
+
+    /// Makes a body, which is not verified yet, the variant that is entered at `site`.
+    fn enter_at(&self, func: &mut Function, sites: &Sites, site: u32) -> Result<(), Bailout> {
+        let body = self.verify(func)?;
+        let variant = self.stats.time(Phase::Lower, || sites::variant(body, sites, site))?;
+        debug_assert_eq!(self.isa.get().map(|isa| verify_function(&variant, &**isa)), Ok(Ok(())), "made of a valid body");
+        *func = variant;
         Ok(())
     }
 
@@ -119,6 +138,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         Ok(result)
     }
 
+    /// Leaves what is asked for, verified, in the scratch space.
     fn lower_into(
         &self,
         scratch: &mut Scratch,
@@ -126,6 +146,24 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         job: &Job<'_>,
         inliner: Option<&dyn Inliner<G>>,
     ) -> Result<Lowered, Bailout> {
+        let (lowered, sites) = self.lower_body(scratch, guest, job, inliner)?;
+        match job.site() {
+            Some(site) => self.enter_at(&mut scratch.context.func, &sites, site)?,
+            None => {
+                self.verify(&scratch.context.func)?;
+            }
+        }
+        Ok(lowered)
+    }
+
+    /// Has the embedder lower a body.
+    fn lower_body(
+        &self,
+        scratch: &mut Scratch,
+        guest: &G,
+        job: &Job<'_>,
+        inliner: Option<&dyn Inliner<G>>,
+    ) -> Result<(Lowered, Sites), Bailout> {
         // Only where a caller compiles on its own thread: workers have plenty. It may have more another time.
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
@@ -147,12 +185,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
             let message = "the lowering did not finish its function".to_owned();
             return Err(Bailout::terminal(BailoutReason::Verifier { message }));
         }
-        let (lowered, sites) = cx.into_parts();
-        if let Some(site) = job.site() {
-            let body = &mut scratch.context.func;
-            *body = self.stats.time(Phase::Lower, || sites::variant(body, &sites, site))?;
-        }
-        Ok(lowered)
+        Ok(cx.into_parts())
     }
 }
 

@@ -278,8 +278,10 @@ impl<'a, G> LowerCx<'a, G> {
         let index = self.inliner?.admit(callee)?;
         let name = b.func.declare_imported_user_function(UserExternalName { namespace: UNRESOLVED, index });
         let name = ExternalName::user(name);
-        let known = b.func.dfg.ext_funcs.iter().find(|(_, data)| data.name == name).map(|(reference, _)| reference);
-        Some(known.unwrap_or_else(|| b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })))
+        Some(
+            clif::imported(b, &name)
+                .unwrap_or_else(|| b.import_function(ExtFuncData { name, signature, colocated: false, patchable: false })),
+        )
     }
 
     /// Imports a host symbol that was registered with the backend, for `b.ins().call`.

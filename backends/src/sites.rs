@@ -4,10 +4,10 @@
 
 use std::cell::RefCell;
 
-use cranelift_codegen::ir::{Block, Function, Value};
+use cranelift_codegen::ir::{Block, Function, InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use tierup_broker::{Bailout, BailoutReason};
-use tierup_osr::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, WideResults};
+use tierup_osr::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, Verified, WideResults};
 
 use crate::{
     LowerCx,
@@ -19,16 +19,26 @@ use crate::{
 /// What one lowering declared.
 pub(crate) struct DeclaredSites {
     wanted: bool,
+    /// The body becomes a variant.
+    replaced: bool,
     sites: RefCell<Sites>,
 }
 
 impl DeclaredSites {
     pub(crate) fn new(job: &Job<'_>) -> Self {
-        DeclaredSites { wanted: job.site().is_some() || job.countdown.is_some(), sites: RefCell::default() }
+        let replaced = job.site().is_some();
+        DeclaredSites { wanted: replaced || job.countdown.is_some(), replaced, sites: RefCell::default() }
     }
 
-    /// The code leaves through `block`: a variant returns `status` there.
-    pub(crate) fn leave(&self, block: Block, status: u32, live: Vec<(u32, Value)>, to: SlotBuffer) {
+    /// Fills the current block, through which the code leaves: a body by the finish stub, a variant by returning `status`.
+    pub(crate) fn leave(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, status: u32, live: Vec<(u32, Value)>, to: SlotBuffer) {
+        if self.replaced {
+            // The variant's own way out replaces it.
+            b.ins().trap(clif::UNREACHABLE);
+        } else {
+            clif::finish(b, abi, status, &live);
+        }
+        let block = b.current_block().expect("it is being filled");
         self.sites.borrow_mut().leaves.push(Leave { block, status, live, to });
     }
 
@@ -84,21 +94,23 @@ impl<G> LowerCx<'_, G> {
         b.set_cold_block(block);
         b.switch_to_block(block);
         let status = Resume::Site(site).encode();
-        clif::finish(b, abi, status, live);
-        self.sites.leave(block, status, live.to_vec(), SlotBuffer::Frame);
+        self.sites.leave(b, abi, status, live.to_vec(), SlotBuffer::Frame);
         Some(block)
     }
 }
 
 /// The variant of `body` that is entered at `site`.
-pub(crate) fn variant(body: &Function, sites: &Sites, site: u32) -> Result<Function, Bailout> {
-    tierup_osr::variant(body, sites, site, &Limits::default()).map_err(|error| {
-        Bailout::terminal(match error {
-            OsrError::Invalid { message } => BailoutReason::Verifier { message },
-            OsrError::TooLarge { instructions, limit, .. } => {
-                BailoutReason::TooLarge { size: instructions as u64, limit: limit as u64 }
-            }
-            other => BailoutReason::Unsupported { what: other.to_string() },
-        })
+pub(crate) fn variant(body: Verified<'_>, sites: &Sites, site: u32) -> Result<Function, Bailout> {
+    tierup_osr::variant(body, sites, site, &Limits::default()).map_err(refused)
+}
+
+/// What the broker is told of a variant, or a body, that cannot be.
+pub(crate) fn refused(error: OsrError) -> Bailout {
+    Bailout::terminal(match error {
+        OsrError::Invalid { message } => BailoutReason::Verifier { message },
+        OsrError::TooLarge { instructions, limit, .. } => {
+            BailoutReason::TooLarge { size: instructions as u64, limit: limit as u64 }
+        }
+        other => BailoutReason::Unsupported { what: other.to_string() },
     })
 }

@@ -1,10 +1,11 @@
 //! The copying: every block of every stage, with its instructions, in an order in which definitions come before uses.
 
-use std::collections::HashMap;
-
-use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstBuilderBase, InstructionData, JumpTableData, Opcode,
-    Signature, Value, types::I64,
+use cranelift_codegen::{
+    entity::{SecondaryMap, packed_option::PackedOption},
+    ir::{
+        AbiParam, Block, BlockArg, BlockCall, Function, Inst, InstBuilder, InstBuilderBase, InstructionData, JumpTableData,
+        Opcode, Signature, Value, types::I64,
+    },
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
@@ -15,6 +16,9 @@ use crate::{
     stages::{Stage, Stages},
 };
 
+/// The body is verified, and declared values are checked.
+const DEFINED: &str = "a definition is copied before its uses";
+
 /// A variant under construction.
 pub(crate) struct Copier<'a, 'f> {
     pub(crate) flow: &'a Flow<'a>,
@@ -24,12 +28,12 @@ pub(crate) struct Copier<'a, 'f> {
     /// vmctx, callee, frame.
     pub(crate) params: [Value; 3],
     homes: &'a Homes,
-    copies: HashMap<(Stage, Block), Block>,
-    /// The definitions of values at home in a stage.
-    in_stage: HashMap<(Stage, Value), Value>,
+    copies: Vec<SecondaryMap<Block, PackedOption<Block>>>,
+    /// The definitions of values at home in a stage, stage by stage.
+    in_stage: Vec<SecondaryMap<Value, PackedOption<Value>>>,
     /// The definitions of values at home in the variant.
-    in_variant: HashMap<Value, Value>,
-    variables: HashMap<Value, Variable>,
+    in_variant: SecondaryMap<Value, PackedOption<Value>>,
+    variables: SecondaryMap<Value, PackedOption<Variable>>,
 }
 
 /// Makes the function: its prologue, then the copies.
@@ -47,6 +51,7 @@ pub(crate) fn variant(
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let params = [0, 1, 2].map(|index| b.block_params(entry)[index]);
+    let stage_count = stages.in_order().len();
     let mut copier = Copier {
         flow,
         stages,
@@ -54,10 +59,10 @@ pub(crate) fn variant(
         b,
         params,
         homes,
-        copies: HashMap::new(),
-        in_stage: HashMap::new(),
-        in_variant: HashMap::new(),
-        variables: HashMap::new(),
+        copies: vec![SecondaryMap::new(); stage_count],
+        in_stage: vec![SecondaryMap::new(); stage_count],
+        in_variant: SecondaryMap::new(),
+        variables: SecondaryMap::new(),
     };
     copier.create_blocks();
     prologue(&mut copier)?;
@@ -107,14 +112,14 @@ impl Copier<'_, '_> {
                 if body.layout.is_cold(block) {
                     self.b.set_cold_block(copy);
                 }
-                self.copies.insert((stage, block), copy);
+                self.copies[stage][block] = copy.into();
             }
         }
     }
 
     /// The copy of a block that the stage has.
     pub(crate) fn copy_in(&self, stage: Stage, block: Block) -> Block {
-        self.copies[&(stage, block)]
+        self.copies[stage][block].expect("the stage has one")
     }
 
     fn copy_block(&mut self, stage: Stage, block: Block) -> Result<(), OsrError> {
@@ -205,10 +210,10 @@ impl Copier<'_, '_> {
     pub(crate) fn define(&mut self, stage: Stage, old: Value, new: Value) {
         match self.homes.of(old) {
             Home::Stage => {
-                self.in_stage.insert((stage, old), new);
+                self.in_stage[stage][old] = new.into();
             }
             Home::Variant => {
-                self.in_variant.insert(old, new);
+                self.in_variant[old] = new.into();
             }
             Home::Variable => {
                 let variable = self.variable(old);
@@ -221,9 +226,8 @@ impl Copier<'_, '_> {
     pub(crate) fn value(&mut self, stage: Stage, old: Value) -> Value {
         let old = self.flow.body.dfg.resolve_aliases(old);
         match self.homes.of(old) {
-            // The body is verified, and declared values are checked: a definition is copied before its uses.
-            Home::Stage => self.in_stage[&(stage, old)],
-            Home::Variant => self.in_variant[&old],
+            Home::Stage => self.in_stage[stage][old].expect(DEFINED),
+            Home::Variant => self.in_variant[old].expect(DEFINED),
             Home::Variable => {
                 let variable = self.variable(old);
                 self.b.use_var(variable)
@@ -232,7 +236,11 @@ impl Copier<'_, '_> {
     }
 
     fn variable(&mut self, old: Value) -> Variable {
-        let ty = self.flow.body.dfg.value_type(old);
-        *self.variables.entry(old).or_insert_with(|| self.b.declare_var(ty))
+        if let Some(variable) = self.variables[old].expand() {
+            return variable;
+        }
+        let variable = self.b.declare_var(self.flow.body.dfg.value_type(old));
+        self.variables[old] = variable.into();
+        variable
     }
 }

@@ -26,7 +26,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 
-use cranelift_codegen::{ir::Function, settings, verify_function};
+use cranelift_codegen::{ir::Function, settings::FlagsOrIsa, verify_function};
 
 pub use error::OsrError;
 pub use limits::Limits;
@@ -37,7 +37,25 @@ use crate::{flow::Flow, homes::Homes, liveness::Liveness, stages::Stages};
 /// What a variant returns when the function returned.
 pub const DONE: i64 = -1;
 
-/// The variant of `body` that is entered at `site`.
+/// A function that the verifier accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Verified<'a>(&'a Function);
+
+impl<'a> Verified<'a> {
+    /// Has the verifier look at `body`.
+    ///
+    /// # Errors
+    ///
+    /// [`OsrError::Invalid`].
+    pub fn check<'f>(body: &'a Function, rules: impl Into<FlagsOrIsa<'f>>) -> Result<Self, OsrError> {
+        match verify_function(body, rules) {
+            Ok(()) => Ok(Verified(body)),
+            Err(errors) => Err(OsrError::Invalid { message: errors.to_string() }),
+        }
+    }
+}
+
+/// The variant of `body` that is entered at `site`. It is valid CLIF, too.
 ///
 /// `body` is `fn(vmctx: i64, callee: i64, …)` with at most one result; calls of it that run interpreted reach `site` with the
 /// slots `sites` declares for it. Nothing else may be live there: in particular nothing in the body's own stack slots. Unless the
@@ -45,11 +63,10 @@ pub const DONE: i64 = -1;
 ///
 /// # Errors
 ///
-/// [`OsrError`]: the body is not valid CLIF or does what a variant cannot, the declarations do not fit it, a value is live
+/// [`OsrError`]: the body does what a variant cannot, the declarations do not fit it, a value is live
 /// at the site that is in no slot and cannot be computed again, or the variant would be larger than `limits` allow.
-pub fn variant(body: &Function, sites: &Sites, site: u32, limits: &Limits) -> Result<Function, OsrError> {
-    let flags = settings::Flags::new(settings::builder());
-    verify_function(body, &flags).map_err(|errors| OsrError::Invalid { message: errors.to_string() })?;
+pub fn variant(body: Verified<'_>, sites: &Sites, site: u32, limits: &Limits) -> Result<Function, OsrError> {
+    let Verified(body) = body;
     sites.check(body)?;
     let site = sites.find(site)?;
     let flow = Flow::of(body, sites);

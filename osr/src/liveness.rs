@@ -21,12 +21,18 @@ pub(crate) struct Liveness {
 impl Liveness {
     /// Follows every value back from its uses to its definition, through the blocks the variant copies.
     pub(crate) fn of(flow: &Flow<'_>, stages: &Stages) -> Self {
+        let mut liveness = Liveness { at_entry: Vec::new(), crossing: EntitySet::new(), used: EntitySet::new() };
         let entry = stages.entry();
         let is_copied = |block| stages.copies_of(block) > 0;
         let mut uses: SecondaryMap<Value, Vec<Block>> = SecondaryMap::new();
         let mut order = Vec::new();
         for block in flow.reverse_postorder().filter(|&block| is_copied(block)) {
             for value in flow.uses(block) {
+                liveness.used.insert(value);
+                // Most values are used where they are defined, and so live into no block.
+                if flow.definition(value) == Some(block) {
+                    continue;
+                }
                 let blocks = &mut uses[value];
                 if blocks.is_empty() {
                     order.push(value);
@@ -37,11 +43,9 @@ impl Liveness {
             }
         }
 
-        let mut liveness = Liveness { at_entry: Vec::new(), crossing: EntitySet::new(), used: EntitySet::new() };
         // Which value a block was last found live for: one map for all values.
         let mut seen: SecondaryMap<Block, Option<Value>> = SecondaryMap::new();
         for value in order {
-            liveness.used.insert(value);
             let definition = flow.definition(value);
             let mut pending = uses[value].clone();
             while let Some(block) = pending.pop() {

@@ -92,7 +92,7 @@ impl Stages {
     }
 
     /// The stages in the order they run in.
-    pub(crate) fn in_order(&self) -> impl Iterator<Item = Stage> + use<> {
+    pub(crate) fn in_order(&self) -> impl ExactSizeIterator<Item = Stage> + use<> {
         (0..self.entries.len()).rev()
     }
 

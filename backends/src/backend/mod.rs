@@ -80,10 +80,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// As [`Compiler::compile`].
     pub fn check(&self, guest: &G, tier: Tier) -> Result<FunctionReport, Bailout> {
-        self.frontend.lower(guest, &Job::body(tier), |context, _| {
-            self.frontend.verify(&context.func)?;
-            self.codegen.check(context)
-        })
+        self.frontend.lower(guest, &Job::body(tier), |context, _| self.codegen.check(context))
     }
 
     /// The function's CLIF, as text. Not verified.
@@ -92,7 +89,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// What the lowering says.
     pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
-        self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
+        self.frontend.text(guest, &Job::body(tier))
     }
 
     /// The CLIF of the variant that is entered at `site`, as text. Not verified.
@@ -101,7 +98,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     ///
     /// What the lowering says, or why there is no variant.
     pub fn variant_text(&self, guest: &G, tier: Tier, site: u32) -> Result<String, Bailout> {
-        self.frontend.lower(guest, &Job::variant(tier, site), |context, _| Ok(context.func.display().to_string()))
+        self.frontend.text(guest, &Job::variant(tier, site))
     }
 
     /// Asks `checkpoint` between the phases whether to go on.
@@ -112,8 +109,6 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<Compiled, Bailout> {
         self.frontend.lower(guest, job, |context, lowered| {
-            checkpoint()?;
-            self.frontend.verify(&context.func)?;
             checkpoint()?;
             let Lowered { label, speculation: Speculation { exits, assumed } } = lowered;
             let code = self.codegen.compile(context, &label, exits, checkpoint)?;

@@ -125,7 +125,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// What the lowering says.
     pub fn clif_text(&self, guest: &G, tier: Tier) -> Result<String, Bailout> {
-        self.frontend.lower(guest, &Job::body(tier), |context, _| Ok(context.func.display().to_string()))
+        self.frontend.text(guest, &Job::body(tier))
     }
 
     /// The CLIF of the variant that is entered at `site`, as text. Not verified.
@@ -134,7 +134,7 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
     ///
     /// What the lowering says, or why there is no variant.
     pub fn variant_text(&self, guest: &G, tier: Tier, site: u32) -> Result<String, Bailout> {
-        self.frontend.lower(guest, &Job::variant(tier, site), |context, _| Ok(context.func.display().to_string()))
+        self.frontend.text(guest, &Job::variant(tier, site))
     }
 
     /// The function by itself.

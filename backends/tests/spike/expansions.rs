@@ -116,8 +116,8 @@ pub(crate) fn polls_and_countdowns(compiler: &dyn SpikeCompiler) {
         b.ins().jump(head, &[zero.into()]);
         b.switch_to_block(head);
         let work = b.ins().iconst(I32, 10);
-        let left = clif::Countdown::of_bead(3).charge(b, cells, work);
-        let spent = b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+        clif::Countdown::of_bead(3).charge(b, cells, work);
+        let spent = clif::Countdown::of_bead(3).is_spent(b, cells);
         let raised = clif::poll(b, cells);
         let spent = b.ins().uextend(I64, spent);
         let leave = b.ins().bor(spent, raised);

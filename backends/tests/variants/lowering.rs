@@ -133,8 +133,8 @@ pub(crate) fn lower(cx: &mut LowerCx<'_, Guest>) -> Result<(), Bailout> {
         b.set_cold_block(cold);
         let count = Countdown::of_bead(0);
         let one = b.ins().iconst(I32, 1);
-        let left = count.charge(&mut b, abi.cells, one);
-        let spent = b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+        count.charge(&mut b, abi.cells, one);
+        let spent = count.is_spent(&mut b, abi.cells);
         b.ins().brif(spent, cold, &[], go_on, &[]);
         let leave = cx.leave_block(&mut b, &abi, INNER, &live).expect("few slots");
         b.switch_to_block(cold);

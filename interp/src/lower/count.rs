@@ -1,9 +1,9 @@
 //! Counting in compiled code, where the function may go to a higher tier: a call at the entry, work at the loops.
 //!
-//! A call is taken from the thread's countdown in memory, five instructions. A loop's turn is added to a variable, which
-//! costs an addition and a compare-and-branch at the header; the sum is taken from the countdown when it is large, and on
-//! return. (A countdown in memory would make every turn of a loop wait for the store of the one before.) Nothing is taken
-//! when a trap ends the body.
+//! A variable has the work that the thread's countdown was not told of: a call's, and that of every turn of a loop, which costs an
+//! addition and a compare-and-branch at the header. It is taken from the countdown on return, and when it is large. (A countdown in
+//! memory would make every turn of a loop wait for the store of the one before.) At the entry the countdown is only looked at, so
+//! a call that finds it spent was not the one that spent it. Nothing is taken when a trap ends the body.
 
 use tierup::CALL_WORK;
 
@@ -17,12 +17,10 @@ pub(super) const FLUSH: i64 = 1 << 18;
 /// The counting of one body under way.
 pub(super) struct Counter {
     counting: Counting,
-    /// Work of loops the countdown was not told of.
+    /// Work the countdown was not told of.
     unpaid: Variable,
-    /// What that is at the entry: none.
+    /// What that is where a loop is entered from the interpreter: none.
     none: Value,
-    /// Whether there has been a loop.
-    loops: bool,
 }
 
 /// How a body is to count.
@@ -58,13 +56,12 @@ impl FuncLower<'_, '_> {
     pub(super) fn count_call(&mut self, counting: Option<Counting>) {
         let Some(counting) = counting else { return };
         let countdown = counting.countdown;
-        let work = self.b.ins().iconst(types::I32, i64::from(CALL_WORK));
-        let left = countdown.charge(self.b, self.abi.cells, work);
-        let spent = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0);
+        let spent = countdown.is_spent(self.b, self.abi.cells);
         let none = self.b.ins().iconst(types::I32, 0);
+        let call = self.b.ins().iconst(types::I32, i64::from(CALL_WORK));
         let unpaid = self.b.declare_var(types::I32);
-        self.b.def_var(unpaid, none);
-        self.count = Some(Counter { counting, unpaid, none, loops: false });
+        self.b.def_var(unpaid, call);
+        self.count = Some(Counter { counting, unpaid, none });
         let (tell, next) = self.fork(spent);
         self.b.switch_to_block(tell);
         self.tell(counting, none, None);
@@ -74,11 +71,10 @@ impl FuncLower<'_, '_> {
 
     /// Declares the loop whose header the builder has just entered, and counts a turn of it; code goes on in a new block.
     pub(super) fn begin_loop(&mut self, header: Block) -> Option<LoopCount> {
-        let Some(count) = self.count.as_mut() else {
+        let Some(count) = self.count.as_ref() else {
             self.declare_site(header, None);
             return None;
         };
-        count.loops = true;
         let Counter { counting, unpaid, none, .. } = *count;
         let before = self.b.use_var(unpaid);
         let site = self.declare_site(header, Some((before, none)));
@@ -111,7 +107,7 @@ impl FuncLower<'_, '_> {
 
     /// Takes what is unpaid from the countdown: the body is about to return.
     pub(super) fn count_return(&mut self) {
-        if let Some(Counter { counting, unpaid, loops: true, .. }) = self.count {
+        if let Some(Counter { counting, unpaid, .. }) = self.count {
             let unpaid = self.b.use_var(unpaid);
             // The next call finds out what is left.
             counting.countdown.charge(self.b, self.abi.cells, unpaid);

@@ -2,8 +2,8 @@
 
 use cranelift_codegen::ir::{Block, Value};
 
-use super::run::{NO_LIMIT, leave, live, make, parse, site, sites};
-use crate::{Limits, OsrError, Sites, variant};
+use super::run::{NO_LIMIT, bounded, leave, live, make, parse, site, sites};
+use crate::{Limits, OsrError, Sites};
 
 const BODY: &str = "
 function %body(i64, i64, i64) -> i64 system_v {
@@ -99,7 +99,7 @@ fn bodies_that_are_none() {
     let invalid = BODY.replace("return v5", "return");
     assert!(matches!(error(&invalid, &good(), 0), OsrError::Invalid { .. }));
     assert!(matches!(
-        variant(&parse("function %empty() {}"), &good(), 0, &NO_LIMIT),
+        bounded(&parse("function %empty() {}"), &good(), 0, &NO_LIMIT),
         Err(OsrError::Signature { .. } | OsrError::Invalid { .. })
     ));
 }
@@ -127,8 +127,8 @@ block2:
 #[test]
 fn the_size_is_bounded() {
     // The loop and the exit: five instructions of nine, without the entry and the block that is never reached.
-    let bounded = |growth, instructions| variant(&parse(BODY), &good(), 0, &Limits { growth, instructions });
-    assert!(bounded(1, 5).is_ok());
-    assert_eq!(bounded(1, 4).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 4 });
-    assert_eq!(bounded(0, 9).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 0 });
+    let within = |growth, instructions| bounded(&parse(BODY), &good(), 0, &Limits { growth, instructions });
+    assert!(within(1, 5).is_ok());
+    assert_eq!(within(1, 4).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 4 });
+    assert_eq!(within(0, 9).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 0 });
 }

@@ -16,7 +16,7 @@ use cranelift_interpreter::{
     step::ControlFlow,
 };
 
-use crate::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, WideResults, variant};
+use crate::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, Verified, WideResults, variant};
 
 pub(super) const NO_LIMIT: Limits = Limits { growth: usize::MAX, instructions: usize::MAX };
 
@@ -58,9 +58,15 @@ pub(super) fn sites(sites: &[Site]) -> Sites {
     Sites { sites: sites.to_vec(), ..Sites::default() }
 }
 
+/// The variant of a body that nobody has verified.
+pub(super) fn bounded(body: &Function, sites: &Sites, site: u32, limits: &Limits) -> Result<Function, OsrError> {
+    let flags = settings::Flags::new(settings::builder());
+    variant(Verified::check(body, &flags)?, sites, site, limits)
+}
+
 /// The variant, which has to be valid.
 pub(super) fn make(text: &str, sites: &Sites, site: u32) -> Result<Function, OsrError> {
-    let made = variant(&parse(text), sites, site, &NO_LIMIT)?;
+    let made = bounded(&parse(text), sites, site, &NO_LIMIT)?;
     let flags = settings::Flags::new(settings::builder());
     if let Err(errors) = verify_function(&made, &flags) {
         panic!("{errors}\n{}", made.display());

@@ -12,7 +12,7 @@ mod run;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::{settings, verify_function};
-use tierup_osr::{Limits, OsrError, Sites, variant};
+use tierup_osr::{Limits, OsrError, Sites, Verified, variant};
 
 use crate::{lower::lower, program::generate, random::Random};
 
@@ -45,7 +45,9 @@ fn check(seed: u64, plant: impl Fn(&mut Sites, &mut Random)) -> Tally {
         if arrivals == 0 {
             continue;
         }
-        let made = match variant(&body, &sites, site, &NO_LIMIT) {
+        let flags = settings::Flags::new(settings::builder());
+        let verified = Verified::check(&body, &flags).expect("the generator makes valid functions");
+        let made = match variant(verified, &sites, site, &NO_LIMIT) {
             Ok(made) => made,
             Err(OsrError::Lost { .. }) => {
                 tally.refused += 1;
@@ -53,7 +55,6 @@ fn check(seed: u64, plant: impl Fn(&mut Sites, &mut Random)) -> Tally {
             }
             Err(error) => panic!("seed {seed}, site {site}: {error}\n{program:#?}"),
         };
-        let flags = settings::Flags::new(settings::builder());
         if let Err(errors) = verify_function(&made, &flags) {
             panic!("seed {seed}, site {site}: {errors}\n{}", made.display());
         }
