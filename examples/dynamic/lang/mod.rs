@@ -1,8 +1,10 @@
-//! A small dynamically typed language with a speculating compiler. Start reading at `vm.rs`; what speculates is `lower.rs`.
+//! A small dynamically typed language with a speculating compiler. Start reading at `vm.rs`; what speculates is `operators.rs`.
 
 pub(crate) mod code;
+mod guard;
 mod lower;
 mod native;
+mod operators;
 mod parser;
 pub(crate) mod value;
 mod vm;

@@ -10,7 +10,8 @@ use tierup::{
 };
 
 use super::code::{Frame, Function, Op, PARAMETERS, Pc, Program, REGISTERS};
-use super::lower::{Guard, Lowering};
+use super::guard::Guard;
+use super::lower::Lowering;
 use super::native;
 use super::value::{Heap, NONE, Value};
 
