@@ -14,7 +14,7 @@ mod lang;
 use std::time::{Duration, Instant};
 
 use lang::value::{Value, int, literal};
-use lang::{Config, Leave, Vm, parse};
+use lang::{Compiler, Config, Leave, Vm, parse};
 use tierup::{Mode, Tiered};
 
 /// `leaves` has eight live slots where it is left. In `step` and `same` types change.
@@ -108,7 +108,7 @@ fn main() {
     let sync = || Config { mode: Mode::Sync, policy: Tiered::new(20, 0), ..Config::default() };
     let stays = time_of_a_call(vm(sync()));
     let leaves = time_of_a_call(vm(Config { leave: Leave::Every(1), ..sync() }));
-    let interpreted = time_of_a_call(vm(Config { interpreted: true, ..sync() }));
+    let interpreted = time_of_a_call(vm(Config { compiler: Compiler::None, ..sync() }));
     println!(
         "a call in native code {stays:.0} ns, interpreted {interpreted:.0} ns, left at once with 8 slots and finished by the interpreter {leaves:.0} ns"
     );

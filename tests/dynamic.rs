@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use generate::generate;
 use lang::value::{Value, int, literal};
-use lang::{Config, Leave, Vm, parse};
+use lang::{Compiler, Config, Leave, Vm, parse};
 use tierup::{Mode, Tiered};
 
 /// Compiled code from the first call and the first turn of a loop on.
@@ -53,23 +53,40 @@ fn arguments(seed: u64) -> Vec<[Value; 2]> {
     (0..12).map(|turn| [pick(turn / 4 * 2), pick(turn / 4 * 2 + 1)]).collect()
 }
 
-fn check(seed: u64, checked: &mut Checked) {
-    let source = generate(seed);
-    let program = || parse(&source).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{source}"));
+/// Compiles after a little work, by the seed's chance.
+fn some_time(seed: u64) -> Config {
     let chance = generate::mix(seed);
-    let some = Tiered::new(chance as u32 % 8, 0).osr_work((chance >> 8) as u32 % 200, 0);
-    let sync = |policy, leave| Config { mode: Mode::Sync, policy, leave, ..Config::default() };
-    let configs = [
+    let policy = Tiered::new(chance as u32 % 8, 0).osr_work((chance >> 8) as u32 % 200, 0);
+    Config { mode: Mode::Sync, policy, ..Config::default() }
+}
+
+fn by_cranelift(seed: u64) -> Vec<(&'static str, Config)> {
+    let leaving = |leave| Config { leave, ..some_time(seed) };
+    vec![
         ("compiled at once", at_once()),
-        ("compiled after some work", sync(some, Leave::Never)),
+        ("compiled after some work", some_time(seed)),
         ("compiled without speculation", Config { cautious: true, ..at_once() }),
         ("left everywhere", Config { leave: Leave::Every(1), ..at_once() }),
-        ("left everywhere, after some work", sync(some, Leave::Every(1))),
-        ("left at every third operator", sync(some, Leave::Every(3))),
-        ("left by chance", sync(some, Leave::Random(seed))),
-        ("left by chance, in the background", Config { mode: Mode::Background, ..sync(some, Leave::Random(seed)) }),
-    ];
-    let mut interpreter = Vm::new(program(), Config { interpreted: true, mode: Mode::Sync, ..Config::default() }).unwrap();
+        ("left everywhere, after some work", leaving(Leave::Every(1))),
+        ("left at every third operator", leaving(Leave::Every(3))),
+        ("left by chance", leaving(Leave::Random(seed))),
+        ("left by chance, in the background", Config { mode: Mode::Background, ..leaving(Leave::Random(seed)) }),
+    ]
+}
+
+#[cfg(feature = "llvm")]
+fn by_llvm(seed: u64) -> Vec<(&'static str, Config)> {
+    let by_llvm = |config| Config { compiler: Compiler::Llvm, ..config };
+    vec![
+        ("compiled by LLVM", by_llvm(some_time(seed))),
+        ("compiled by LLVM, left by chance", by_llvm(Config { leave: Leave::Random(seed), ..some_time(seed) })),
+    ]
+}
+
+fn check(seed: u64, configs: Vec<(&'static str, Config)>, checked: &mut Checked) {
+    let source = generate(seed);
+    let program = || parse(&source).unwrap_or_else(|error| panic!("seed {seed}: {error}\n{source}"));
+    let mut interpreter = Vm::new(program(), Config { compiler: Compiler::None, mode: Mode::Sync, ..Config::default() }).unwrap();
     let arguments = arguments(seed);
     let want: Vec<_> = arguments.iter().map(|arguments| outcome(&mut interpreter, "main", arguments)).collect();
     checked.programs += 1;
@@ -92,6 +109,47 @@ fn check(seed: u64, checked: &mut Checked) {
         checked.exits += vm.exits();
         checked.deopts += tier.deopts;
     }
+}
+
+/// Programs to be checked, however slow the machine is.
+const LEAST: u64 = 10;
+
+/// As many programs as fit into some seconds; `TIERUP_FUZZ_SECONDS` is for how many, `TIERUP_SEED` repeats one program.
+fn check_many(configs: fn(u64) -> Vec<(&'static str, Config)>) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let mut checked = Checked::default();
+    if let Some(seed) = number("TIERUP_SEED") {
+        return check(seed, configs(seed), &mut checked);
+    }
+    let long = number("TIERUP_FUZZ_SECONDS");
+    let from = long.map_or(0, |_| std::time::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos() as u64));
+    let (budget, started) = (Duration::from_secs(long.unwrap_or(8)), Instant::now());
+    let mut seed = from;
+    while seed - from < LEAST || started.elapsed() < budget && (long.is_some() || seed < 300) {
+        check(seed, configs(seed), &mut checked);
+        seed += 1;
+    }
+    println!("seeds {from}..{seed}: {checked:?}");
+    assert!(
+        checked.programs > 0 && checked.installed > 0 && checked.variants > 0 && checked.exits > 0 && checked.deopts > 0,
+        "this checked nothing: {checked:?}"
+    );
+}
+
+#[test]
+fn random_programs_mean_the_same_in_every_configuration() {
+    check_many(by_cranelift);
+}
+
+#[test]
+#[cfg(feature = "llvm")]
+fn random_programs_mean_the_same_in_llvms_code() {
+    let helper = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("tierup-llvm");
+    if !helper.exists() {
+        println!("skipped: tierup-llvm was not built");
+        return;
+    }
+    check_many(by_llvm);
 }
 
 /// Types change every 1,000 calls, again and again: after the first rounds nothing is compiled any more, and nothing left.
@@ -132,27 +190,4 @@ fn a_storm_settles() {
     }
     let (installed, deopts, exits) = settled.expect("there were rounds");
     assert!(deopts > 1 && installed <= 12 && exits <= 60, "{installed} units, {deopts} given up, {exits} exits");
-}
-
-/// As many programs as fit into some seconds; `TIERUP_FUZZ_SECONDS` is for how many, `TIERUP_SEED` repeats one program.
-#[test]
-fn random_programs_mean_the_same_in_every_configuration() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let mut checked = Checked::default();
-    if let Some(seed) = number("TIERUP_SEED") {
-        return check(seed, &mut checked);
-    }
-    let long = number("TIERUP_FUZZ_SECONDS");
-    let from = long.map_or(0, |_| std::time::UNIX_EPOCH.elapsed().map_or(0, |age| age.as_nanos() as u64));
-    let (budget, started) = (Duration::from_secs(long.unwrap_or(8)), Instant::now());
-    let mut seed = from;
-    while started.elapsed() < budget && (long.is_some() || seed < 300) {
-        check(seed, &mut checked);
-        seed += 1;
-    }
-    println!("seeds {from}..{seed}: {checked:?}");
-    assert!(
-        checked.programs > 0 && checked.installed > 0 && checked.variants > 0 && checked.exits > 0 && checked.deopts > 0,
-        "this checked nothing: {checked:?}"
-    );
 }

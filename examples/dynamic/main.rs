@@ -2,14 +2,15 @@
 //! interpreter in the midst of a function where that no longer holds, and is compiled again, wider. Copy from here.
 //!
 //! Run it with `cargo run --release --example dynamic`; with `-- every:7` (any number) its code leaves at every seventh operator as well,
-//! with `-- random:1` at some. `examples/tiny.rs` and `examples/osr.rs` are the simpler ones.
+//! with `-- random:1` at some. `-- llvm` (feature `llvm`) has LLVM compile it, from the same lowering.
+//! `examples/tiny.rs` and `examples/osr.rs` are the simpler ones.
 
 mod lang;
 
 use std::sync::Arc;
 
 use lang::value::{Value, int};
-use lang::{Config, Leave, Vm, parse};
+use lang::{Compiler, Config, Leave, Vm, parse};
 use tierup::{Mode, Tiered};
 
 const PROGRAM: &str = r#"
@@ -32,22 +33,28 @@ const PROGRAM: &str = r#"
     fn half(from, count) { return sum(from, 1 / 2, count); }
 "#;
 
-/// What the command line says of code that is to leave.
-fn leave(argument: Option<String>) -> Result<Leave, Box<dyn std::error::Error>> {
-    let Some(argument) = argument else { return Ok(Leave::Never) };
-    match argument.split_once(':') {
-        Some(("every", n)) => Ok(Leave::Every(n.parse::<std::num::NonZero<u32>>()?.get())),
-        Some(("random", seed)) => Ok(Leave::Random(seed.parse()?)),
-        _ => Err("every:N or random:SEED".into()),
+/// What the command line says of who compiles, and of code that is to leave.
+fn options() -> Result<(Compiler, Leave), Box<dyn std::error::Error>> {
+    let (mut compiler, mut leave) = Default::default();
+    for argument in std::env::args().skip(1) {
+        match argument.split_once(':') {
+            Some(("every", n)) => leave = Leave::Every(n.parse::<std::num::NonZero<u32>>()?.get()),
+            Some(("random", seed)) => leave = Leave::Random(seed.parse()?),
+            #[cfg(feature = "llvm")]
+            None if argument == "llvm" => compiler = Compiler::Llvm,
+            None if argument == "cranelift" => compiler = Compiler::Cranelift,
+            _ => return Err(format!("{argument} is not every:N, random:SEED, or the name of a compiler").into()),
+        }
     }
+    Ok((compiler, leave))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let leave = leave(std::env::args().nth(1))?;
+    let (compiler, leave) = options()?;
     // On the calling thread, so that the trace is the same every time.
-    let config = || Config { mode: Mode::Sync, policy: Tiered::development(), leave, ..Config::default() };
+    let config = || Config { mode: Mode::Sync, policy: Tiered::development(), compiler, leave, ..Config::default() };
     let mut tiered = Vm::new(parse(PROGRAM)?, Config { trace: Some(Arc::new(|line: &str| println!("    {line}"))), ..config() })?;
-    let mut interpreted = Vm::new(parse(PROGRAM)?, Config { interpreted: true, ..config() })?;
+    let mut interpreted = Vm::new(parse(PROGRAM)?, Config { compiler: Compiler::None, ..config() })?;
     let nothing = tiered.heap.string(String::new());
     interpreted.heap.string(String::new());
 

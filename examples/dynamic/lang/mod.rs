@@ -10,4 +10,4 @@ pub(crate) mod value;
 mod vm;
 
 pub(crate) use parser::parse;
-pub(crate) use vm::{Config, Leave, Vm};
+pub(crate) use vm::{Compiler, Config, Leave, Vm};

@@ -3,8 +3,8 @@
 use std::{cell::Cell, mem::offset_of, sync::Arc};
 
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, Event, InterpThread, Mode, NativeCode, OsrEntry, ThreadCells, Tiered,
-    Transition,
+    Bead, BeadSpec, Broker, CodeMemory, CraneliftBackend, DEFAULT_CODE_BYTES, Event, InterpThread, Mode, NativeCode, OsrEntry,
+    ThreadCells, Tiered, Transition,
     abi::{self, AbiType, ArgPlan, OsrOutcome, Regs, Resume, TrapCode},
     deopt::policy::{SuppressGuard, ThresholdThenDisable},
 };
@@ -41,14 +41,24 @@ pub(crate) type Trace = Arc<dyn Fn(&str) + Send + Sync>;
 /// How a program runs. The defaults are those of `Tierup` itself, and no trace.
 #[derive(Default)]
 pub(crate) struct Config {
-    /// Nothing is ever compiled.
-    pub(crate) interpreted: bool,
+    pub(crate) compiler: Compiler,
     /// Compiled code assumes nothing.
     pub(crate) cautious: bool,
     pub(crate) mode: Mode,
     pub(crate) policy: Tiered,
     pub(crate) leave: Leave,
     pub(crate) trace: Option<Trace>,
+}
+
+/// Who makes the compiled tier, from the same lowering.
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compiler {
+    /// Nobody: everything is interpreted.
+    None,
+    #[default]
+    Cranelift,
+    #[cfg(feature = "llvm")]
+    Llvm,
 }
 
 /// Whether code leaves where it need not: the best test of frame states there is.
@@ -93,8 +103,8 @@ impl Vm {
         let program = Arc::new(program);
         let lowering =
             Lowering { speculates: !config.cautious, leaves: config.leave != Leave::Never, trace: config.trace.clone() };
-        let backend = native::helpers(CraneliftBackend::builder()).build(lowering)?;
-        let memory = Arc::clone(backend.code_memory());
+        let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES)?;
+        let backend = native::helpers(CraneliftBackend::builder()).code_memory(Arc::clone(&memory));
         let mut builder = Broker::builder()
             .mode(config.mode)
             .policy(config.policy)
@@ -105,9 +115,12 @@ impl Vm {
         if let Some(trace) = config.trace.clone() {
             builder = builder.on_event(Arc::new(move |event: &Event| trace(&in_words(event))));
         }
-        if !config.interpreted {
-            builder = builder.compiler(backend);
-        }
+        builder = match config.compiler {
+            Compiler::None => builder,
+            Compiler::Cranelift => builder.compiler(backend.build(lowering)?),
+            #[cfg(feature = "llvm")]
+            Compiler::Llvm => builder.compiler(tierup::LlvmBackend::builder().beside(&backend).build(lowering)?),
+        };
         let broker = builder.build()?;
         let beads = (0..program.functions.len())
             .map(|index| {
