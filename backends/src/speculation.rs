@@ -8,6 +8,8 @@ use cranelift_codegen::ir::{
     types::{I32, I64},
 };
 use cranelift_frontend::FunctionBuilder;
+#[cfg(feature = "llvm")]
+use tierup_broker::Callee;
 use tierup_broker::{Assumption, CodeUnit, CompileRequest, GuardId, UnitId, ValidityCell};
 use tierup_deopt::{Exit, ExitReason, ExitTable, ExitTableBuilder, FrameState};
 
@@ -43,6 +45,32 @@ impl<G> Premises for CompileRequest<'_, G> {
     }
 }
 
+/// What a function may assume that becomes part of the requested unit. Its guards fail in that unit, and in units of its own.
+#[cfg(feature = "llvm")]
+pub(crate) struct CalleePremises<'r, 'a, G> {
+    pub(crate) request: &'r CompileRequest<'a, G>,
+    pub(crate) callee: &'r Callee<'a, G>,
+}
+
+#[cfg(feature = "llvm")]
+impl<G: Send + Sync + 'static> Premises for CalleePremises<'_, '_, G> {
+    fn unit(&self) -> UnitId {
+        self.request.unit_id()
+    }
+
+    fn is_suppressed(&self, guard: GuardId) -> bool {
+        self.request.is_suppressed(guard) || self.callee.is_suppressed(guard)
+    }
+
+    fn validity(&self) -> *const ValidityCell {
+        self.request.validity()
+    }
+
+    fn assume(&self, assumption: &Assumption) -> bool {
+        self.request.assume(assumption)
+    }
+}
+
 /// What the lowerings of a unit speculate on.
 #[derive(Debug, Default)]
 pub(crate) struct Speculation {
@@ -68,11 +96,12 @@ pub(crate) fn note(unit: CodeUnit, code: Option<&ExitTable>, assumed: &[Assumpti
 }
 
 impl<G> LowerCx<'_, G> {
-    /// Whether nothing is to be made to depend on `guard` any more: with it, code of this function had to be left too often.
+    /// Whether nothing is to be made to depend on `guard` any more: with it, code of this function had to be left too often. For a callee
+    /// that is lowered to become part of another function's unit: code of either.
     ///
-    /// In a callee that is lowered to become part of another unit only that unit's own function is spoken of.
+    /// So functions that may be inlined into one another had better not give two guards one name.
     pub fn suppressed(&self, guard: GuardId) -> bool {
-        !self.is_callee && self.premises.is_some_and(|premises| premises.is_suppressed(guard))
+        self.premises.is_some_and(|premises| premises.is_suppressed(guard))
     }
 
     /// Whether the code may rely on `assumption`, asked before what it protects is read. From then on the unit goes when it is

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::{BeadId, BeadRef, Tier, premise::BodyId, shared::Shared, sync::Ordering};
+use crate::{BeadId, BeadRef, GuardId, Tier, premise::BodyId, shared::Shared, sync::Ordering};
 
 /// A function whose body a compile may put into the unit of another; see [`CompileRequest::callee`](crate::CompileRequest::callee).
 pub struct Callee<'a, G> {
@@ -30,6 +30,15 @@ impl<G: Send + Sync + 'static> Callee<'_, G> {
     pub fn size(&self) -> u32 {
         // Ordering: Relaxed. Of another bead at worst, if this one was released: then the unit is refused.
         self.shared.registry.cold(self.body.bead.id).size.load(Ordering::Relaxed)
+    }
+
+    /// Whether the function's own code failed too often at `guard` for that to be speculated on again. What was learnt of a body that
+    /// is not the one captured does not count.
+    pub fn is_suppressed(&self, guard: GuardId) -> bool {
+        let pin = self.shared.reclaimer.pin();
+        let (_, version) = self.shared.current(&pin, self.shared.registry.hot(self.body.bead.id));
+        let history = version.history.as_deref().filter(|_| version.lineage() == self.body.lineage);
+        history.is_some_and(|history| history.suppressed().binary_search(&guard).is_ok())
     }
 
     /// Calls `read` with the function's guest handle; `None` if it was reloaded, invalidated or released since it was captured.

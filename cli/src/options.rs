@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
+#[cfg(feature = "llvm")]
+use tierup_interp::Speculate;
 use tierup_interp::{Deopt, Osr, TierMode};
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
@@ -54,6 +56,12 @@ pub(crate) struct RunOptions {
     /// interpreter can go on) and random:SEED (after as many as the seed says).
     #[arg(long, value_name = "WHEN", value_parser = parse_deopt, default_value = "off")]
     pub(crate) deopt: Deopt,
+
+    /// Whether LLVM's code takes for granted that indirect calls call what they have called, and is left for the interpreter where that
+    /// turns out wrong: auto (where it helps) or off; for tests also always (on whatever has been called, were it once).
+    #[cfg(feature = "llvm")]
+    #[arg(long, value_name = "WHEN", value_parser = parse_speculate, default_value = "auto")]
+    pub(crate) speculate: Speculate,
 
     /// How many threads compile (--tier auto), 1 to 32; unless given, as many as suit the machine, at least 2. The
     /// program itself runs on one thread.
@@ -222,6 +230,16 @@ fn parse_osr(text: &str) -> Result<Osr, String> {
             None => return Err("one of auto, off, always, random:SEED".to_owned()),
         },
     })
+}
+
+#[cfg(feature = "llvm")]
+fn parse_speculate(text: &str) -> Result<Speculate, String> {
+    match text {
+        "auto" => Ok(Speculate::Auto),
+        "off" => Ok(Speculate::Off),
+        "always" => Ok(Speculate::Always),
+        _ => Err("one of auto, off, always".to_owned()),
+    }
 }
 
 fn parse_deopt(text: &str) -> Result<Deopt, String> {

@@ -53,6 +53,8 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
         #[cfg(feature = "llvm")]
         deadline: options.llvm.limit().map(|limit| limit + Duration::from_secs(2)),
         osr: options.osr,
+        #[cfg(feature = "llvm")]
+        speculate: options.speculate,
         deopt: options.deopt,
         policy: Some(options.policy.policy()),
         workers: options.threads.map(usize::from),

@@ -72,6 +72,19 @@ pub enum Deopt {
     Random(u64),
 }
 
+/// Whether the optimizing tier takes for granted that the program goes on as it has so far: that indirect calls call what they have
+/// called. Code leaves for the interpreter where that turns out wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Speculate {
+    /// Never. Nothing is recorded for it either.
+    Off,
+    /// Where what has been seen is all there is to expect, and where it helps.
+    #[default]
+    Auto,
+    /// On whatever has been seen, were it once, even where it helps nothing. For tests: code is left more often.
+    Always,
+}
+
 /// An engine's configuration. The defaults suit a command that runs one program.
 #[derive(Clone)]
 pub struct Config {
@@ -82,9 +95,11 @@ pub struct Config {
     pub llvm: Option<Llvm>,
     /// When running loops go on in native code.
     pub osr: Osr,
+    /// What the optimizing tier, if there is one, takes for granted.
+    pub speculate: Speculate,
     /// Whether code is left for the interpreter on request.
     pub deopt: Deopt,
-    /// What becomes of code that was left; by default it is kept. Not asked about exits on request.
+    /// What becomes of code that was left; by default [`Recovery`](crate::Recovery)'s default decides. Not asked about exits on request.
     pub deopt_policy: Option<Arc<dyn DeoptPolicy>>,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).
@@ -121,6 +136,7 @@ impl Default for Config {
             #[cfg(feature = "llvm")]
             llvm: None,
             osr: Osr::default(),
+            speculate: Speculate::default(),
             deopt: Deopt::default(),
             deopt_policy: None,
             mode: None,
@@ -148,6 +164,11 @@ impl Config {
         u8::from(self.tier != TierMode::Interp)
     }
 
+    /// Whether it is recorded what the program does, for the optimizing tier to speculate on.
+    pub(crate) fn profiles(&self) -> bool {
+        self.speculate != Speculate::Off && self.compiled_tiers() > 1
+    }
+
     /// The optimizing tier, if engines of this configuration have one.
     #[cfg(feature = "llvm")]
     pub(crate) fn optimizing(&self) -> Option<Llvm> {
@@ -164,6 +185,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("tier", &self.tier)
             .field("osr", &self.osr)
+            .field("speculate", &self.speculate)
             .field("deopt", &self.deopt)
             .field("mode", &self.mode)
             .field("workers", &self.workers)

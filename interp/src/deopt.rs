@@ -1,15 +1,16 @@
 //! Leaving compiled code through an exit: its frames are put together for the interpreter, and whoever is concerned is told.
 //!
-//! The one thing the lowering speculates on so far is that a test mode does not ask: [`Deopt`] has the code leave at some of the
-//! interpreter's resume points, whose numbers [`Countdown`] counts.
+//! The lowering speculates on what indirect calls call, and on it that a test mode does not ask: [`Deopt`] has the code leave at some of
+//! the interpreter's resume points, whose numbers [`Countdown`] counts.
 
-use tierup::{DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, KeepAlways};
+use tierup::{DeoptDecision, DeoptPolicy, DeoptSample, GuardId, KeepAlways};
 
 use crate::config::Deopt;
 use crate::draws::SplitMix64;
 use crate::engine::Engine;
 use crate::exec::rebuild::{FrameState, Rebuilt, rebuild};
 use crate::owned::Owned;
+use crate::recovery::Recovery;
 use crate::store::StoreInner;
 use crate::transfer;
 use crate::trap::Raised;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 pub(crate) enum GuardKind {
     /// That a test mode does not want the code to leave.
     Test = 0,
+    /// That an indirect call calls what it has called.
+    Target = 1,
 }
 
 impl GuardKind {
@@ -143,9 +146,9 @@ pub(crate) struct TestsKeep(pub(crate) Option<Arc<dyn DeoptPolicy>>);
 impl DeoptPolicy for TestsKeep {
     fn decide(&self, sample: &DeoptSample) -> DeoptDecision {
         match &self.0 {
-            Some(policy) if !GuardKind::Test.is_of(sample.guard) => policy.decide(sample),
-            Some(_) => DeoptDecision { action: DeoptAction::Keep, reason: DeoptReason::Always },
-            None => KeepAlways.decide(sample),
+            _ if GuardKind::Test.is_of(sample.guard) => KeepAlways.decide(sample),
+            Some(policy) => policy.decide(sample),
+            None => Recovery::default().decide(sample),
         }
     }
 }

@@ -29,6 +29,8 @@ mod module;
 mod osr;
 mod owned;
 mod prepare;
+mod profile;
+mod recovery;
 mod stack;
 mod store;
 mod table;
@@ -39,7 +41,7 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Config, Deopt, OnEvent, Osr, TierMode};
+pub use config::{Config, Deopt, OnEvent, Osr, Speculate, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};
@@ -48,6 +50,7 @@ pub use linker::Linker;
 pub use lower::Checker;
 pub use memory::{MAX_PAGES, PAGE};
 pub use module::{FuncHandle, Module};
+pub use recovery::Recovery;
 pub use store::{AsStore, Store};
 pub use transfer::{Direction, LiveFrame, OnTransfer, Transfer};
 pub use trap::{Frame, MAX_FRAMES, Trap, TrapCode};

@@ -48,6 +48,19 @@ pub(crate) struct VmCtx {
     pub(crate) exit_countdown: *mut i64,
 }
 
+impl VmCtx {
+    /// How many function references [`VmCtx::funcs`] has.
+    ///
+    /// # Safety
+    ///
+    /// The instance is alive.
+    pub(crate) unsafe fn functions(vmctx: *const Self) -> usize {
+        // SAFETY: by the caller; the instance keeps its module.
+        let instance = unsafe { &*(*vmctx).instance };
+        instance.module.function_types.len()
+    }
+}
+
 /// Offset of the first defined global's cell in a [`VmCtx`].
 pub(crate) const GLOBAL_CELLS: usize = 64;
 

@@ -11,7 +11,7 @@ use super::inline::{self, Body, Library};
 use crate::{
     frontend::Frontend,
     lower::{Inliner, Job, Lower, Lowered},
-    speculation::Speculation,
+    speculation::{CalleePremises, Speculation},
 };
 
 /// What one request's unit may be made of. Number 0 is the requested function itself.
@@ -98,7 +98,8 @@ impl<G: Send + Sync + 'static, L: Lower<G>> Library for Callees<'_, '_, G, L> {
         let known = self.known.get_mut();
         // Others may be captured while this one is lowered.
         let callee = known[number].callee.take()?;
-        let job = Job::callee(self.request, self.speculation.exits.next_number());
+        let premises = CalleePremises { request: self.request, callee: &callee };
+        let job = Job::callee(self.request.tier(), self.speculation.exits.next_number(), &premises);
         // A body that cannot be lowered is its own bead's affair: here it is called.
         let lowered = panic::catch_unwind(AssertUnwindSafe(|| {
             callee.with_guest(|guest| self.frontend.lower_inlining(guest, &job, Some(self)))

@@ -3,36 +3,30 @@
 //! callee through the function reference. Two or more results travel in the thread's wide buffer.
 
 use super::clif::{self, Inst, InstBuilder, IntCC, SigRef, Value, types};
-use super::closed;
 use super::facts::Callee;
-use super::function::FuncLower;
+use super::function::{FuncLower, Profiling};
 use super::signature::clif_type;
 use super::vmctx::FuncRefParts;
+use super::{closed, speculate};
 use crate::module::FuncHandle;
 use crate::trap::TrapCode;
-use tierup::BeadRef;
+use tierup::{Bailout, BeadRef};
 use wasmparser::Operator;
 
 /// Lowers `op` if it is a call; `false` if it belongs to another family.
-pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> bool {
+pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool, Bailout> {
     match *op {
         Operator::Call { function_index } => direct(f, function_index),
-        Operator::CallIndirect { type_index, table_index } => indirect(f, type_index, table_index),
-        _ => return false,
+        Operator::CallIndirect { type_index, table_index } => indirect(f, type_index, table_index)?,
+        _ => return Ok(false),
     }
-    true
+    Ok(true)
 }
 
 fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
     let ty = f.facts.type_of_function(function);
     let results = match f.facts.callee(function) {
-        Callee::Defined { bead } => {
-            let target = f.defined(function, bead);
-            emit(f, ty, target, |f, signature, args| match f.cx.inlinable(f.b, bead, signature) {
-                Some(callee) => f.b.ins().call(callee, args),
-                None => through_cell(target)(f, signature, args),
-            })
-        }
+        Callee::Defined { bead } => known(f, ty, function, bead),
         Callee::Imported => {
             let reference = f.func_ref(function);
             let target = f.func_ref_parts(reference);
@@ -42,23 +36,36 @@ fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
     complete(f, ty, &results);
 }
 
+/// Calls a function of this module, whose body may take the call's place, with the arguments on top of the operand stack.
+pub(super) fn known(f: &mut FuncLower<'_, '_>, ty: u32, function: u32, bead: BeadRef<'_, FuncHandle>) -> Vec<Value> {
+    let target = f.defined(function, bead);
+    emit(f, ty, target, |f, signature, args| match f.cx.inlinable(f.b, bead, signature) {
+        Some(callee) => f.b.ins().call(callee, args),
+        None => through_cell(target)(f, signature, args),
+    })
+}
+
 /// Calls whatever runs the function now.
 fn through_cell(target: FuncRefParts) -> impl FnOnce(&mut FuncLower<'_, '_>, SigRef, &[Value]) -> Inst {
     move |f, signature, args| clif::call_code_cell(f.b, signature, target.code_cell, args)
 }
 
-fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) {
+fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) -> Result<(), Bailout> {
+    // What is known beats what is likely.
+    let targets = if f.profiling == Profiling::SpeculateAlways { Vec::new() } else { closed::targets(f, ty, table) };
+    let plan = if targets.is_empty() { speculate::plan(f, ty, table) } else { None };
     let index = f.operands.pop();
-    let targets = closed::targets(f, ty, table);
-    let results = if targets.is_empty() {
-        through_table(f, ty, table, index)
-    } else {
-        closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index))
+    let results = match plan {
+        Some(plan) => speculate::call(f, ty, table, index, &plan)?,
+        None if targets.is_empty() => through_table(f, ty, table, index)?,
+        None => closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index))?,
     };
     complete(f, ty, &results);
+    Ok(())
 }
 
-fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value) -> Vec<Value> {
+/// Calls the element of that `index`, whatever it is, with the arguments on top of the operand stack.
+pub(super) fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value) -> Result<Vec<Value>, Bailout> {
     let element = f.table_element(table, index);
     let flags = f.regions.elements();
     let reference = f.b.ins().load(types::I64, flags, element, 0);
@@ -68,8 +75,9 @@ fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value) -
     let expected = f.facts.canonical_type(ty);
     let differs = f.b.ins().icmp_imm_u(IntCC::NotEqual, actual, i64::from(expected));
     f.trap_if(differs, TrapCode::BadSignature);
+    f.record_target(reference)?;
     let target = f.func_ref_parts(reference);
-    emit(f, ty, target, through_cell(target))
+    Ok(emit(f, ty, target, through_cell(target)))
 }
 
 /// Calls `target` by `call` with the arguments on top of the operand stack, which stay there, and returns its results.

@@ -10,7 +10,7 @@ use super::facts::Callee;
 use super::function::FuncLower;
 use super::signature::clif_type;
 use crate::module::FuncHandle;
-use tierup::BeadRef;
+use tierup::{Bailout, BeadRef};
 
 /// Functions of the right type in a table, at most, that a look at each is worth.
 const MAX_CANDIDATES: usize = 64;
@@ -59,8 +59,8 @@ pub(super) fn choose(
     ty: u32,
     index: Value,
     targets: &[Target<'_>],
-    otherwise: impl FnOnce(&mut FuncLower<'_, '_>) -> Vec<Value>,
-) -> Vec<Value> {
+    otherwise: impl FnOnce(&mut FuncLower<'_, '_>) -> Result<Vec<Value>, Bailout>,
+) -> Result<Vec<Value>, Bailout> {
     let mut switch = Switch::new();
     let blocks: Vec<Block> = targets.iter().map(|_| f.b.create_block()).collect();
     for (target, &block) in targets.iter().zip(&blocks) {
@@ -83,14 +83,15 @@ pub(super) fn choose(
     }
     f.b.switch_to_block(rest);
     f.b.seal_block(rest);
-    let results = otherwise(f);
+    let results = otherwise(f)?;
     join_with(f, join, &results);
     f.b.switch_to_block(join);
     f.b.seal_block(join);
-    f.b.block_params(join).to_vec()
+    Ok(f.b.block_params(join).to_vec())
 }
 
-fn join_with(f: &mut FuncLower<'_, '_>, join: Block, results: &[Value]) {
+/// Goes on in `join`, which takes the results.
+pub(super) fn join_with(f: &mut FuncLower<'_, '_>, join: Block, results: &[Value]) {
     let results: Vec<_> = results.iter().map(|&result| BlockArg::Value(result)).collect();
     f.b.ins().jump(join, &results);
 }

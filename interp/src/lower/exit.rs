@@ -1,6 +1,6 @@
-//! Exits on request: planted, for tests, at every resume point of the interpreter.
+//! Where code may leave for the interpreter: frames at its resume points, and the exits that tests have planted at every one.
 //!
-//! A point costs a load, a store and a branch: the store's countdown says which of them leaves. Nothing is planted unless
+//! A planted exit costs a load, a store and a branch: the store's countdown says which of them leaves. Nothing is planted unless
 //! [`Deopt`](crate::Deopt) says so.
 
 use std::mem::offset_of;
@@ -16,22 +16,21 @@ use crate::module::{Function, ModuleInner};
 use crate::prepare::{self, Prepared};
 use crate::vmctx::VmCtx;
 
-/// What all exits planted in one function may store, in words: one with a thousand live locals and as many points can still be
-/// compiled.
+/// What all exits of one function may store, in words: one with a thousand live locals and as many points can still be compiled.
 const MOST_WORDS: usize = 1 << 15;
 
-/// What knows the points of the function being lowered.
+/// The resume points of the function being lowered.
 #[derive(Clone, Copy)]
-pub(super) struct Planting<'a> {
+pub(super) struct Resuming<'a> {
     module: &'a ModuleInner,
-    function: &'a Function,
-    prepared: &'a Prepared,
+    pub(super) function: &'a Function,
+    pub(super) prepared: &'a Prepared,
     /// Words that more exits may store.
     room: usize,
 }
 
-impl<'a> Planting<'a> {
-    /// For a function of `module`. `None` if the interpreter refuses it, who could not go on then.
+impl<'a> Resuming<'a> {
+    /// Of a function of `module`. `None` if the interpreter refuses it, who could not go on then.
     pub(super) fn new(module: &'a ModuleInner, function: &'a Function) -> Option<Self> {
         let prepared = prepare::ensure(module, function).ok()?;
         Some(Self { module, function, prepared, room: MOST_WORDS })
@@ -39,12 +38,12 @@ impl<'a> Planting<'a> {
 }
 
 impl FuncLower<'_, '_> {
-    /// Plants an exit before the operator whose lowering begins here (of a loop: at its header), if that is a resume point and exits
-    /// are wanted. Code goes on in a new block.
-    pub(super) fn plant_exit(&mut self) {
-        let Some(Planting { module, function, prepared, room }) = self.planting else { return };
+    /// What the interpreter's frame holds before the operator whose lowering begins here, if that is a resume point and there is room
+    /// for one more exit.
+    pub(super) fn frame_state(&mut self) -> Option<FrameState> {
+        let Resuming { module, function, prepared, room } = self.resuming?;
         let offset = self.b.srcloc().bits();
-        let Some(point) = prepared.points(module, function).at(offset) else { return };
+        let point = prepared.points(module, function).at(offset)?;
         let mut state = FrameState::of(function.index.into(), offset);
         for local in prepared.live_locals(module, function, offset) {
             state = state.slot(local, self.b.use_var(self.locals[local as usize]));
@@ -52,9 +51,18 @@ impl FuncLower<'_, '_> {
         let operands: Vec<_> = guest_operands(self.operands.all(), &self.frames).collect();
         debug_assert_eq!(operands.len(), point.height as usize, "the interpreter has as many operands");
         let state = state.slots((prepared.first_operand()..).zip(operands));
-        let Some(room) = room.checked_sub(state.values().count()) else { return };
-        self.planting = Some(Planting { module, function, prepared, room });
+        let room = room.checked_sub(state.values().count())?;
+        self.resuming = Some(Resuming { module, function, prepared, room });
+        Some(state)
+    }
 
+    /// Plants an exit before the operator whose lowering begins here (of a loop: at its header), if that is a resume point and exits
+    /// are wanted. Code goes on in a new block.
+    pub(super) fn plant_exit(&mut self) {
+        if !self.plants_exits {
+            return;
+        }
+        let Some(state) = self.frame_state() else { return };
         let countdown = vmctx::load_constant(self.b, self.abi.vmctx, offset_of!(VmCtx, exit_countdown));
         let flags = self.regions.exit_countdown();
         let before = self.b.ins().load(types::I64, flags, countdown, 0);
@@ -62,6 +70,7 @@ impl FuncLower<'_, '_> {
         self.b.ins().store(flags, left, countdown, 0);
         let stays = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, 0);
         // Where the frame has too many slots, the next point leaves.
-        let _planted = self.cx.guard(self.b, &self.abi, stays, &state, GuardKind::Test.at(offset), ExitReason::Requested);
+        let guard = GuardKind::Test.at(self.b.srcloc().bits());
+        let _planted = self.cx.guard(self.b, &self.abi, stays, &state, guard, ExitReason::Requested);
     }
 }

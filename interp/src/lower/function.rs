@@ -7,7 +7,7 @@ use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
 use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
 use super::count::{Counter, Counting};
-use super::exit::Planting;
+use super::exit::Resuming;
 use super::facts::Facts;
 use super::helpers::Helper;
 use super::signature::{self, BODY_PREFIX, clif_type};
@@ -44,12 +44,40 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) count: Option<Counter>,
     /// Loop sites, if anybody wants them.
     pub(super) sites: Option<LoopSites>,
-    /// Resume points, if exits are planted there.
-    pub(super) planting: Option<Planting<'a>>,
+    /// Resume points, if exits may be made there.
+    pub(super) resuming: Option<Resuming<'a>>,
+    /// Whether an exit is planted at each.
+    pub(super) plants_exits: bool,
+    /// What is done about indirect calls.
+    pub(super) profiling: Profiling,
     /// Operators on the longest way to here.
     pub(super) work: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
     signatures: HashMap<u32, SigRef>,
+}
+
+/// What is done about the targets of indirect calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Profiling {
+    /// Nothing.
+    Off,
+    /// They are recorded.
+    Record,
+    /// What was recorded is taken for granted, where nothing better is known.
+    Speculate,
+    /// What was recorded is taken for granted, however little it is, and nothing else is known.
+    SpeculateAlways,
+}
+
+/// How a body is to be lowered.
+pub(super) struct Manner<'a> {
+    /// Counting, if the function may go to a higher tier.
+    pub(super) counting: Option<Counting>,
+    /// Resume points, if exits may be made there.
+    pub(super) resuming: Option<Resuming<'a>>,
+    /// Whether an exit is planted at each.
+    pub(super) plants_exits: bool,
+    pub(super) profiling: Profiling,
 }
 
 /// Lowers the body of `function` into `b`, which stands at a new function with the body's signature.
@@ -61,8 +89,7 @@ pub(super) fn lower<'a>(
     module: &'a ModuleInner,
     function: &Function,
     validator: &mut FuncValidator<ValidatorResources>,
-    counting: Option<Counting>,
-    planting: Option<Planting<'a>>,
+    manner: Manner<'a>,
     cx: &'a LowerCx<'a, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
@@ -70,7 +97,7 @@ pub(super) fn lower<'a>(
     validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
 
     let size = validator.len_locals() as usize + function.body.len();
-    let is_leaf = size <= SMALL_LEAF && planting.is_none() && !calls_guest(OperatorsReader::new(reader.clone()))?;
+    let is_leaf = size <= SMALL_LEAF && !manner.plants_exits && !calls_guest(OperatorsReader::new(reader.clone()))?;
     let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
@@ -80,8 +107,8 @@ pub(super) fn lower<'a>(
             cx.wide_results(results as u32);
         }
     }
-    f.planting = planting;
-    f.count_call(counting);
+    (f.resuming, f.plants_exits, f.profiling) = (manner.resuming, manner.plants_exits, manner.profiling);
+    f.count_call(manner.counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
     f.open_body(module.function_types[function.index as usize]);
@@ -143,7 +170,9 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             dead_frames: 0,
             count: None,
             sites: None,
-            planting: None,
+            resuming: None,
+            plants_exits: false,
+            profiling: Profiling::Off,
             work: 0,
             signatures: HashMap::new(),
         }
@@ -210,7 +239,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             || numeric::lower(self, op)
             || memory::lower(self, op)
             || control::lower(self, op)
-            || call::lower(self, op)
+            || call::lower(self, op)?
             || trapping::lower(self, op)
             || bulk::lower(self, op)?
             || table::lower(self, op)?;

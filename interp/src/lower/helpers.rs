@@ -1,10 +1,11 @@
-//! What generated code asks the host to do: grow memories and tables, and the bulk operators.
+//! What generated code asks the host to do: grow memories and tables, the bulk operators, and what a profile has no room for in line.
 //!
 //! A helper is a plain `extern "C"` function that always returns an `i32`. One that can fail tells so by its result,
 //! and the generated code raises the trap: nothing of the host's is on the stack when guest frames are left.
 
 use super::clif::{AbiParam, CallConv, Signature, Type, types};
 use crate::bulk;
+use crate::profile::CallSite;
 use crate::trap::TrapCode;
 use crate::vmctx::VmCtx;
 
@@ -31,10 +32,12 @@ pub(super) enum Helper {
     TableInit,
     /// Segment → zero.
     ElemDrop,
+    /// Address of a call site, bytes from the instance's first function reference to what it calls → zero.
+    NoteTarget,
 }
 
 impl Helper {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::MemoryGrow,
         Self::MemoryFill,
         Self::MemoryCopy,
@@ -45,6 +48,7 @@ impl Helper {
         Self::TableCopy,
         Self::TableInit,
         Self::ElemDrop,
+        Self::NoteTarget,
     ];
 
     /// The name it is registered under.
@@ -60,6 +64,7 @@ impl Helper {
             Self::TableCopy => "wasm_table_copy",
             Self::TableInit => "wasm_table_init",
             Self::ElemDrop => "wasm_elem_drop",
+            Self::NoteTarget => "wasm_note_target",
         }
     }
 
@@ -76,6 +81,7 @@ impl Helper {
             Self::TableCopy => table_copy as *const u8,
             Self::TableInit => table_init as *const u8,
             Self::ElemDrop => elem_drop as *const u8,
+            Self::NoteTarget => note_target as *const u8,
         }
     }
 
@@ -83,6 +89,7 @@ impl Helper {
     fn params(self) -> &'static [Type] {
         use types::{I32, I64};
         match self {
+            Self::NoteTarget => &[I64, I64],
             Self::MemoryGrow | Self::DataDrop | Self::ElemDrop => &[I32],
             Self::MemoryFill | Self::MemoryCopy => &[I32, I32, I32],
             Self::MemoryInit => &[I32, I32, I32, I32],
@@ -154,6 +161,12 @@ unsafe extern "C" fn table_init(vmctx: *mut VmCtx, segment: u32, table: u32, to:
 unsafe extern "C" fn elem_drop(vmctx: *mut VmCtx, segment: u32) -> u32 {
     // SAFETY: generated code passes its own live vmctx and an index of its module.
     unsafe { bulk::elem_drop(vmctx, segment) };
+    0
+}
+
+unsafe extern "C" fn note_target(vmctx: *mut VmCtx, site: *const CallSite, target: u64) -> u32 {
+    // SAFETY: generated code passes its own live vmctx, whose instance keeps the module, and a site of that.
+    unsafe { (*site).note(target, VmCtx::functions(vmctx)) };
     0
 }
 

@@ -14,6 +14,8 @@
 //!   how a backtrace names a native frame.
 //! - **What an instance never changes is loaded as a constant** ([`vmctx`]); nothing of an instance is a constant of the
 //!   code, which all instances of a module share. Addresses of the module's own code cells are.
+//! - **What is likely is taken for granted only behind a guard** ([`speculate`]), by the optimizing tier; the others record it
+//!   ([`profile`]).
 //! - **Host code is reached through [`helpers`]**, which always return.
 
 mod bulk;
@@ -29,8 +31,10 @@ mod function;
 mod helpers;
 mod memory;
 mod numeric;
+mod profile;
 mod signature;
 mod site;
+mod speculate;
 mod stack;
 mod table;
 mod trapping;
@@ -38,15 +42,16 @@ mod variable;
 mod vmctx;
 
 use count::Counting;
-use exit::Planting;
+use exit::Resuming;
+use function::{Manner, Profiling};
 use std::sync::{Mutex, PoisonError};
 
-use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel};
+use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel, Tier};
 use wasmparser::FuncValidatorAllocations;
 
 pub use check::Checker;
 
-use crate::config::{Config, Deopt};
+use crate::config::{Config, Deopt, Speculate};
 use crate::module::{FuncHandle, Function};
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
@@ -55,13 +60,15 @@ pub(crate) struct WasmLower {
     flush: i64,
     /// Whether code is to leave on request.
     plants_exits: bool,
+    /// Whether indirect calls are profiled, in code that counts, and speculated on, in that of the optimizing tier.
+    speculate: Speculate,
     /// Scratch space of validators, for reuse by any worker.
     validators: Mutex<Vec<FuncValidatorAllocations>>,
 }
 
 impl Default for WasmLower {
     fn default() -> Self {
-        Self { flush: count::FLUSH, plants_exits: false, validators: Mutex::default() }
+        Self { flush: count::FLUSH, plants_exits: false, speculate: Speculate::Off, validators: Mutex::default() }
     }
 }
 
@@ -70,7 +77,8 @@ impl WasmLower {
     pub(crate) fn of(config: &Config) -> Self {
         // Where loops are entered out of order, the broker is told of every turn.
         let flush = if config.osr.is_forced() { 0 } else { count::FLUSH };
-        Self { flush, plants_exits: config.deopt != Deopt::Off, ..Self::default() }
+        let speculate = if config.profiles() { config.speculate } else { Speculate::Off };
+        Self { flush, plants_exits: config.deopt != Deopt::Off, speculate, ..Self::default() }
     }
 
     /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
@@ -103,8 +111,19 @@ impl Lower<FuncHandle> for WasmLower {
         let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
-        let planting = if self.plants_exits { Planting::new(&module, function) } else { None };
-        function::lower(&module, function, &mut validator, counting, planting, cx, &mut builder)?;
+        let profiling = match self.speculate {
+            Speculate::Off => Profiling::Off,
+            _ if counting.is_some() => Profiling::Record,
+            // Nothing better comes.
+            _ if cx.tier() == Tier::new(1) => Profiling::Off,
+            Speculate::Auto => Profiling::Speculate,
+            Speculate::Always => Profiling::SpeculateAlways,
+        };
+        let plants_exits = self.plants_exits;
+        let exits = plants_exits || profiling != Profiling::Off;
+        let resuming = if exits { Resuming::new(&module, function) } else { None };
+        let manner = Manner { counting, resuming, plants_exits, profiling };
+        function::lower(&module, function, &mut validator, manner, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

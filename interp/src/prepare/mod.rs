@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::exec::Handler;
 use crate::liveness::Liveness;
 use crate::module::{Function, ModuleInner};
+use crate::profile::CallSite;
 
 use notes::Notes;
 pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, is_point};
@@ -43,6 +44,8 @@ pub(crate) struct Prepared {
     pub(crate) frame_slots: u32,
     code: Box<[u64]>,
     sites: Box<[LoopSite]>,
+    /// Indirect calls, in order, if they are profiled; the code refers to them.
+    call_sites: Box<[CallSite]>,
     /// Which wasm operator an instruction came from; made when a trap asks.
     offsets: OnceLock<Box<[Origin]>>,
     /// Which locals are live where; made when an observer asks.
@@ -52,7 +55,7 @@ pub(crate) struct Prepared {
 }
 
 // SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
-// owns this as well.
+// owns this as well, and the call sites are these.
 unsafe impl Send for Prepared {}
 // SAFETY: as above.
 unsafe impl Sync for Prepared {}
@@ -81,6 +84,12 @@ impl Prepared {
     /// Loop headers, by site number: the frame map that entering a running loop needs.
     pub(crate) fn sites(&self) -> &[LoopSite] {
         &self.sites
+    }
+
+    /// The profile of the indirect call at `offset`, if there is one.
+    pub(crate) fn call_site(&self, offset: u32) -> Option<&CallSite> {
+        let at = self.call_sites.binary_search_by_key(&offset, |site| site.offset).ok()?;
+        Some(&self.call_sites[at])
     }
 
     /// The slot of the lowest operand.
@@ -199,8 +208,10 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result
 pub(crate) fn ensure_with(module: &ModuleInner, function: &Function, handler: Handler) -> (*const u64, Vec<(u32, u64)>) {
     let (mut prepared, noted) = translate::translate(module, function, Notes::Points).expect("a valid body");
     let (plain, _) = translate::translate(module, function, Notes::None).expect("a valid body");
-    // But for addresses within the code, which is elsewhere, noting changes nothing of it.
-    let alike = |(&a, &b): (&u64, &u64)| a == b || a.wrapping_sub(plain.entry as u64) == b.wrapping_sub(prepared.entry as u64);
+    // But for addresses within the code and its call sites, which are elsewhere, noting changes nothing of it.
+    let bases = |of: &Prepared| [0, of.entry as u64, of.call_sites.as_ptr() as u64];
+    let places = bases(&plain).into_iter().zip(bases(&prepared));
+    let alike = |(&a, &b): (&u64, &u64)| places.clone().any(|(old, new)| a.wrapping_sub(old) == b.wrapping_sub(new));
     assert!(plain.code.len() == prepared.code.len() && plain.code.iter().zip(&prepared.code).all(alike));
     let mut words: Vec<u32> = noted.points.iter().map(|point| point.code).collect();
     words.dedup();

@@ -21,6 +21,7 @@ use crate::exec::op::range::{self, RangeOp};
 use crate::exec::op::unary::UnaryOp;
 use crate::exec::{Form, Handler};
 use crate::module::{Function, ModuleInner};
+use crate::profile::CallSite;
 use crate::types::ValType;
 
 /// Validates the body of `function` and translates it.
@@ -90,6 +91,9 @@ pub(super) struct Translator<'m> {
     /// Class of the operands of the `select` about to be translated.
     pub(super) select: Class,
     sites: Vec<LoopSite>,
+    /// Indirect calls, if they are to be profiled, and the word that refers to each.
+    call_sites: Vec<CallSite>,
+    call_words: Vec<usize>,
     /// If wanted: the resume points.
     pub(super) points: Option<Points>,
     /// Whether what comes next is one, whatever it is.
@@ -126,6 +130,8 @@ impl<'m> Translator<'m> {
             comparison: None,
             select: Class::Int,
             sites: Vec::new(),
+            call_sites: Vec::new(),
+            call_words: Vec::new(),
             points: (notes == Notes::Points).then(Points::default),
             arrived: true,
         }
@@ -151,13 +157,18 @@ impl<'m> Translator<'m> {
                 offset: self.function.body.start as u64,
             });
         }
-        let (code, origins) = self.code.finish();
+        let (mut code, origins) = self.code.finish();
+        let call_sites = self.call_sites.into_boxed_slice();
+        for (site, word) in call_sites.iter().zip(self.call_words) {
+            code[word] = &raw const *site as u64;
+        }
         let prepared = Prepared {
             entry: code.as_ptr(),
             control: self.locals,
             frame_slots,
             code,
             sites: self.sites.into_boxed_slice(),
+            call_sites,
             offsets: OnceLock::new(),
             liveness: OnceLock::new(),
             points: OnceLock::new(),
@@ -634,8 +645,14 @@ impl<'m> Translator<'m> {
             _ => (false, self.in_slot(index)),
         };
         let base = self.arguments(ty.params().len());
-        self.code.begin(call::indirect(accumulator));
+        let profiles = self.module.engine.config().profiles();
+        self.code.begin(if profiles { call::profiled(accumulator) } else { call::indirect(accumulator) });
         self.code.word(u64::from(base) << 16 | u64::from(b) << 32);
+        if profiles {
+            self.call_sites.push(CallSite::new(table, canonical, self.code.offset));
+            self.call_words.push(self.code.here());
+        }
+        // Of a call that is profiled, the site will take its place.
         self.code.word(u64::from(table) | u64::from(canonical) << 32);
         self.note_call(base);
         self.results(ty.results());

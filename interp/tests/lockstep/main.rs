@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use check::{Compared, Oracle};
 use random::Random;
 use reference::Value;
+#[cfg(feature = "llvm")]
+use tierup_interp::Speculate;
 use tierup_interp::{Config, Deopt, Direction, Osr, TierMode, TrapCode, Val};
 use vm::{Run, Vm};
 
@@ -39,6 +41,9 @@ enum Through {
     BaselineToOpt,
     #[cfg(feature = "llvm")]
     InterpToOpt,
+    /// Calls go up tier by tier, after few calls, and LLVM's code speculates on whatever those did.
+    #[cfg(feature = "llvm")]
+    Speculating,
 }
 
 /// When frames change tier.
@@ -68,6 +73,15 @@ fn config(through: Through, When { osr, deopt }: When) -> Config {
         Through::Opt | Through::InterpToOpt => {
             Config { tier: TierMode::Opt, llvm: Some(optimizing::llvm()), deadline: Some(optimizing::PATIENCE), ..config }
         }
+        #[cfg(feature = "llvm")]
+        Through::Speculating => Config {
+            mode: Some(tierup::Mode::Sync),
+            policy: Some(std::sync::Arc::new(tierup::Threshold { calls: 2 })),
+            llvm: Some(optimizing::llvm()),
+            deadline: Some(optimizing::PATIENCE),
+            speculate: Speculate::Always,
+            ..config
+        },
         #[cfg(feature = "llvm")]
         Through::BaselineToOpt => Config {
             mode: Some(tierup::Mode::Sync),
@@ -138,18 +152,21 @@ struct Summary {
     traps: u64,
     entered: u64,
     left: u64,
-    /// Exits on request among what was left.
+    /// Exits among what was left.
     exits: u64,
+    /// Exits that nobody asked for.
+    wrong: u64,
     compared: Compared,
     runs: BTreeMap<String, u64>,
 }
 
 impl Summary {
-    fn add(&mut self, through: Through, run: &Run, compared: Compared) {
+    fn add(&mut self, through: Through, when: When, run: &Run, compared: Compared) {
         let count = |direction| run.events.iter().filter(|event| event.direction == direction).count() as u64;
         self.entered += count(Direction::Enter);
         self.left += count(Direction::Leave);
         self.exits += run.deopts;
+        self.wrong += if when.deopt == Deopt::Off { run.deopts } else { 0 };
         self.traps += u64::from(run.outcome.is_err());
         self.compared.events += compared.events;
         self.compared.locals += compared.locals;
@@ -185,6 +202,10 @@ fn engines() -> Vec<(Through, When, Vm, u64)> {
             engine(Through::Opt, AUTO.every(7), 12),
             engine(Through::Opt, by_chance(Osr::Auto, 7), 12),
             engine(Through::BaselineToOpt, by_chance(Osr::Always, 8), 12),
+            engine(Through::Speculating, When::loops(Osr::Off), 3),
+            engine(Through::Speculating, When::loops(Osr::Random(9)), 6),
+            engine(Through::Speculating, AUTO.every(1), 12),
+            engine(Through::Speculating, AUTO.every(50), 12),
         ]);
     }
     engines
@@ -202,7 +223,7 @@ fn one(seed: u64, engines: &[(Through, When, Vm, u64)], summary: &mut Summary) {
                 continue;
             }
             match oracle.check(&run, values) {
-                Ok(compared) => summary.add(*through, &run, compared),
+                Ok(compared) => summary.add(*through, *when, &run, compared),
                 Err(difference) => {
                     panic!("seed {seed}, engine {nth} ({through:?}, {when:?}): {difference}\nreproduce with TIERUP_SEED={seed}")
                 }

@@ -152,7 +152,7 @@ const GLOBALS: [Ty; 4] = TYPES;
 /// Elements of the table: functions, and one null.
 const TABLE: u32 = 4;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Signature {
     params: Vec<Ty>,
     results: Vec<Ty>,
@@ -163,7 +163,13 @@ pub(crate) fn program(random: &mut Random) -> Vec<u8> {
     let count = 2 + random.below(4) as usize;
     let mut types = Types::default();
     let mut signatures = vec![Signature { params: vec![I32, I64, F64], results: vec![I32, I64, F32, F64] }];
-    signatures.resize_with(count, || Signature { params: some_types(random, 4), results: some_types(random, 3) });
+    while signatures.len() < count {
+        // Now and then as the last one, so that an indirect call has a choice.
+        signatures.push(match signatures.last() {
+            Some(last) if signatures.len() > 1 && random.below(3) > 0 => last.clone(),
+            _ => Signature { params: some_types(random, 4), results: some_types(random, 3) },
+        });
+    }
     let mut functions = FunctionSection::new();
     for signature in &signatures {
         functions.function(types.index(&signature.params, &signature.results));
@@ -675,6 +681,12 @@ impl<'a> Body<'a> {
                 self.value(I32, depth - 1);
                 self.i32_const(TABLE as i32 - 1);
                 self.op(&[0x71]);
+            } else if callee + 1 < table.end && self.signatures[callee as usize + 1] == self.signatures[callee as usize] {
+                self.value(I32, depth - 1);
+                self.i32_const(1);
+                self.op(&[0x71]);
+                self.i32_const((callee - table.start) as i32);
+                self.op(&[0x6a]);
             } else {
                 self.i32_const((callee - table.start) as i32);
             }

@@ -15,8 +15,9 @@ use crate::exec::cx::{self, Cx};
 use crate::exec::operand::{Acc, B, Source};
 use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler, out_of_line};
 use crate::module::Function;
+use crate::profile::CallSite;
 use crate::trap::TrapCode;
-use crate::vmctx::{FuncRef, KIND_WASM};
+use crate::vmctx::{FuncRef, KIND_WASM, VmCtx};
 
 /// Length of every call instruction in words.
 pub(crate) const CALL_WORDS: usize = 3;
@@ -110,28 +111,88 @@ struct Indirect<S>(PhantomData<S>);
 impl<S: Source> Op for Indirect<S> {
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
-        // SAFETY: by the caller; the table is one of the module's, and its elements are null or references of this
-        // store, which are alive as long as it is.
+        // SAFETY: by the caller; the table is one of the module's.
         unsafe {
-            let index = u64::from(S::get::<u32>(&state));
             let word = state.word(2);
-            let vmctx = (*state.cx).vmctx;
-            let table = *(*vmctx).tables.add(word as u32 as usize);
-            if index >= (*table).len {
-                return state.trap(TrapCode::TableOutOfBounds as Status);
-            }
-            let callee = *(*table).base.add(index as usize) as *const FuncRef;
-            if callee.is_null() {
-                return state.trap(TrapCode::IndirectCallToNull as Status);
-            }
-            if (*callee).ty != (word >> 32) as u32 {
-                return state.trap(TrapCode::BadSignature as Status);
-            }
-            if (*callee).vmctx == vmctx && (*callee).kind == KIND_WASM {
-                return call(state, (*callee).func);
-            }
-            State { int: callee as u64, ..state }.jump(out_of_line::<Other>())
+            with_element(state, S::get::<u32>(&state), word as u32, (word >> 32) as u32, |callee| call_reference(state, callee))
         }
+    }
+}
+
+/// The same with a profile: its site in place of table index and type.
+struct Profiled<S>(PhantomData<S>);
+
+impl<S: Source> Op for Profiled<S> {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller; the site is the code's own, and the table is one of the module's.
+        unsafe {
+            let site = &*(state.word(2) as *const CallSite);
+            with_element(state, S::get::<u32>(&state), site.table, site.ty, |callee| {
+                if site.note_first(distance(state, callee)) {
+                    call_reference(state, callee)
+                } else {
+                    State { int: callee as u64, ..state }.jump(out_of_line::<Note>())
+                }
+            })
+        }
+    }
+}
+
+/// A call of the reference in the accumulator that is not the first target of its site.
+struct Note;
+
+impl Op for Note {
+    #[inline(always)]
+    unsafe fn run(state: State) -> Status {
+        // SAFETY: by the caller, as for `Profiled`; the instance runs.
+        unsafe {
+            let site = &*(state.word(2) as *const CallSite);
+            let callee = state.int as *const FuncRef;
+            site.note(distance(state, callee), VmCtx::functions((*state.cx).vmctx));
+            call_reference(state, callee)
+        }
+    }
+}
+
+/// Bytes from the instance's first function reference to `callee`, which need not be one of them.
+#[inline(always)]
+unsafe fn distance(state: State, callee: *const FuncRef) -> u64 {
+    // SAFETY: by the callers, the context's instance is alive.
+    let first = unsafe { (*(*state.cx).vmctx).funcs };
+    (callee as u64).wrapping_sub(first as u64)
+}
+
+/// Passes the element of a table that is to be called on to `then`, if it is of the type, and traps if not.
+#[inline(always)]
+unsafe fn with_element(state: State, index: u32, table: u32, ty: u32, then: impl FnOnce(*const FuncRef) -> Status) -> Status {
+    // SAFETY: by the callers, the table is one of the module's; its elements are null or references of this store, which are
+    // alive as long as it is.
+    unsafe {
+        let table = *(*(*state.cx).vmctx).tables.add(table as usize);
+        if u64::from(index) >= (*table).len {
+            return state.trap(TrapCode::TableOutOfBounds as Status);
+        }
+        let callee = *(*table).base.add(index as usize) as *const FuncRef;
+        if callee.is_null() {
+            return state.trap(TrapCode::IndirectCallToNull as Status);
+        }
+        if (*callee).ty != ty {
+            return state.trap(TrapCode::BadSignature as Status);
+        }
+        then(callee)
+    }
+}
+
+/// Calls what an element refers to.
+#[inline(always)]
+unsafe fn call_reference(state: State, callee: *const FuncRef) -> Status {
+    // SAFETY: by the callers, the reference is alive.
+    unsafe {
+        if (*callee).vmctx == (*state.cx).vmctx && (*callee).kind == KIND_WASM {
+            return call(state, (*callee).func);
+        }
+        State { int: callee as u64, ..state }.jump(out_of_line::<Other>())
     }
 }
 
@@ -248,6 +309,11 @@ pub(crate) fn import() -> Handler {
 /// The handler of an indirect call with the element index in slot B or in the accumulator.
 pub(crate) fn indirect(accumulator: bool) -> Handler {
     if accumulator { handler::<Indirect<Acc>>() } else { handler::<Indirect<B>>() }
+}
+
+/// The handler of one that is profiled.
+pub(crate) fn profiled(accumulator: bool) -> Handler {
+    if accumulator { handler::<Profiled<Acc>>() } else { handler::<Profiled<B>>() }
 }
 
 const _: () = assert!(size_of::<*mut Cx>() == 8, "slots hold addresses");
