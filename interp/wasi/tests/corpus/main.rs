@@ -69,16 +69,16 @@ fn ways_to_leave() -> [Deopt; 5] {
 /// Programs that are compiled and run in seconds, whatever is done to them.
 const QUICK: [&str; 3] = ["perft", "ray", "vdispatch"];
 
-/// Whether a program is for this run of the tests: the quick ones are, and all where the full matrix is asked for.
-fn is_wanted(name: &str) -> bool {
-    Length::is_full() || QUICK.contains(&name)
+/// The programs for this run of the tests: those that are quick enough, or all where the full matrix is asked for.
+fn wanted(quick: &[&str]) -> impl Iterator<Item = program::Program> {
+    program::all().into_iter().filter(move |program| Length::is_full() || quick.contains(&&*program.name))
 }
 
 /// Quick programs with one way each to leave their code, entered again at each loop. Where the full matrix is asked for, every program
 /// with all ways to leave, and with one each where loops are entered by chance and never.
-fn check_exits(of: Exited) {
+fn check_exits(of: Exited, quick: &[&str]) {
     let ways = ways_to_leave();
-    for (nth, program) in program::all().into_iter().filter(|program| is_wanted(&program.name)).enumerate() {
+    for (nth, program) in wanted(quick).enumerate() {
         let way = |nth: usize| ways[nth % ways.len()];
         let all: Vec<_> = if Length::is_full() {
             let some = [(Osr::Random(configuration::seed()), way(nth)), (Osr::Off, way(nth + 2))];
@@ -97,27 +97,26 @@ fn check_exits(of: Exited) {
 
 #[test]
 fn exits_of_baseline() {
-    check_exits(Exited::Baseline);
+    check_exits(Exited::Baseline, &QUICK);
 }
 
 /// Two instances of one module, in two stores, on two threads, at once: they share code while it tiers.
 #[test]
 fn two_instances_on_two_threads() {
-    on_two_threads(program::all(), |_| Configuration::Background);
+    on_two_threads(program::all().into_iter(), |_| Configuration::Background);
 }
 
 /// The same, while they leave their code again and again.
 #[test]
 fn exits_on_two_threads() {
-    let programs = program::all().into_iter().filter(|program| is_wanted(&program.name)).collect();
-    on_two_threads(programs, |nth| {
+    on_two_threads(wanted(&QUICK), |nth| {
         let deopt = ways_to_leave()[(nth + 2) % 5];
         Configuration::Exits { of: Exited::Baseline, osr: Osr::Always, deopt }
     });
 }
 
-fn on_two_threads(programs: Vec<program::Program>, configuration: impl Fn(usize) -> Configuration) {
-    for (nth, program) in programs.into_iter().enumerate() {
+fn on_two_threads(programs: impl Iterator<Item = program::Program>, configuration: impl Fn(usize) -> Configuration) {
+    for (nth, program) in programs.enumerate() {
         let loaded = program.load(configuration(nth)).unwrap();
         thread::scope(|scope| {
             let runs = [(); 2].map(|()| scope.spawn(|| program.run_loaded(&loaded, Length::Short)));
@@ -144,10 +143,10 @@ mod with_llvm {
         }
     }
 
-    /// [`check_exits`], likewise.
+    /// [`check_exits`], likewise. With exits everywhere LLVM is given several times as much.
     fn check_exits_if_possible(of: Exited) {
         match tierup_interp::Llvm::default().version() {
-            Ok(_) => check_exits(of),
+            Ok(_) => check_exits(of, &["ray"]),
             Err(error) => println!("skipped: exits of {of:?}, {error}"),
         }
     }
