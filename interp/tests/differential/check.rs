@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Tier};
+#[cfg(feature = "llvm")]
+use tierup_interp::Speculate;
 use tierup_interp::{Config, Deopt, Engine, Osr, TierMode, TrapCode};
 
 use crate::compare::{Difference, compare};
@@ -242,7 +244,10 @@ impl Tiering {
             #[cfg(feature = "llvm")]
             Self::Opt => Config { tier: TierMode::Opt, ..config },
             #[cfg(feature = "llvm")]
-            Self::ThreeTiers(seed) => Config { llvm: Some(tierup_interp::Llvm::default()), ..mixed(seed, Mode::Sync) },
+            Self::ThreeTiers(seed) => {
+                let (llvm, speculate) = (Some(tierup_interp::Llvm::default()), Speculate::Always);
+                Config { llvm, speculate, ..mixed(seed, Mode::Sync) }
+            }
             Self::LoopsToBaseline(osr) => Config { tier: TierMode::Baseline, osr, ..config },
             #[cfg(feature = "llvm")]
             Self::LoopsToOpt(osr) => Config { tier: TierMode::Opt, osr, ..config },
@@ -255,7 +260,8 @@ impl Tiering {
             Self::ExitsOfOpt(osr, deopt) => Config { tier: TierMode::Opt, osr, deopt, ..config },
             #[cfg(feature = "llvm")]
             Self::ExitsOfAll(osr, deopt, seed) => {
-                Config { llvm: Some(tierup_interp::Llvm::default()), osr, deopt, ..mixed(seed, Mode::Sync) }
+                let (llvm, speculate) = (Some(tierup_interp::Llvm::default()), Speculate::Always);
+                Config { llvm, speculate, osr, deopt, ..mixed(seed, Mode::Sync) }
             }
         }
     }

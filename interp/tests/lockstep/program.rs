@@ -682,7 +682,12 @@ impl<'a> Body<'a> {
                 self.i32_const(TABLE as i32 - 1);
                 self.op(&[0x71]);
             } else if callee + 1 < table.end && self.signatures[callee as usize + 1] == self.signatures[callee as usize] {
-                self.value(I32, depth - 1);
+                // As the count goes, and in `run` as its argument says.
+                self.i32_const(TICK as i32);
+                self.op(&[0x28, 2, 0]);
+                if self.me == 0 {
+                    self.op(&[0x20, 0, 0x6a]);
+                }
                 self.i32_const(1);
                 self.op(&[0x71]);
                 self.i32_const((callee - table.start) as i32);

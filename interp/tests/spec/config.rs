@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
+#[cfg(feature = "llvm")]
+use tierup_interp::Speculate;
 use tierup_interp::{Config, Deopt, Engine, Osr, TierMode};
 
 /// How functions get to run.
@@ -136,6 +138,7 @@ impl Configuration {
                 config.deadline = Some(PATIENCE);
                 config.mode = Some(Mode::Sync);
                 config.policy = Some(Arc::new(Scattered { seed }));
+                config.speculate = Speculate::Always;
             }
             Self::Loops { through, osr } => {
                 config.osr = osr;
@@ -176,6 +179,7 @@ impl Configuration {
                     Exited::ThreeTiers => {
                         config.mode = Some(Mode::Sync);
                         config.policy = Some(Arc::new(Scattered { seed: 0 }));
+                        config.speculate = Speculate::Always;
                     }
                 }
             }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tierup::{Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
+#[cfg(feature = "llvm")]
+use tierup_interp::Speculate;
 use tierup_interp::{Config, Deopt, Osr, TierMode};
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +89,7 @@ impl Configuration {
                 config.llvm = Some(patient());
                 config.deadline = Some(PATIENCE);
                 config.policy = Some(Arc::new(Random { seed }));
+                config.speculate = Speculate::Always;
             }
             Self::LoopsToBaseline(osr) => {
                 config.tier = TierMode::Baseline;
