@@ -94,7 +94,7 @@ impl Vm {
     /// A call from outside: in native code from the start, if there is any.
     fn call(&mut self, argument: u64) -> Result<u64, TrapCode> {
         // SAFETY: the cells are this thread's.
-        unsafe { (*self.cells).stack_limit = abi::stack_limit(512 << 10, abi::RED_ZONE) };
+        unsafe { (*self.cells).limit_stack(abi::stack_limit(512 << 10, abi::RED_ZONE)) };
         let result = match self.thread.on_invoke(self.bead.as_ref()) {
             Some(code) => self.call_native(code, argument),
             None => self.interpret(argument),

@@ -126,13 +126,13 @@ impl Vm {
     fn check_stack(&self) -> Result<(), TrapCode> {
         let here = (&raw const self).addr();
         // SAFETY: the cells are this thread's.
-        if here < unsafe { (*self.cells).stack_limit } { Err(STACK_OVERFLOW) } else { Ok(()) }
+        if here < unsafe { (*self.cells).stack_floor() } { Err(STACK_OVERFLOW) } else { Ok(()) }
     }
 
     /// The outermost call: nothing native is on the stack before and after.
     fn run(&mut self, function: usize, argument: i64) -> Result<i64, TrapCode> {
         // SAFETY: the cells are this thread's.
-        unsafe { (*self.cells).stack_limit = abi::stack_limit(512 << 10, abi::RED_ZONE) };
+        unsafe { (*self.cells).limit_stack(abi::stack_limit(512 << 10, abi::RED_ZONE)) };
         let result = self.call(function, argument);
         self.thread.quiescent();
         result

@@ -13,7 +13,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use tierup_deopt::store_word;
 
-use crate::abi::{COUNT_SYMBOL, FINISH_SYMBOL, NO_SITE, TRAP_SYMBOL, TrapCode, offset};
+use crate::abi::{COUNT_SYMBOL, FINISH_SYMBOL, NO_SITE, POLL_SYMBOL, TRAP_SYMBOL, TrapCode, offset};
 
 /// What every body has at hand: its first two parameters, and the thread's cells.
 #[derive(Debug, Clone, Copy)]
@@ -33,20 +33,42 @@ fn constant() -> MemFlagsData {
 
 /// Opens a body: loads the cells and checks the stack. Call it in the entry block, which has the function's parameters.
 ///
-/// Traps with `code` unless `headroom` bytes, for host code called from here, are left above the stack limit. The frame
-/// itself lies in the red zone (see [`MAX_FRAME`](crate::abi::MAX_FRAME)).
+/// Traps with `code` unless `headroom` bytes, for host code called from here, are left above the stack's floor. The frame
+/// itself lies in the red zone (see [`MAX_FRAME`](crate::abi::MAX_FRAME)). It is a poll, too: the limit that is compared with is
+/// raised with the poll cell.
 ///
 /// # Panics
 ///
 /// If the builder is in no block, or the block has fewer than two parameters.
 pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, code: impl Into<TrapCode>) -> BodyAbi {
     let abi = leaf_prologue(b, traps);
+    // Others raise it, but to see that at the next call is soon enough.
     let limit = b.ins().load(I64, constant(), abi.cells, offset::STACK_LIMIT);
     let sp = b.ins().get_stack_pointer(I64);
     let low = if headroom == 0 { sp } else { b.ins().iadd_imm_s(sp, -headroom) };
-    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
-    traps.trap_if(b, exhausted, code);
+    let is_below = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
+    let (look, next) = (cold_block(b), b.create_block());
+    b.ins().brif(is_below, look, &[], next, &[]);
+    b.seal_block(look);
+    b.switch_to_block(look);
+    let cells = cells_again(b, abi.vmctx);
+    let floor = b.ins().load(I64, constant(), cells, offset::STACK_FLOOR);
+    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, floor);
+    let (exit, asked) = (traps.exit(b, code.into()), cold_block(b));
+    b.ins().brif(exhausted, exit, &[], asked, &[]);
+    b.seal_block(asked);
+    b.switch_to_block(asked);
+    call_poll_stub(b, cells);
+    b.ins().jump(next, &[]);
+    b.seal_block(next);
+    b.switch_to_block(next);
     abi
+}
+
+fn cold_block(b: &mut FunctionBuilder<'_>) -> Block {
+    let block = b.create_block();
+    b.set_cold_block(block);
+    block
 }
 
 /// Opens a body without checking the stack: for one that calls no guest code and whose frame is known to be a small part
@@ -249,8 +271,37 @@ pub fn call_code_cell(b: &mut FunctionBuilder<'_>, sig: SigRef, code_cell: Value
     b.ins().call_indirect(sig, entry, args)
 }
 
-/// Reads the poll cell: not zero asks this thread to look.
-pub fn poll(b: &mut FunctionBuilder<'_>, cells: Value) -> Value {
+/// Looks whether the thread is asked to poll, and if so calls out, in a cold block, which changes no register. Code goes on in a new
+/// block. `then` may add to the cold block, which it may leave for another: code that relies on what others may break looks there
+/// whether it is still valid.
+pub fn poll(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, then: impl FnOnce(&mut FunctionBuilder<'_>)) {
+    let raised = poll_cell(b, abi.cells);
+    let (asked, next) = (cold_block(b), b.create_block());
+    b.ins().brif(raised, asked, &[], next, &[]);
+    b.seal_block(asked);
+    b.switch_to_block(asked);
+    call_poll_stub(b, abi.cells);
+    then(b);
+    b.ins().jump(next, &[]);
+    b.seal_block(next);
+    b.switch_to_block(next);
+}
+
+/// Calls the thread's [`OnPollFn`](crate::abi::OnPollFn), which may unwind.
+fn call_poll_stub(b: &mut FunctionBuilder<'_>, cells: Value) {
+    let stub = import_symbol(b, POLL_SYMBOL, poll_signature());
+    b.ins().call(stub, &[cells]);
+}
+
+/// `fn(cells)`.
+pub(crate) fn poll_signature() -> Signature {
+    let mut signature = Signature::new(CallConv::PreserveAll);
+    signature.params.push(AbiParam::new(I64));
+    signature
+}
+
+/// Reads the poll cell: not zero asks this thread to poll.
+pub fn poll_cell(b: &mut FunctionBuilder<'_>, cells: Value) -> Value {
     let cell = b.ins().iadd_imm_s(cells, i64::from(offset::INTERRUPT));
     b.ins().atomic_load(I64, MemFlagsData::trusted(), cell)
 }

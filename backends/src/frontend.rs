@@ -34,6 +34,7 @@ pub(crate) struct Frontend<G, L> {
     isa: Arc<HostIsa>,
     symbols: Arc<Symbols>,
     memory_style: MemoryStyle,
+    polls_loops: bool,
     stats: Arc<CompileStats>,
     /// Scratch space of compiles that ended well, for reuse.
     scratch: Mutex<Vec<Box<Scratch>>>,
@@ -52,9 +53,10 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         isa: Arc<HostIsa>,
         symbols: Arc<Symbols>,
         memory_style: MemoryStyle,
+        polls_loops: bool,
         stats: Arc<CompileStats>,
     ) -> Self {
-        Frontend { lower, isa, symbols, memory_style, stats, scratch: Mutex::default(), _guest: PhantomData }
+        Frontend { lower, isa, symbols, memory_style, polls_loops, stats, scratch: Mutex::default(), _guest: PhantomData }
     }
 
     pub(crate) fn stats(&self) -> &CompileStats {
@@ -168,8 +170,12 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
         }
-        let target =
-            Target { symbols: &self.symbols, memory_style: self.memory_style, config: self.isa.get()?.frontend_config() };
+        let target = Target {
+            symbols: &self.symbols,
+            memory_style: self.memory_style,
+            polls_loops: self.polls_loops,
+            config: self.isa.get()?.frontend_config(),
+        };
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, job, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         cx.allow_inlining(inliner);

@@ -74,6 +74,7 @@ pub(crate) trait Inliner<G> {
 pub(crate) struct Target<'a> {
     pub(crate) symbols: &'a Symbols,
     pub(crate) memory_style: MemoryStyle,
+    pub(crate) polls_loops: bool,
     pub(crate) config: TargetFrontendConfig,
 }
 
@@ -208,6 +209,16 @@ impl<'a, G> LowerCx<'a, G> {
     /// How [`clif::access`] protects linear memory in this tier.
     pub fn memory_style(&self) -> MemoryStyle {
         self.target.memory_style
+    }
+
+    /// Whether the compiler puts polls into loops by itself, where they cost least: then a lowering need not.
+    pub fn polls_loops(&self) -> bool {
+        self.target.polls_loops
+    }
+
+    /// Whether the function is to be part of another one's unit, in whose frame it runs.
+    pub fn is_callee(&self) -> bool {
+        self.is_callee
     }
 
     /// The type of native addresses.

@@ -12,7 +12,7 @@ const RESERVE: usize = 256 << 10;
 /// Stack a compile must find before it begins: the reserve, and as much for the lowering.
 const COMPILE: usize = 2 * RESERVE;
 
-/// What a driver writes to [`ThreadCells::stack_limit`](crate::abi::ThreadCells) at its outermost entry: `budget` bytes
+/// What a driver tells [`ThreadCells::limit_stack`](crate::abi::ThreadCells) at its outermost entry: `budget` bytes
 /// below the stack pointer, or less where this thread's stack has less: `reserve` bytes (at least [`RED_ZONE`]) always
 /// stay free below the limit, for the host code that guests call.
 ///

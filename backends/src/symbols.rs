@@ -7,7 +7,7 @@ use cranelift_module::default_libcall_names;
 use tierup_broker::{Bailout, BailoutReason};
 
 use crate::{
-    abi::{COUNT_SYMBOL, FINISH_SYMBOL, TRAP_SYMBOL, count_stub, finish_stub, trap_stub},
+    abi::{COUNT_SYMBOL, FINISH_SYMBOL, POLL_SYMBOL, TRAP_SYMBOL, count_stub, finish_stub, poll_stub, trap_stub},
     clif,
 };
 
@@ -29,6 +29,7 @@ impl Symbols {
         let mut symbols = Symbols::default();
         symbols.insert(TRAP_SYMBOL, trap_stub(), clif::trap_signature());
         symbols.insert(COUNT_SYMBOL, count_stub(), clif::count_signature());
+        symbols.insert(POLL_SYMBOL, poll_stub(), clif::poll_signature());
         symbols.insert(FINISH_SYMBOL, finish_stub(), clif::finish_signature());
         for (name, address) in library() {
             symbols.by_name.insert(name.to_owned(), Symbol { address: address as usize, signature: None });

@@ -49,11 +49,12 @@ fn the_count_stub_keeps_everything() {
     thread_local! {
         static TOLD: Cell<(u64, u32, u32)> = const { Cell::new((0, 0, 0)) };
     }
-    unsafe extern "C" fn on_count(_: *mut c_void, callee: u64, work: u32, site: u32) {
+    unsafe extern "C" fn on_count(_: *mut c_void, callee: u64, work: u32, site: u32) -> u32 {
         TOLD.set((callee, work, site));
         // Uses registers of both kinds.
         let noise: Vec<f64> = (0..64).map(|i| black_box(f64::from(i)).sqrt()).collect();
         black_box(noise.iter().sum::<f64>());
+        0
     }
 
     const VALUES: i64 = 24;

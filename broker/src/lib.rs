@@ -80,7 +80,7 @@ pub use roster::POLL_BROKER;
 pub use stats::{BeadStats, Stats, TierStats};
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,
-    cells::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
+    cells::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnPollFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;
 pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};

@@ -4,8 +4,7 @@ use std::{fmt, ptr::NonNull};
 
 use crate::{
     ThreadCells,
-    mutation::ordering,
-    sync::{AtomicU64, Mutex, Ordering, lock},
+    sync::{Mutex, lock},
 };
 
 /// The bit of [`ThreadCells::interrupt`] by which a broker asks a thread to [poll](crate::InterpThread::poll). The other bits are the
@@ -23,7 +22,7 @@ pub(crate) struct Roster {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Cells(NonNull<ThreadCells>);
 
-// SAFETY: only the poll cell behind it is used, which is atomic, and only while the owner cannot free it.
+// SAFETY: only the poll cell and the stack limit behind it are used, which are atomic, and only while the owner cannot free it.
 unsafe impl Send for Cells {}
 
 impl Roster {
@@ -39,25 +38,10 @@ impl Roster {
     /// Asks every thread to poll.
     pub(crate) fn raise(&self) {
         for Cells(cells) in &*lock(&self.cells) {
-            // SAFETY: not freed while it is on the roster. No reference to the rest of the cells is made, which their owner writes.
-            let interrupt = unsafe { &(*cells.as_ptr()).interrupt };
-            // Ordering: Release. Pairs with: AcqRel in `lower`. Carries: the epoch that a ticket waits for, or of a census.
-            interrupt.fetch_or(POLL_BROKER, ordering!(Raise: Release));
+            // SAFETY: not freed while it is on the roster.
+            unsafe { ThreadCells::raise(cells.as_ptr(), POLL_BROKER) };
         }
     }
-}
-
-/// A thread has looked, and has something left to answer: it is still asked.
-pub(crate) fn raise_again(interrupt: &AtomicU64) {
-    // Ordering: Relaxed. It tells nobody but itself.
-    interrupt.fetch_or(POLL_BROKER, Ordering::Relaxed);
-}
-
-/// A thread answers: takes its own request back.
-pub(crate) fn lower(interrupt: &AtomicU64) {
-    // Ordering: AcqRel. Pairs with: Release in `raise`. Carries: the epoch a ticket waits for. Weaker fails: this takes the request
-    // of a ticket back, then polls for an epoch before it, and is never asked again. Test: loom break_vs_answer.
-    interrupt.fetch_and(!POLL_BROKER, ordering!(Lower: AcqRel));
 }
 
 impl fmt::Debug for Roster {

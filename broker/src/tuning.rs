@@ -18,8 +18,9 @@ pub const TYPICAL_CALL_WORK: u32 = 4096;
 /// A thread draws this fraction of what is left of a bead's shared budget at a time.
 pub(crate) const SLICES: i32 = 8;
 
-/// Largest slice a thread draws, in work units: bounds how much work statistics run ahead.
-pub(crate) const MAX_SLICE: i32 = 1 << 20;
+/// Largest slice a thread draws, in work units: bounds how much work statistics run ahead, and how long an interpreter that polls
+/// when a slice is spent goes without: less than 100 us, of one function's work.
+pub(crate) const MAX_SLICE: i32 = 1 << 15;
 
 /// Least budget given after a request, in work units, before the policy is asked about the same bead again.
 pub(crate) const MIN_RECOUNT: u32 = 16 * CALL_WORK;

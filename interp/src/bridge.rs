@@ -1,4 +1,4 @@
-//! The way from native code back into Rust: calls of functions that have no native body, traps, counting.
+//! The way from native code back into Rust: calls of functions that have no native body, traps, counting, polls.
 
 use std::ffi::c_void;
 
@@ -6,6 +6,7 @@ use tierup::abi::{NO_SITE, Regs, Segment, ThreadCells};
 
 use crate::backtrace;
 use crate::driver;
+use crate::interrupt;
 use crate::osr::{self, Asking};
 use crate::store::StoreInner;
 use crate::trap::{MAX_FRAMES, Raised, RaisedFrame, TrapCode};
@@ -35,11 +36,8 @@ pub(crate) unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *m
                 // SAFETY: native code that called waits in this very call.
                 unsafe { backtrace::native_frames(store, segment, |function, at| raised.push(function, at)) };
             }
-            // SAFETY: the cells are this thread's; the store takes what cannot travel through native frames.
-            unsafe {
-                (*store).raised = Some(raised);
-                (*cells).trap = TrapCode::Host as u64;
-            }
+            // SAFETY: the cells are this thread's, whose store runs.
+            unsafe { raise(store, cells, raised) };
             1
         }
     }
@@ -78,21 +76,59 @@ unsafe fn call_back(store: *mut StoreInner, vmctx: *mut VmCtx, callee: u64, regs
 /// # Safety
 ///
 /// Called by the count stub only: `vmctx` and `callee` are those of the function that counts, which runs on this thread.
-pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32, site: u32) {
+pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: u32, site: u32) -> u32 {
     let vmctx = vmctx.cast::<VmCtx>();
     // SAFETY: by the caller, the instance is alive and its store runs on this thread, whose handle is borrowed mutably only when
     // no guest runs; the token is a WebAssembly function's.
     unsafe {
+        if interrupt::is_asked((*vmctx).cells) && on_poll((*vmctx).cells) != 0 {
+            return 1;
+        }
         let store = (*(*vmctx).instance).store;
         let function = (*(*vmctx).funcs.add(callee as usize)).wasm();
         if site == NO_SITE {
             (*store).thread.count_native(function.bead.as_ref(), work, None);
-            return;
+            return 0;
         }
         let may_leave = osr::provoke(store, function, site, Asking::Native);
         let should_leave = (*store).thread.count_native(function.bead.as_ref(), work, Some(site));
         let leaves = may_leave && should_leave && osr::can_finish(store, vmctx, function);
         (*(*vmctx).cells).leave = u64::from(leaves);
+    }
+    0
+}
+
+/// The poll hook: compiled code was asked to look.
+///
+/// # Safety
+///
+/// Called by the poll and count stubs only: the cells are this thread's, and where its code was left is recorded.
+pub(crate) unsafe extern "C" fn on_poll(cells: *mut ThreadCells) -> u32 {
+    // SAFETY: the store put itself there when it was made, and it runs on this thread.
+    let store = unsafe { (*cells).host.cast::<StoreInner>() };
+    // SAFETY: as above.
+    let Err(code) = (unsafe { interrupt::answer(store) }) else { return 0 };
+    let mut raised = Raised::new(code);
+    // SAFETY: the cells are this thread's, and the code waits in this very call.
+    if let Some(segment) = unsafe { Segment::innermost(cells) } {
+        // SAFETY: as above.
+        unsafe { backtrace::native_frames(store, segment, |function, at| raised.push(function, at)) };
+    }
+    // SAFETY: as above.
+    unsafe { raise(store, cells, raised) };
+    1
+}
+
+/// Leaves to the store what cannot travel through native frames, which are to be left now.
+///
+/// # Safety
+///
+/// The calling thread runs `store` and has these cells.
+pub(crate) unsafe fn raise(store: *mut StoreInner, cells: *mut ThreadCells, raised: Raised) {
+    // SAFETY: by the caller.
+    unsafe {
+        (*store).raised = Some(raised);
+        (*cells).trap = TrapCode::Host as u64;
     }
 }
 

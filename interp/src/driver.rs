@@ -15,6 +15,7 @@ use tierup::abi::{self, Regs, ThreadCells, enter};
 use crate::backtrace;
 use crate::error::Error;
 use crate::exec;
+use crate::interrupt;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::types::FuncType;
@@ -64,7 +65,11 @@ pub(crate) unsafe fn call(store: *mut StoreInner, func: *const FuncRef, slots: &
     let (fp, end) = unsafe { ((*store).stack_top, (*store).stack_end) };
     // SAFETY: as above; its cells are its thread's, and `entered` has set the limit.
     let room = unsafe { check_machine_stack((*store).cells) };
-    let result = if room.is_err() || fp.wrapping_add(slots.len()) > end {
+    // SAFETY: as above; no native frame was left without a record.
+    let asked = unsafe { if interrupt::is_asked((*store).cells) { interrupt::answer(store) } else { Ok(()) } };
+    let result = if let Err(code) = asked {
+        Err(code.into())
+    } else if room.is_err() || fp.wrapping_add(slots.len()) > end {
         Err(TrapCode::StackOverflow.into())
     } else {
         // SAFETY: just checked to fit, and free: every driver moves `stack_top` past the slots it owns.
@@ -99,7 +104,7 @@ impl Entered {
         unsafe {
             if (*store).depth == 0 {
                 let budget = (*store).engine.config().max_native_stack;
-                (*(*store).cells).stack_limit = abi::stack_limit(budget, HOST_STACK);
+                (*(*store).cells).limit_stack(abi::stack_limit(budget, HOST_STACK));
             }
             (*store).depth += 1;
         }
@@ -260,7 +265,7 @@ pub(crate) unsafe fn call_host(store: *mut StoreInner, func: *const FuncRef, fp:
 /// `cells` are the running thread's.
 pub(crate) unsafe fn check_machine_stack(cells: *const ThreadCells) -> Result<(), TrapCode> {
     // SAFETY: by the caller.
-    if stack_pointer() < unsafe { (*cells).stack_limit } { Err(TrapCode::StackOverflow) } else { Ok(()) }
+    if stack_pointer() < unsafe { (*cells).stack_floor() } { Err(TrapCode::StackOverflow) } else { Ok(()) }
 }
 
 /// About where the machine stack ends now.

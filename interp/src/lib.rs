@@ -19,6 +19,7 @@ mod exec;
 mod func;
 mod host;
 mod instance;
+mod interrupt;
 mod linker;
 mod liveness;
 #[cfg(feature = "llvm")]
@@ -46,6 +47,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};
 pub use host::{Caller, HostClosure, HostError, WasmNumber, WasmReturn};
+pub use interrupt::InterruptHandle;
 pub use linker::Linker;
 pub use lower::Checker;
 pub use memory::{MAX_PAGES, PAGE};

@@ -13,6 +13,7 @@ use std::ffi::c_void;
 use tierup::abi::{self, OsrOutcome, Regs, Resume, Segment, ThreadCells, WIDE_SLOTS};
 
 use crate::backtrace;
+use crate::bridge;
 use crate::config::Osr;
 use crate::deopt;
 use crate::draws::SplitMix64;
@@ -201,11 +202,8 @@ pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, buffer: 
                 // SAFETY: the body waits in this very call, and so do its callers.
                 unsafe { backtrace::native_frames(store, segment, found) };
             }
-            // SAFETY: the cells are this thread's; the store takes what cannot travel through native frames.
-            unsafe {
-                (*store).raised = Some(raised);
-                (*cells).trap = TrapCode::Host as u64;
-            }
+            // SAFETY: the cells are this thread's, whose store runs.
+            unsafe { bridge::raise(store, cells, raised) };
             1
         }
     }

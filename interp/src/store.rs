@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::func::{Global, GlobalInner, Memory, Table, Val};
 use crate::host::Caller;
 use crate::instance::InstanceInner;
+use crate::interrupt::{self, InterruptHandle};
 use crate::memory::MemoryInner;
 use crate::module::FuncHandle;
 use crate::osr::{self, Draws};
@@ -81,6 +82,8 @@ pub(crate) struct StoreInner {
     pub(crate) deopts: u64,
     /// When it is, on request.
     pub(crate) exit_countdown: Countdown,
+    /// Stops its guests.
+    pub(crate) interrupt: InterruptHandle,
     /// A trap under way while native frames are being left.
     pub(crate) raised: Option<Raised>,
     /// Native frames the trap hook found, innermost first.
@@ -119,6 +122,7 @@ impl<T: 'static> Store<T> {
             draws: Draws::new(engine),
             deopts: 0,
             exit_countdown: Countdown::new(engine),
+            interrupt: InterruptHandle::new(cells),
             raised: None,
             native_frames: Vec::new(),
             data: Box::into_raw(Box::new(data)).cast(),
@@ -135,6 +139,7 @@ impl<T: 'static> Store<T> {
         cells.bridge = bridge::bridge;
         cells.on_trap = bridge::on_trap;
         cells.on_count = bridge::on_count;
+        cells.on_poll = bridge::on_poll;
         cells.finish = osr::finish;
         Ok(Self { inner, data: PhantomData })
     }
@@ -225,6 +230,8 @@ impl StoreInner {
 impl<T> Drop for Store<T> {
     fn drop(&mut self) {
         let inner = self.inner.as_ptr();
+        // SAFETY: the record is alive. Its thread goes with it.
+        unsafe { (*inner).interrupt.close() };
         // SAFETY: `new` leaked a box of `T` there, nothing else frees it, and no guest runs any more.
         let data = unsafe { Box::from_raw((*inner).data.cast::<T>()) };
         // SAFETY: the record itself is dropped after this.
@@ -266,6 +273,21 @@ pub trait AsStore: sealed::Sealed {
     fn osr_entries(&self) -> u64 {
         // SAFETY: the record is alive, and only guests change it, who do not run while this borrows what runs them.
         unsafe { (*self.store_ptr()).osr_entries }
+    }
+
+    /// What stops the store's guests, from any thread.
+    fn interrupt_handle(&self) -> InterruptHandle {
+        // SAFETY: as in `osr_entries`; nothing changes the handle.
+        unsafe { (*self.store_ptr()).interrupt.clone() }
+    }
+
+    /// Runs `wait`, a part of a host function that may take long: nobody waits for this thread meanwhile who wants to change what
+    /// guests rely on, or to free code. `wait` cannot call guests, because this borrows what runs them.
+    fn parked<R>(&self, wait: impl FnOnce() -> R) -> R
+    where
+        Self: Sized,
+    {
+        interrupt::parked(self, wait)
     }
 
     /// How often native code of the store's guests was left through an exit, for the interpreter to go on.

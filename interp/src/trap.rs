@@ -31,6 +31,8 @@ pub enum TrapCode {
     StackOverflow = 9,
     /// A host function failed, exited or panicked; never seen in a [`Trap`] that reached the embedder.
     Host = 10,
+    /// Somebody stopped the guest, by an [`InterruptHandle`](crate::InterruptHandle).
+    Interrupted = 11,
 }
 
 impl TrapCode {
@@ -47,6 +49,7 @@ impl TrapCode {
             8 => Self::InvalidConversionToInteger,
             9 => Self::StackOverflow,
             10 => Self::Host,
+            11 => Self::Interrupted,
             _ => return None,
         })
     }
@@ -65,6 +68,7 @@ impl fmt::Display for TrapCode {
             Self::InvalidConversionToInteger => "invalid conversion to integer",
             Self::StackOverflow => "call stack exhausted",
             Self::Host => "host function failed",
+            Self::Interrupted => "interrupted",
         })
     }
 }

@@ -19,7 +19,7 @@ use tierup_backends::llvm::{LocationRange, Locations};
 use crate::{
     Cpu, LlvmError, Options, Pipeline, Unit,
     diagnostics::{Diagnostics, Reports},
-    lines,
+    lines, polls,
     refusal::Refusal,
     translate::{self, Chains, Translated},
     unit::function_symbol,
@@ -183,6 +183,11 @@ impl ObjectCompiler {
         run(self.options.pipeline.passes())?;
         translate::relax(module);
         translate::quiet_minima(module)?;
+        if self.options.polls {
+            polls::insert(&self.context, module)?;
+            run(polls::PASSES)?;
+            debug_assert!(module.verify().is_ok(), "{:?}", module.verify());
+        }
         Ok(chains)
     }
 

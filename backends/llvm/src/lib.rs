@@ -13,6 +13,7 @@ mod in_process;
 mod lines;
 mod link;
 mod options;
+mod polls;
 mod refusal;
 pub mod text;
 mod translate;

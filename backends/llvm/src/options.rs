@@ -60,12 +60,14 @@ pub struct Options {
     /// [`MAX_FRAME`](tierup_backends::abi::MAX_FRAME), which the red zone below the stack limit covers. `None` for code that
     /// runs outside the ABI; larger frames then probe each page.
     pub max_frame: Option<u32>,
+    /// Whether loops are to poll. Then the first parameter of every function is its vmctx. Default: no.
+    pub polls: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let max_frame = u32::try_from(MAX_FRAME).expect("a few pages");
-        Options { pipeline: Pipeline::default(), cpu: Cpu::default(), max_frame: Some(max_frame) }
+        Options { pipeline: Pipeline::default(), cpu: Cpu::default(), max_frame: Some(max_frame), polls: false }
     }
 }
 

@@ -103,7 +103,7 @@ fn loops_are_made_without_checks() {
     let checker = Checker::new(&config, Tier::new(2)).unwrap();
     let module = Module::new(&Engine::new(config).unwrap(), wasm()).unwrap();
     let cpu = Cpu::Named { name: "x86-64-v3".to_owned(), features: String::new() };
-    let mut compiler = ObjectCompiler::new(Options { cpu, ..Options::default() }).unwrap();
+    let mut compiler = ObjectCompiler::new(Options { cpu, polls: true, ..Options::default() }).unwrap();
     for (index, store) in [(0, "store i8"), (1, "store i16"), (2, "store i8")] {
         let functions = text::parse(&checker.clif(&module, index).unwrap()).unwrap();
         let ir = compiler.ir_text(&Unit::single(&functions[0])).unwrap();

@@ -39,7 +39,7 @@ impl Kernel {
 fn optimized(clif: &str) -> String {
     let functions = text::parse(clif).unwrap();
     let cpu = Cpu::Named { name: "x86-64-v3".to_owned(), features: String::new() };
-    let mut compiler = ObjectCompiler::new(Options { cpu, ..Options::default() }).unwrap();
+    let mut compiler = ObjectCompiler::new(Options { cpu, polls: true, ..Options::default() }).unwrap();
     compiler.ir_text(&Unit::single(&functions[0])).unwrap()
 }
 

@@ -8,7 +8,7 @@ use super::{Regs, ThreadCells, TrapCode, stubs};
 ///
 /// # Errors
 ///
-/// The trap code in `cells.trap`, when the code was left through the trap stub, a guard fault, or a bridge that returned
+/// The trap code in `cells.trap`, when the code was left through the trap stub, a guard fault, or a bridge or hook that returned
 /// non-zero.
 ///
 /// # Safety
@@ -17,7 +17,7 @@ use super::{Regs, ThreadCells, TrapCode, stubs};
 ///   first word is `cells`.
 /// - `code` is the entry of a live unit (or [`bridge_stub`]) that takes arguments as `regs` has them, and stays alive until
 ///   this returns.
-/// - `cells.stack_limit` is above the end of this thread's stack by at least [`RED_ZONE`](super::RED_ZONE), as
+/// - The [floor](ThreadCells::limit_stack) is above the end of this thread's stack by at least [`RED_ZONE`](super::RED_ZONE), as
 ///   [`stack_limit`](super::stack_limit) sees to.
 /// - No frame with a destructor lies between this call and a trap beneath it: helpers that may trap hold nothing to drop.
 #[inline]
@@ -40,6 +40,11 @@ pub fn bridge_stub() -> *const u8 {
 /// What generated code calls as `fn(vmctx, callee, work, site)`, by Cranelift's convention `preserve_all`, to tell the broker of work.
 pub fn count_stub() -> *const u8 {
     stubs::count_stub as *const () as *const u8
+}
+
+/// What generated code calls as `fn(cells)`, by the same convention, when it is asked to poll.
+pub fn poll_stub() -> *const u8 {
+    stubs::poll_stub as *const () as *const u8
 }
 
 /// What generated code calls as `fn(vmctx, callee, frame, resume) -> frame` to leave; returns when the call is finished.

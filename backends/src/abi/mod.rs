@@ -17,7 +17,7 @@ mod stubs;
 mod trap_code;
 
 pub use args::{AbiType, ArgPlan, Loc};
-pub use enter::{bridge_stub, count_stub, enter, finish_stub, trap_stub};
+pub use enter::{bridge_stub, count_stub, enter, finish_stub, poll_stub, trap_stub};
 pub use outcome::OsrOutcome;
 pub use resume::Resume;
 pub use segment::{Frames, Segment};
@@ -29,7 +29,7 @@ pub use trap_code::TrapCode;
 
 pub use crate::stack::limit as stack_limit;
 
-pub use tierup_broker::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS};
+pub use tierup_broker::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnPollFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS};
 
 /// Bytes below `ThreadCells::stack_limit` that whoever sets the limit keeps mapped and free: for the one frame that may
 /// reach below it before its check, and for the host code (helpers, bridge, trap hook) generated code calls.
@@ -43,6 +43,9 @@ pub const TRAP_SYMBOL: &str = "tierup_trap";
 
 /// The name under which generated code calls the count stub.
 pub const COUNT_SYMBOL: &str = "tierup_count";
+
+/// The name under which generated code calls the poll stub.
+pub const POLL_SYMBOL: &str = "tierup_poll";
 
 /// The name under which generated code calls the finish stub.
 pub const FINISH_SYMBOL: &str = "tierup_finish";
@@ -82,6 +85,10 @@ pub mod offset {
     pub const LEAVE: i32 = offset_of!(ThreadCells, leave) as i32;
     /// `ThreadCells::finish`.
     pub const FINISH: i32 = offset_of!(ThreadCells, finish) as i32;
+    /// `ThreadCells::stack_floor`.
+    pub const STACK_FLOOR: i32 = offset_of!(ThreadCells, stack_floor) as i32;
+    /// `ThreadCells::on_poll`.
+    pub const ON_POLL: i32 = offset_of!(ThreadCells, on_poll) as i32;
 
     /// `CountSlot::countdown`.
     pub const SLOT_COUNTDOWN: i32 = offset_of!(CountSlot, countdown) as i32;
@@ -93,7 +100,7 @@ pub mod offset {
         assert!(COUNTDOWN == 0 && STACK_LIMIT == 8 && INTERRUPT == 16 && ENTRY_SP == 24);
         assert!(EXIT_FP == 32 && EXIT_PC == 40 && FUEL == 48 && TRAP == 56);
         assert!(HOST == 64 && WIDE == 72 && BRIDGE == 80 && ON_TRAP == 88 && ON_COUNT == 96);
-        assert!(LEAVE == 104 && FINISH == 112);
+        assert!(LEAVE == 104 && FINISH == 112 && STACK_FLOOR == 120 && ON_POLL == 128);
         assert!(SLOT_COUNTDOWN == 0 && SLOT_GENERATION == 4 && size_of::<CountSlot>() == 8);
         assert!(offset_of!(Regs, gpr) == 0 && offset_of!(Regs, xmm) == 48);
         assert!(offset_of!(Regs, stack) == 112 && offset_of!(Regs, stack_len) == 120);

@@ -21,6 +21,10 @@ pub(super) unsafe extern "C" fn count_stub() {
     unreachable!("no backend can be built for this target, so nothing counts")
 }
 
+pub(super) unsafe extern "C" fn poll_stub() {
+    unreachable!("no backend can be built for this target, so nothing polls")
+}
+
 pub(super) unsafe extern "C" fn finish_stub() {
     unreachable!("no backend can be built for this target, so nothing leaves")
 }

@@ -1,4 +1,4 @@
-//! The six stubs, x86-64 System V: enter, unwind (with its two ways in: a trap, a fault), bridge, finish, count.
+//! The seven stubs, x86-64 System V: enter, unwind (with its two ways in: a trap, a fault), bridge, finish, count, poll.
 //!
 //! Offsets into `ThreadCells` and `Regs` are literal here and asserted in `abi::offset`; the layout of the entry frame is
 //! `segment::EntryFrame`.
@@ -223,72 +223,93 @@ pub(super) unsafe extern "C" fn finish_stub() {
     )
 }
 
-/// Records the exit, calls `cells.on_count` and leaves every register as it was, so that a compiler keeps what it likes where it likes across a
-/// call in a cold block. (Vector registers as far as generated code has them: 128 bits of sixteen.)
+/// A stub that gets at the cells by an instruction, records the exit, calls the hook at an offset of the cells, and leaves every register as it was, so that a compiler
+/// keeps what it likes where it likes across a call in a cold block. (Vector registers as far as Cranelift's code has them: 128 bits
+/// of sixteen.) Unwinds if the hook returns anything but 0.
+macro_rules! keeps_registers {
+    ($cells:literal, $hook:literal) => {
+        naked_asm!(
+            "push rbp",
+            "mov rbp, rsp",
+            "push rax",
+            "push rcx",
+            "push rdx",
+            "push rsi",
+            "push rdi",
+            "push r8",
+            "push r9",
+            "push r10",
+            "push r11",
+            "sub rsp, 264", // sixteen vector registers, and 8 to align
+            "movups [rsp + 0], xmm0",
+            "movups [rsp + 16], xmm1",
+            "movups [rsp + 32], xmm2",
+            "movups [rsp + 48], xmm3",
+            "movups [rsp + 64], xmm4",
+            "movups [rsp + 80], xmm5",
+            "movups [rsp + 96], xmm6",
+            "movups [rsp + 112], xmm7",
+            "movups [rsp + 128], xmm8",
+            "movups [rsp + 144], xmm9",
+            "movups [rsp + 160], xmm10",
+            "movups [rsp + 176], xmm11",
+            "movups [rsp + 192], xmm12",
+            "movups [rsp + 208], xmm13",
+            "movups [rsp + 224], xmm14",
+            "movups [rsp + 240], xmm15",
+            concat!("mov rax, ", $cells),
+            "mov [rsp + 256], rax", // in the pad
+            "mov r8, [rbp]",
+            "mov [rax + 32], r8", // exit_fp: the caller's frame
+            "mov r8, [rbp + 8]",
+            "mov [rax + 40], r8", // exit_pc
+            concat!("call qword ptr [rax + ", $hook, "]"),
+            "test eax, eax",
+            "jnz 3f",
+            "movups xmm0, [rsp + 0]",
+            "movups xmm1, [rsp + 16]",
+            "movups xmm2, [rsp + 32]",
+            "movups xmm3, [rsp + 48]",
+            "movups xmm4, [rsp + 64]",
+            "movups xmm5, [rsp + 80]",
+            "movups xmm6, [rsp + 96]",
+            "movups xmm7, [rsp + 112]",
+            "movups xmm8, [rsp + 128]",
+            "movups xmm9, [rsp + 144]",
+            "movups xmm10, [rsp + 160]",
+            "movups xmm11, [rsp + 176]",
+            "movups xmm12, [rsp + 192]",
+            "movups xmm13, [rsp + 208]",
+            "movups xmm14, [rsp + 224]",
+            "movups xmm15, [rsp + 240]",
+            "add rsp, 264",
+            "pop r11",
+            "pop r10",
+            "pop r9",
+            "pop r8",
+            "pop rdi",
+            "pop rsi",
+            "pop rdx",
+            "pop rcx",
+            "pop rax",
+            "pop rbp",
+            "ret",
+            "3:",
+            "mov rdi, [rsp + 256]",
+            "jmp {unwind}",
+            unwind = sym unwind,
+        )
+    };
+}
+
+/// Calls `cells.on_count`.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn count_stub() {
-    naked_asm!(
-        "push rbp",
-        "mov rbp, rsp",
-        "push rax",
-        "push rcx",
-        "push rdx",
-        "push rsi",
-        "push rdi",
-        "push r8",
-        "push r9",
-        "push r10",
-        "push r11",
-        "sub rsp, 264", // sixteen vector registers, and 8 to align
-        "movups [rsp + 0], xmm0",
-        "movups [rsp + 16], xmm1",
-        "movups [rsp + 32], xmm2",
-        "movups [rsp + 48], xmm3",
-        "movups [rsp + 64], xmm4",
-        "movups [rsp + 80], xmm5",
-        "movups [rsp + 96], xmm6",
-        "movups [rsp + 112], xmm7",
-        "movups [rsp + 128], xmm8",
-        "movups [rsp + 144], xmm9",
-        "movups [rsp + 160], xmm10",
-        "movups [rsp + 176], xmm11",
-        "movups [rsp + 192], xmm12",
-        "movups [rsp + 208], xmm13",
-        "movups [rsp + 224], xmm14",
-        "movups [rsp + 240], xmm15",
-        "mov rax, [rdi]",
-        "mov r8, [rbp]",
-        "mov [rax + 32], r8", // exit_fp: the caller's frame
-        "mov r8, [rbp + 8]",
-        "mov [rax + 40], r8",        // exit_pc
-        "call qword ptr [rax + 96]", // on_count
-        "movups xmm0, [rsp + 0]",
-        "movups xmm1, [rsp + 16]",
-        "movups xmm2, [rsp + 32]",
-        "movups xmm3, [rsp + 48]",
-        "movups xmm4, [rsp + 64]",
-        "movups xmm5, [rsp + 80]",
-        "movups xmm6, [rsp + 96]",
-        "movups xmm7, [rsp + 112]",
-        "movups xmm8, [rsp + 128]",
-        "movups xmm9, [rsp + 144]",
-        "movups xmm10, [rsp + 160]",
-        "movups xmm11, [rsp + 176]",
-        "movups xmm12, [rsp + 192]",
-        "movups xmm13, [rsp + 208]",
-        "movups xmm14, [rsp + 224]",
-        "movups xmm15, [rsp + 240]",
-        "add rsp, 264",
-        "pop r11",
-        "pop r10",
-        "pop r9",
-        "pop r8",
-        "pop rdi",
-        "pop rsi",
-        "pop rdx",
-        "pop rcx",
-        "pop rax",
-        "pop rbp",
-        "ret",
-    )
+    keeps_registers!("[rdi]", 96)
+}
+
+/// Calls `cells.on_poll`.
+#[unsafe(naked)]
+pub(super) unsafe extern "C" fn poll_stub() {
+    keeps_registers!("rdi", 128)
 }

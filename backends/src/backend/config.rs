@@ -48,13 +48,15 @@ pub(crate) struct Parts {
     symbols: Symbols,
     duplicate: Option<String>,
     memory_style: MemoryStyle,
+    /// Whether the compiler puts polls into loops by itself.
+    polls_loops: bool,
     memory: Option<Arc<CodeMemory>>,
     perf_map: bool,
 }
 
 impl Parts {
-    pub(crate) fn new(memory_style: MemoryStyle) -> Self {
-        Parts { symbols: Symbols::builtin(), duplicate: None, memory_style, memory: None, perf_map: false }
+    pub(crate) fn new(memory_style: MemoryStyle, polls_loops: bool) -> Self {
+        Parts { symbols: Symbols::builtin(), duplicate: None, memory_style, polls_loops, memory: None, perf_map: false }
     }
 
     pub(crate) fn symbol(&mut self, name: &str, address: *const u8, signature: Signature) {
@@ -66,6 +68,10 @@ impl Parts {
 
     pub(crate) fn memory_style(&mut self, style: MemoryStyle) {
         self.memory_style = style;
+    }
+
+    pub(crate) fn polls_loops(&mut self, on: bool) {
+        self.polls_loops = on;
     }
 
     pub(crate) fn code_memory(&mut self, memory: Arc<CodeMemory>) {
@@ -92,7 +98,7 @@ impl Parts {
         };
         let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
         let (symbols, stats) = (Arc::new(self.symbols), Arc::default());
-        let frontend = Frontend::new(lower, isa, Arc::clone(&symbols), self.memory_style, Arc::clone(&stats));
+        let frontend = Frontend::new(lower, isa, Arc::clone(&symbols), self.memory_style, self.polls_loops, Arc::clone(&stats));
         Ok(Assembled { frontend, symbols, publisher: Publisher::new(name, memory, perf), stats })
     }
 }
@@ -114,7 +120,7 @@ pub struct CraneliftBackendBuilder {
 
 impl Default for CraneliftBackendBuilder {
     fn default() -> Self {
-        CraneliftBackendBuilder { opt_level: OptLevel::default(), parts: Parts::new(MemoryStyle::default()) }
+        CraneliftBackendBuilder { opt_level: OptLevel::default(), parts: Parts::new(MemoryStyle::default(), false) }
     }
 }
 

@@ -38,7 +38,7 @@ impl Default for LlvmBackendBuilder {
     fn default() -> Self {
         LlvmBackendBuilder {
             // What faults is not enough here: `MEMORY.md` of the reference, and ABI.md, "Memory access".
-            parts: Parts::new(MemoryStyle::Checked),
+            parts: Parts::new(MemoryStyle::Checked, true),
             program: None,
             pipeline: LlvmPipeline::default(),
             arguments: Vec::new(),
@@ -53,6 +53,7 @@ impl LlvmBackendBuilder {
     pub fn beside(mut self, other: &CraneliftBackendBuilder) -> Self {
         let mut parts = other.parts().clone();
         parts.memory_style(MemoryStyle::Checked);
+        parts.polls_loops(true);
         self.parts = parts;
         self
     }

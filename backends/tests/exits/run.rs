@@ -48,7 +48,7 @@ impl<'t> Thread<'t> {
         cells.finish = finish;
         let vmctx = vec![0; COUNTDOWNS + program.exits as usize];
         let mut thread = Box::new(Thread { program, map, cells, wide, vmctx, expected: None, left: Vec::new() });
-        thread.cells.stack_limit = abi::stack_limit(512 << 10, 64 << 10);
+        thread.cells.limit_stack(abi::stack_limit(512 << 10, 64 << 10));
         thread.vmctx[0] = &raw const *thread.cells as u64;
         thread.expect_nothing();
         thread

@@ -60,8 +60,8 @@ impl Thread {
         let mut regs = Regs::default();
         regs.gpr[0] = vmctx as u64;
         regs.gpr[2..2 + args.len()].copy_from_slice(args);
-        if self.cells.stack_limit == 0 {
-            self.cells.stack_limit = vmctx as usize - (256 << 10);
+        if self.cells.stack_floor() == 0 {
+            self.cells.limit_stack(vmctx as usize - (256 << 10));
         }
         // SAFETY: `code` is a live function of this many integers; tests have 2 MiB of stack.
         unsafe { abi::enter(*vmctx, code, &mut regs) }.map(|()| regs.ret_gpr)
@@ -100,7 +100,7 @@ fn checked_accesses_agree(compiler: &dyn SpikeCompiler, min_len: u64) {
     assert_eq!(load(56), Err(OUT_OF_BOUNDS));
     assert_eq!(load(0xffff_ffff), Err(OUT_OF_BOUNDS));
     assert_eq!(load(0xffff_ffff_0000_0000), Ok(8), "the upper half of an i32 is nobody's");
-    thread.cells.stack_limit = usize::MAX;
+    thread.cells.limit_stack(usize::MAX);
     assert_eq!(thread.run(code.entry, &[memory.as_ptr() as u64, 64, 0]), Err(STACK_OVERFLOW));
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn polls_and_countdowns(compiler: &dyn SpikeCompiler) {
         let work = b.ins().iconst(I32, 10);
         clif::Countdown::of_bead(3).charge(b, cells, work);
         let spent = clif::Countdown::of_bead(3).is_spent(b, cells);
-        let raised = clif::poll(b, cells);
+        let raised = clif::poll_cell(b, cells);
         let spent = b.ins().uextend(I64, spent);
         let leave = b.ins().bor(spent, raised);
         b.ins().brif(leave, done, &[], body, &[]);
@@ -153,7 +153,7 @@ pub(crate) fn polls_and_countdowns(compiler: &dyn SpikeCompiler) {
         let (head, done) = (b.create_block(), b.create_block());
         b.ins().jump(head, &[]);
         b.switch_to_block(head);
-        let raised = clif::poll(b, cells);
+        let raised = clif::poll_cell(b, cells);
         b.ins().brif(raised, done, &[], head, &[]);
         b.switch_to_block(done);
         b.seal_all_blocks();

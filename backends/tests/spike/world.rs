@@ -220,10 +220,10 @@ impl World {
         let outermost = unsafe { (*cells).entry_sp } == 0;
         if outermost {
             // SAFETY: as above.
-            unsafe { (*cells).stack_limit = position - STACK };
+            unsafe { (*cells).limit_stack(position - STACK) };
         }
         // SAFETY: as above.
-        if position < unsafe { (*cells).stack_limit } {
+        if position < unsafe { (*cells).stack_floor() } {
             return Err(TRAP_STACK);
         }
         // SAFETY: `code` is the compiled function of this plan's signature, kept by the world; tests run with 2 MiB of stack and

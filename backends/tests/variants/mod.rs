@@ -69,7 +69,8 @@ impl Thread {
         let (told, finished, leave) = (Cell::new((0, NO_SITE)), Cell::new(0), Cell::new(true));
         let mut thread = Box::new(Thread { cells, counts, wide, told, finished, leave, variant: None, trap: None });
         thread.cells.host = (&raw mut *thread).cast();
-        thread.cells.stack_limit = (&raw const thread.told as usize).min(tierup_backends::abi::stack_limit(512 << 10, 64 << 10));
+        let limit = tierup_backends::abi::stack_limit(512 << 10, 64 << 10);
+        thread.cells.limit_stack((&raw const thread.told as usize).min(limit));
         thread
     }
 
@@ -113,7 +114,7 @@ unsafe fn thread<'t>(vmctx: *mut c_void) -> (&'t Thread, *mut ThreadCells) {
     }
 }
 
-unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, _: u32, site: u32) {
+unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, _: u32, site: u32) -> u32 {
     // SAFETY: the stub's.
     let (thread, cells) = unsafe { thread(vmctx) };
     assert_eq!(callee, CALLEE);
@@ -126,6 +127,7 @@ unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, _: u32, site: u32
         (*cells).leave = thread.leave.get().into();
         (*(*cells).countdown).countdown = 1;
     }
+    0
 }
 
 unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, frame: *mut u64, site: u64) -> u32 {

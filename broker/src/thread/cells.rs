@@ -1,11 +1,11 @@
 //! The per-thread record that generated code addresses directly. Its layout is part of the machine-code ABI.
 //!
-//! The first word of every `vmctx` points here. Fields that only the owning thread touches are plain; the poll cell is
-//! atomic because other threads raise it.
+//! The first word of every `vmctx` points here. Fields that only the owning thread touches are plain; the poll cell and
+//! the stack limit are atomic because other threads raise them (`interrupt.rs`).
 
 use std::{ffi::c_void, ptr};
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// Slots of the wide-result buffer every thread provides.
 pub const WIDE_SLOTS: usize = 1024;
@@ -52,11 +52,17 @@ pub type BridgeFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, regs: 
 /// Called on a trap before the stack is unwound to the innermost entry; `trap`, `exit_fp` and `exit_pc` are set.
 pub type OnTrapFn = unsafe extern "C" fn(cells: *mut ThreadCells);
 
+/// Called by the poll stub when code finds its poll cell raised, or the stack limit because of that: answers the requests that
+/// are in the cell, and takes them back. `exit_fp` and `exit_pc` are set. Returns 0 for the code to go on, anything else to unwind
+/// to the innermost entry.
+pub type OnPollFn = unsafe extern "C" fn(cells: *mut ThreadCells) -> u32;
+
 /// Called by the count stub when code that counts for itself finds its countdown spent, or has `work` units to add to it: tells
 /// the broker ([`InterpThread::count_native`](crate::InterpThread::count_native)).
 ///
-/// `site` is the loop site it is at, [`NO_SITE`] at its entry. Sets [`ThreadCells::leave`] at a site.
-pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work: u32, site: u32);
+/// `site` is the loop site it is at, [`NO_SITE`] at its entry. Sets [`ThreadCells::leave`] at a site. `exit_fp` and `exit_pc` are
+/// set. It is a poll, too: returns as [`OnPollFn`] does.
+pub type OnCountFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, work: u32, site: u32) -> u32;
 
 /// The site of code that is at no loop.
 pub const NO_SITE: u32 = u32::MAX;
@@ -74,9 +80,10 @@ pub type FinishFn = unsafe extern "C" fn(vmctx: *mut c_void, callee: u64, frame:
 pub struct ThreadCells {
     /// This thread's countdowns, indexed by bead id.
     pub countdown: *mut CountSlot,
-    /// Lowest stack address generated code may use.
-    pub stack_limit: usize,
-    /// Poll cell: non-zero asks the thread to leave its loop and look.
+    /// What prologues compare the stack pointer with: the lowest address generated code may use, or the highest there is while the
+    /// poll cell is raised. Set by [`limit_stack`](Self::limit_stack).
+    pub stack_limit: AtomicUsize,
+    /// Poll cell: non-zero asks the thread to look. Set by [`raise`](Self::raise).
     pub interrupt: AtomicU64,
     /// Stack pointer saved by the innermost entry trampoline; 0 outside native code.
     pub entry_sp: usize,
@@ -102,15 +109,19 @@ pub struct ThreadCells {
     pub leave: u64,
     /// Bodies that leave end here.
     pub finish: FinishFn,
+    /// What the stack limit is while the poll cell is not raised.
+    pub stack_floor: AtomicUsize,
+    /// Poll hook.
+    pub on_poll: OnPollFn,
 }
 
 impl ThreadCells {
     /// Cells over the given countdown table and wide-result buffer, outside native code, with no stack limit, a bridge
-    /// that unwinds, and a trap hook that does nothing.
+    /// that unwinds, and hooks that do nothing.
     pub fn new(countdown: *mut CountSlot, wide: *mut u64) -> Self {
         ThreadCells {
             countdown,
-            stack_limit: 0,
+            stack_limit: AtomicUsize::new(0),
             interrupt: AtomicU64::new(0),
             entry_sp: 0,
             exit_fp: 0,
@@ -124,6 +135,8 @@ impl ThreadCells {
             on_count: unset_on_count,
             leave: 0,
             finish: unset_finish,
+            stack_floor: AtomicUsize::new(0),
+            on_poll: unset_on_poll,
         }
     }
 }
@@ -135,7 +148,18 @@ unsafe extern "C" fn unset_bridge(_: *mut c_void, _: u64, _: *mut Regs) -> u32 {
 
 unsafe extern "C" fn unset_on_trap(_: *mut ThreadCells) {}
 
-unsafe extern "C" fn unset_on_count(_: *mut c_void, _: u64, _: u32, _: u32) {}
+unsafe extern "C" fn unset_on_count(_: *mut c_void, _: u64, _: u32, _: u32) -> u32 {
+    0
+}
+
+/// Nobody answers: prologues at least are not to ask again and again.
+unsafe extern "C" fn unset_on_poll(cells: *mut ThreadCells) -> u32 {
+    // SAFETY: a thread's cells live as long as code runs on it, and only it changes what is not atomic.
+    let cells = unsafe { &*cells };
+    // Ordering: Relaxed. Only this thread's prologues look.
+    cells.stack_limit.store(cells.stack_floor(), Ordering::Relaxed);
+    0
+}
 
 /// As [`unset_bridge`].
 unsafe extern "C" fn unset_finish(_: *mut c_void, _: u64, _: *mut u64, _: u64) -> u32 {
@@ -164,6 +188,8 @@ const _: () = {
     assert!(offset_of!(ThreadCells, on_count) == 96);
     assert!(offset_of!(ThreadCells, leave) == 104);
     assert!(offset_of!(ThreadCells, finish) == 112);
+    assert!(offset_of!(ThreadCells, stack_floor) == 120);
+    assert!(offset_of!(ThreadCells, on_poll) == 128);
     assert!(offset_of!(Regs, gpr) == 0);
     assert!(offset_of!(Regs, xmm) == 48);
     assert!(offset_of!(Regs, stack) == 112);

@@ -1,7 +1,7 @@
 //! A thread answers a census: the two polls of those who can tell what is on their stack.
 
 use super::InterpThread;
-use crate::{StackReport, roster};
+use crate::StackReport;
 
 impl<G: Send + Sync + 'static> InterpThread<G> {
     /// As [`poll`](Self::poll), by a thread that can tell which units have frames on its stack: when the reclaimer wants to know,
@@ -19,7 +19,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// - No callback of the broker (compiler, policy, events, guest handles) is under way on this thread.
     pub unsafe fn poll_with(&self, walk: impl FnOnce(&mut StackReport)) {
         self.answers.set(true);
-        roster::lower(self.interrupt());
+        self.lower();
         let report = self.shared.reclaimer.asks_for_census(self.counted.get()).then(|| told_by(walk));
         let answered = report.is_some();
         let epoch = self.shared.reclaimer.poll(self.participant(), report);
@@ -46,7 +46,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// After a poll that reports nothing: one who can answer a census is still asked to.
     pub(super) fn keep_asking(&self) {
         if self.answers.get() && self.shared.reclaimer.asks_for_census(self.counted.get()) {
-            roster::raise_again(self.interrupt());
+            self.raise_again();
         }
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod cells;
 mod census;
 mod countdown;
 mod exit;
+mod interrupt;
 mod poll;
 mod spent;
 mod watch;

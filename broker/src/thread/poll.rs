@@ -11,10 +11,7 @@
 //! often as it wants mutators to wait.
 
 use super::InterpThread;
-use crate::{
-    Assumption, BreakTicket, roster,
-    sync::{AtomicU64, pause},
-};
+use crate::{Assumption, BreakTicket, POLL_BROKER, ThreadCells, sync::pause};
 
 /// Ends a time of being parked.
 pub(super) struct Back<'t, G: Send + Sync + 'static>(pub(super) &'t InterpThread<G>);
@@ -29,14 +26,21 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The thread looks: what whoever finds [`POLL_BROKER`](crate::POLL_BROKER) in the poll cell calls, and whoever else wants to.
     /// A few loads and stores. Native code that calls this has to look at its validity cell afterwards.
     pub fn poll(&self) {
-        roster::lower(self.interrupt());
+        self.lower();
         self.shared.reclaimer.poll(self.participant(), None);
         self.keep_asking();
     }
 
-    pub(super) fn interrupt(&self) -> &AtomicU64 {
-        // SAFETY: the cells live as long as the handle; no reference to the rest of them is made.
-        unsafe { &(*self.cells()).interrupt }
+    /// Takes back what the broker asks this thread.
+    pub(super) fn lower(&self) {
+        // SAFETY: the cells live as long as the handle, and this is their thread.
+        unsafe { &*self.cells() }.lower(POLL_BROKER);
+    }
+
+    /// The thread has looked, and has something left to answer: it is still asked.
+    pub(super) fn raise_again(&self) {
+        // SAFETY: as in `lower`.
+        unsafe { ThreadCells::raise(self.cells(), POLL_BROKER) };
     }
 
     /// Runs `wait`, a host call that may take long, with native frames beneath it: nobody waits for this thread's polls meanwhile.

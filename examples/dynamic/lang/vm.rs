@@ -167,7 +167,7 @@ impl Vm {
         let function = self.program.find(name).expect("a function of the program");
         assert_eq!(arguments.len(), self.parameters(function), "{name}");
         // SAFETY: the cells are this thread's.
-        unsafe { (*self.cells).stack_limit = abi::stack_limit(512 << 10, abi::RED_ZONE) };
+        unsafe { (*self.cells).limit_stack(abi::stack_limit(512 << 10, abi::RED_ZONE)) };
         let result = self.call(function, arguments);
         self.thread.quiescent();
         result
@@ -309,7 +309,7 @@ impl Vm {
     fn check_stack(&self) -> Result<(), TrapCode> {
         let here = (&raw const self).addr();
         // SAFETY: the cells are this thread's.
-        if here < unsafe { (*self.cells).stack_limit } { Err(STACK_OVERFLOW) } else { Ok(()) }
+        if here < unsafe { (*self.cells).stack_floor() } { Err(STACK_OVERFLOW) } else { Ok(()) }
     }
 }
 

@@ -8,6 +8,7 @@ use super::Accumulators;
 use super::op::call::CALL_WORDS;
 use super::state::{FINISHED, Status};
 use crate::driver;
+use crate::interrupt;
 use crate::module::{FuncHandle, Function};
 use crate::osr::{self, Asking, Outcome};
 use crate::prepare;
@@ -116,6 +117,21 @@ pub(super) unsafe fn call_host(cx: *mut Cx, callee: *const FuncRef, base: *mut u
     }
 }
 
+/// Looks whether the thread is asked for anything: where a countdown is spent, which it is at least every 100 us.
+///
+/// # Safety
+///
+/// The context's store runs on this thread.
+#[inline(never)]
+pub(super) unsafe fn poll(cx: *mut Cx) -> Status {
+    // SAFETY: by the caller.
+    let answered = unsafe {
+        let store = (*cx).store;
+        if interrupt::is_asked((*store).cells) { interrupt::answer(store) } else { Ok(()) }
+    };
+    answered.map_or_else(|code| code as Status, |()| FINISHED)
+}
+
 /// Prepares a body at its first call.
 ///
 /// # Safety
@@ -142,6 +158,10 @@ pub(super) unsafe fn prepare(cx: *mut Cx, function: *const Function) -> Status {
 pub(super) unsafe fn cross(cx: *mut Cx, callee: *const FuncRef, base: *mut u64, ip: *const u64) -> Status {
     // SAFETY: by the caller.
     unsafe {
+        let status = poll(cx);
+        if status != FINISHED {
+            return status;
+        }
         let prepared = match prepare::ensure(&(*(*(*callee).vmctx).instance).module, &*(*callee).func) {
             Ok(prepared) => prepared,
             Err(error) => return (*cx).raise(Raised::host(HostPayload::Body(error))),
@@ -177,6 +197,11 @@ pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
 /// The context's thread is running; `fp` is the innermost frame, of this function, whose module is alive.
 #[inline(never)]
 pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32, fp: *mut u64) -> Packed {
+    // SAFETY: by the caller.
+    let status = unsafe { poll(cx) };
+    if status != FINISHED {
+        return Step::Trapped(status).pack();
+    }
     // SAFETY: by the caller.
     let step = match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
         None => Step::Stay,

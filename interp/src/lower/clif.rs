@@ -2,7 +2,7 @@
 //! the backends.
 
 pub(super) use tierup::clif::{
-    BodyAbi, Countdown, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, prologue, should_leave,
+    BodyAbi, Countdown, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, poll, prologue, should_leave,
     store_wide,
 };
 pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};

@@ -11,8 +11,9 @@ use super::clif::{self, Block, BodyAbi, Countdown, Imm64, Inst, InstBuilder, Ins
 use super::function::FuncLower;
 use super::site::DeclaredSite;
 
-/// Work loops usually do before the countdown is told, in work units: some 10 us at least.
-pub(super) const FLUSH: i64 = 1 << 18;
+/// Work loops usually do before the countdown is told, in work units: some 10 us at least, and no more than 100, because that is
+/// when the code polls.
+pub(super) const FLUSH: i64 = 1 << 17;
 
 /// The counting of one body under way.
 pub(super) struct Counter {

@@ -98,7 +98,8 @@ pub(super) fn lower<'a>(
 
     let size = validator.len_locals() as usize + function.body.len();
     let is_leaf = size <= SMALL_LEAF && !manner.plants_exits && !calls_guest(OperatorsReader::new(reader.clone()))?;
-    let prologue = if is_leaf { clif::leaf_prologue } else { checked_prologue };
+    // A callee's frame is its caller's, who has checked it.
+    let prologue = if is_leaf || cx.is_callee() { clif::leaf_prologue } else { checked_prologue };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
         // A body that cannot be read is refused below.

@@ -31,6 +31,7 @@ mod function;
 mod helpers;
 mod memory;
 mod numeric;
+mod poll;
 mod profile;
 mod signature;
 mod site;

@@ -11,7 +11,7 @@ use inkwell::{
     module::{Linkage, Module},
     values::FunctionValue,
 };
-use tierup_backends::abi::TRAP_SYMBOL;
+use tierup_backends::abi::{POLL_SYMBOL, TRAP_SYMBOL};
 
 use super::{
     TargetInfo,
@@ -110,11 +110,12 @@ impl<'ctx, 'a> Members<'ctx, 'a> {
             // The entry is called from outside too; its convention is everyone's.
             return Ok(Callee { function, peer: if at == 0 { Peer::Anyone } else { Peer::Unit } });
         }
-        let ty = signature::function_type(context, expected, Peer::Anyone)?;
+        let ty = signature::function_type(context, expected, Peer::Import)?;
+        let convention = signature::convention(expected);
         let function = match module.get_function(&symbol) {
-            Some(declared) if declared.get_type() == ty => declared,
+            Some(declared) if declared.get_type() == ty && declared.get_call_conventions() == convention => declared,
             Some(_) => return Err(Refusal::Construct(format!("`{symbol}` is imported with two signatures"))),
-            None => import(context, module, &symbol, ty),
+            None => import(context, module, &symbol, ty, convention),
         };
         Ok(Callee { function, peer: Peer::Anyone })
     }
@@ -125,14 +126,18 @@ fn import<'ctx>(
     module: &Module<'ctx>,
     symbol: &str,
     ty: inkwell::types::FunctionType<'ctx>,
+    convention: u32,
 ) -> FunctionValue<'ctx> {
     let function = module.add_function(symbol, ty, None);
+    function.set_call_conventions(convention);
     // An import is the host's function of that name, which need not be what LLVM knows by it.
     enum_attribute(context, function, "nobuiltin");
     function.add_attribute(AttributeLoc::Function, context.create_string_attribute("no-builtins", ""));
     enum_attribute(context, function, "nounwind");
     if symbol == TRAP_SYMBOL {
         enum_attribute(context, function, "noreturn");
+    }
+    if [TRAP_SYMBOL, POLL_SYMBOL].contains(&symbol) {
         enum_attribute(context, function, "cold");
     }
     function

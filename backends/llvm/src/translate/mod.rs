@@ -58,7 +58,8 @@ pub(crate) use location::{Chains, number};
 pub(crate) use minimum::quiet_minima;
 use predication::Predication;
 use quiet::Quieting;
-pub(crate) use relax::relax;
+pub(crate) use relax::{operand, relax};
+pub(crate) use signature::KEEPS_REGISTERS;
 
 /// Whether a family knew the instruction.
 type Handled = Result<bool, Refusal>;

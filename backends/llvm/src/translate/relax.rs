@@ -35,7 +35,7 @@ pub(crate) fn relax(module: &Module<'_>) {
     }
 }
 
-pub(super) fn operand<'ctx>(inst: InstructionValue<'ctx>, index: u32) -> Option<BasicValueEnum<'ctx>> {
+pub(crate) fn operand<'ctx>(inst: InstructionValue<'ctx>, index: u32) -> Option<BasicValueEnum<'ctx>> {
     inst.get_operand(index).and_then(Operand::value)
 }
 

@@ -26,6 +26,8 @@ pub(super) enum Peer {
     Unit,
     /// Whoever holds the address: another tier, the host.
     Anyone,
+    /// A function of the host's that is called by name.
+    Import,
 }
 
 /// Result registers both compilers use.
@@ -34,11 +36,15 @@ const FLOAT_RESULTS: u32 = 2;
 /// Integer argument registers.
 const INT_ARGUMENTS: u32 = 6;
 
+/// `preserve_most`: a stub of Cranelift's `preserve_all` keeps the general registers in any case, and of vectors less than LLVM has.
+pub(crate) const KEEPS_REGISTERS: u32 = 14;
+
 /// LLVM's number of the convention of a function or call.
 pub(super) fn convention(signature: &Signature) -> u32 {
     match signature.call_conv {
         CallConv::Tail => 18,
         CallConv::WindowsFastcall => 79,
+        CallConv::PreserveAll => KEEPS_REGISTERS,
         _ => 0,
     }
 }
@@ -73,9 +79,10 @@ fn check(signature: &Signature, peer: Peer) -> Result<(), &'static str> {
         return Err("structs are not passed");
     }
     match (signature.call_conv, peer) {
-        (CallConv::SystemV | CallConv::Fast, Peer::Anyone) => {}
+        (CallConv::SystemV | CallConv::Fast, Peer::Anyone | Peer::Import) => {}
+        (CallConv::PreserveAll, Peer::Import) if signature.returns.is_empty() => {}
         (CallConv::SystemV | CallConv::Fast | CallConv::Tail | CallConv::WindowsFastcall, Peer::Unit) => return Ok(()),
-        (CallConv::Tail | CallConv::WindowsFastcall, Peer::Anyone) => {
+        (CallConv::Tail | CallConv::WindowsFastcall, Peer::Anyone | Peer::Import) => {
             return Err("functions of this convention are called within their unit only");
         }
         _ => return Err("calling convention"),

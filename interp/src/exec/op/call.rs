@@ -63,7 +63,7 @@ unsafe fn native(state: State, function: *const Function, code: NativeCode<'_>) 
     }
 }
 
-/// A call of the function in the accumulator, of the same instance, whose countdown is spent.
+/// A call of the function in the accumulator, of the same instance, whose countdown is spent. Polls.
 struct Spent;
 
 impl Op for Spent {
@@ -71,6 +71,10 @@ impl Op for Spent {
     unsafe fn run(state: State) -> Status {
         // SAFETY: by the caller.
         unsafe {
+            let status = cx::poll(state.cx);
+            if status != FINISHED {
+                return state.trap(status);
+            }
             let function = state.int as *const Function;
             match (*(*state.cx).thread).invoke_spent((*function).bead.as_ref()) {
                 None => enter(state, function, state.a(), state.ip.add(CALL_WORDS)),

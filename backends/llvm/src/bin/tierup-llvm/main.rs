@@ -100,7 +100,8 @@ fn run(arguments: Arguments, requests: Option<serve::Requests>) -> Result<(), St
         Passes::O3 => Pipeline::O3,
     };
     let cpu = arguments.cpu.map_or(Cpu::Host, |name| Cpu::Named { name, features: arguments.features });
-    let mut compiler = ObjectCompiler::new(Options { pipeline, cpu, ..Options::default() }).map_err(|error| error.to_string())?;
+    let mut compiler = ObjectCompiler::new(Options { pipeline, cpu, polls: arguments.serve, ..Options::default() })
+        .map_err(|error| error.to_string())?;
     match requests {
         Some(requests) => {
             let fault = arguments.fault.map(|kind| Fault { kind, once: arguments.fault_once });

@@ -1,0 +1,97 @@
+//! Looking up from guest code: what a thread does when its poll cell is raised, and who may raise it.
+//!
+//! Guests look everywhere they may spend time: interpreted code whenever a countdown runs out, compiled code at its loops and
+//! prologues. What they find is a request of the broker's, of which the guest notices nothing, or an embedder's that it stops.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tierup::{POLL_BROKER, ThreadCells};
+
+use crate::store::{AsStore, StoreInner};
+use crate::trap::TrapCode;
+
+/// The bit of the poll cell that asks the guest to stop.
+const STOP: u64 = 1;
+
+/// Stops the guest that a [`Store`](crate::Store) runs, from any thread and at any time: a time limit, or a user's wish. Clones are
+/// of the same store.
+#[derive(Clone)]
+pub struct InterruptHandle(Arc<Mutex<Option<Cells>>>);
+
+/// The cells of a store's thread.
+struct Cells(*const ThreadCells);
+
+// SAFETY: only the atomic fields are used, by `raise`, and only while the store cannot free them.
+unsafe impl Send for Cells {}
+
+impl InterruptHandle {
+    /// That of the store whose thread has these cells. The store [closes](Self::close) it before they are freed.
+    pub(crate) fn new(cells: *const ThreadCells) -> Self {
+        Self(Arc::new(Mutex::new(Some(Cells(cells)))))
+    }
+
+    /// The store is about to go.
+    pub(crate) fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Has the guest end with [`TrapCode::Interrupted`], within about 100 us of the time that it runs; if none runs now, the next
+    /// one that is called. A host function that it is in returns first. One trap, however often this was called before.
+    ///
+    /// After the trap the store can be used on. If it was dropped, nothing happens.
+    pub fn interrupt(&self) {
+        if let Some(Cells(cells)) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // SAFETY: the store has not closed the handle, and cannot while it is locked.
+            unsafe { ThreadCells::raise(*cells, STOP) };
+        }
+    }
+}
+
+impl fmt::Debug for InterruptHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InterruptHandle").finish_non_exhaustive()
+    }
+}
+
+/// Whether anybody has asked the thread for anything.
+///
+/// # Safety
+///
+/// `cells` are the running thread's.
+#[inline(always)]
+pub(crate) unsafe fn is_asked(cells: *const ThreadCells) -> bool {
+    // SAFETY: by the caller.
+    let interrupt = unsafe { &(*cells).interrupt };
+    // Ordering: Relaxed. What it leads to acquires.
+    interrupt.load(Ordering::Relaxed) != 0
+}
+
+/// Answers what the thread is asked for.
+///
+/// # Errors
+///
+/// [`TrapCode::Interrupted`] when the guest is to stop.
+///
+/// # Safety
+///
+/// The calling thread runs `store`, whose native frames have recorded where they were left.
+#[cold]
+pub(crate) unsafe fn answer(store: *mut StoreInner) -> Result<(), TrapCode> {
+    // SAFETY: by the caller; nothing borrows the thread mutably while guests run, and its cells live as long.
+    let (thread, cells) = unsafe { (&(*store).thread, &*(*store).cells) };
+    // Ordering: Relaxed. Answering a request acquires what comes with it (`ThreadCells::lower`).
+    let asked = cells.interrupt.load(Ordering::Relaxed);
+    if asked & POLL_BROKER != 0 {
+        thread.poll();
+    }
+    cells.lower(STOP);
+    if asked & STOP == 0 { Ok(()) } else { Err(TrapCode::Interrupted) }
+}
+
+/// As [`AsStore::parked`].
+pub(crate) fn parked<R>(store: &(impl AsStore + ?Sized), wait: impl FnOnce() -> R) -> R {
+    // SAFETY: whoever holds the store's borrow holds the store, which is alive; nothing borrows the thread mutably meanwhile.
+    unsafe { &(*store.store_ptr()).thread }.parked(wait)
+}

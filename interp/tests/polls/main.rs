@@ -1,0 +1,33 @@
+//! Polls, in the interpreter and in Cranelift's code.
+
+mod endless;
+
+use std::time::Duration;
+
+use endless::{ENDLESS, answers};
+use tierup_interp::{Config, Osr, TierMode};
+
+/// Time for loops to be compiled and entered.
+const WARM_UP: Duration = Duration::from_millis(30);
+
+fn all_answer(config: &Config) {
+    for function in ENDLESS {
+        answers(config.clone(), function, WARM_UP);
+    }
+}
+
+#[test]
+fn interpreted_guests_answer() {
+    all_answer(&Config { tier: TierMode::Interp, ..Config::default() });
+}
+
+#[test]
+fn compiled_guests_answer() {
+    all_answer(&Config { tier: TierMode::Baseline, ..Config::default() });
+}
+
+#[test]
+fn guests_that_are_entered_at_their_loops_answer() {
+    all_answer(&Config::default());
+    all_answer(&Config { tier: TierMode::Baseline, osr: Osr::Always, ..Config::default() });
+}
