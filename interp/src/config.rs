@@ -101,6 +101,10 @@ pub struct Config {
     pub deopt: Deopt,
     /// What becomes of code that was left; by default [`Recovery`](crate::Recovery)'s default decides. Not asked about exits on request.
     pub deopt_policy: Option<Arc<dyn DeoptPolicy>>,
+    /// Whether the optimizing tier's code, too, can be left for the interpreter in the midst of a loop, when its function is
+    /// [tiered down](crate::Module::tier_down) or reloaded: what a debugger needs, at the price of a poll at every turn of a loop,
+    /// which keeps loops from becoming vector code. Cranelift's code always can.
+    pub leaves_at_polls: bool,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).
     pub mode: Option<Mode>,
@@ -139,6 +143,7 @@ impl Default for Config {
             speculate: Speculate::default(),
             deopt: Deopt::default(),
             deopt_policy: None,
+            leaves_at_polls: false,
             mode: None,
             policy: None,
             workers: None,

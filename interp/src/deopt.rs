@@ -26,6 +26,8 @@ pub(crate) enum GuardKind {
     Test = 0,
     /// That an indirect call calls what it has called.
     Target = 1,
+    /// That the code was not withdrawn, after a poll.
+    Poll = 4,
 }
 
 impl GuardKind {

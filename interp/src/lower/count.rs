@@ -141,6 +141,7 @@ impl FuncLower<'_, '_> {
     /// Ends a block that has told of `site`: leaves there if that is better, and else goes on in `next`.
     fn leave_or(&mut self, next: Block, abi: &BodyAbi, site: &DeclaredSite) {
         let should = clif::should_leave(self.b, abi);
+        let should = self.or_if_invalid(should);
         let away = self.b.create_block();
         self.b.set_cold_block(away);
         self.b.ins().brif(should, away, &[], next, &[]);

@@ -50,6 +50,12 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) plants_exits: bool,
     /// What is done about indirect calls.
     pub(super) profiling: Profiling,
+    /// What lives at loops, if they are to have exits for their polls.
+    pub(super) live_at_polls: Option<Liveness>,
+    /// The function's index in its module.
+    pub(super) function: u32,
+    /// Whether code can be left at its polls even where that costs something.
+    pub(super) leaves_at_polls: bool,
     /// Operators on the longest way to here.
     pub(super) work: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
@@ -78,6 +84,8 @@ pub(super) struct Manner<'a> {
     /// Whether an exit is planted at each.
     pub(super) plants_exits: bool,
     pub(super) profiling: Profiling,
+    /// Whether code can be left at its polls, whatever that costs.
+    pub(super) leaves_at_polls: bool,
 }
 
 /// Lowers the body of `function` into `b`, which stands at a new function with the body's signature.
@@ -109,6 +117,10 @@ pub(super) fn lower<'a>(
         }
     }
     (f.resuming, f.plants_exits, f.profiling) = (manner.resuming, manner.plants_exits, manner.profiling);
+    if manner.counting.is_none() && (!cx.polls_loops() || manner.leaves_at_polls) {
+        f.live_at_polls = Liveness::of(OperatorsReader::new(reader.clone()), validator.len_locals());
+    }
+    (f.function, f.leaves_at_polls) = (function.index, manner.leaves_at_polls);
     f.count_call(manner.counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
@@ -174,6 +186,9 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             resuming: None,
             plants_exits: false,
             profiling: Profiling::Off,
+            live_at_polls: None,
+            function: 0,
+            leaves_at_polls: false,
             work: 0,
             signatures: HashMap::new(),
         }

@@ -63,13 +63,21 @@ pub(crate) struct WasmLower {
     plants_exits: bool,
     /// Whether indirect calls are profiled, in code that counts, and speculated on, in that of the optimizing tier.
     speculate: Speculate,
+    /// Whether code can be left at its polls, whatever that costs.
+    leaves_at_polls: bool,
     /// Scratch space of validators, for reuse by any worker.
     validators: Mutex<Vec<FuncValidatorAllocations>>,
 }
 
 impl Default for WasmLower {
     fn default() -> Self {
-        Self { flush: count::FLUSH, plants_exits: false, speculate: Speculate::Off, validators: Mutex::default() }
+        Self {
+            flush: count::FLUSH,
+            plants_exits: false,
+            speculate: Speculate::Off,
+            leaves_at_polls: false,
+            validators: Mutex::default(),
+        }
     }
 }
 
@@ -79,7 +87,8 @@ impl WasmLower {
         // Where loops are entered out of order, the broker is told of every turn.
         let flush = if config.osr.is_forced() { 0 } else { count::FLUSH };
         let speculate = if config.profiles() { config.speculate } else { Speculate::Off };
-        Self { flush, plants_exits: config.deopt != Deopt::Off, speculate, ..Self::default() }
+        let leaves_at_polls = config.leaves_at_polls;
+        Self { flush, plants_exits: config.deopt != Deopt::Off, speculate, leaves_at_polls, ..Self::default() }
     }
 
     /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
@@ -123,7 +132,7 @@ impl Lower<FuncHandle> for WasmLower {
         let plants_exits = self.plants_exits;
         let exits = plants_exits || profiling != Profiling::Off;
         let resuming = if exits { Resuming::new(&module, function) } else { None };
-        let manner = Manner { counting, resuming, plants_exits, profiling };
+        let manner = Manner { counting, resuming, plants_exits, profiling, leaves_at_polls: self.leaves_at_polls };
         function::lower(&module, function, &mut validator, manner, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());

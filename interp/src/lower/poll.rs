@@ -2,15 +2,55 @@
 //!
 //! Calls are polls, by their prologues. Code that counts polls when it tells of its work. Other loops look once a turn, a load and a
 //! branch; but in an optimizing tier that puts polls into loops by itself, when it has done to them what polls would prevent.
+//!
+//! A poll that called out is where withdrawn code is left for the interpreter ([`Broker::tier_down`](tierup::Broker::tier_down), a
+//! reload): at a loop header, whose frame state is that of an exit. The polls of an optimizing tier's own are not;
+//! [`Config::leaves_at_polls`](crate::Config::leaves_at_polls) has all loops look as if there were none.
 
-use super::clif;
+use tierup::deopt::FrameState;
+
+use super::clif::{self, InstBuilder, MemFlagsData, Value, types};
 use super::function::FuncLower;
+use super::site::guest_operands;
+use crate::deopt::GuardKind;
+use crate::prepare::CONTROL_SLOTS;
 
 impl FuncLower<'_, '_> {
     /// Looks, at the header of a loop that does not count; code goes on in a new block.
     pub(super) fn poll_at_header(&mut self) {
-        if !self.cx.polls_loops() {
-            clif::poll(self.b, &self.abi, |_| {});
+        if self.cx.polls_loops() && !self.leaves_at_polls {
+            return;
         }
+        let state = self.state_at_header();
+        let (cx, abi) = (self.cx, self.abi);
+        let guard = GuardKind::Poll.at(self.b.srcloc().bits());
+        clif::poll(self.b, &abi, |b| {
+            if let Some(state) = state {
+                // Where there are too many slots, the code stays.
+                let _leaves = cx.leave_if_invalid(b, &abi, &state, guard);
+            }
+        });
+    }
+
+    /// What the interpreter's frame holds at the header of the loop whose operator is being lowered.
+    fn state_at_header(&mut self) -> Option<FrameState> {
+        let offset = self.b.srcloc().bits();
+        let live: Vec<u32> = self.live_at_polls.as_ref()?.at(offset).expect("the analysis met the same loops").iter().collect();
+        let mut state = FrameState::of(self.function.into(), offset);
+        for local in live {
+            state = state.slot(local, self.b.use_var(self.locals[local as usize]));
+        }
+        let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
+        Some(state.slots((first_operand..).zip(guest_operands(self.operands.all(), &self.frames))))
+    }
+
+    /// Behind a count that was a poll, too: `should_leave`, or whether the code was withdrawn.
+    pub(super) fn or_if_invalid(&mut self, should_leave: Value) -> Value {
+        let Some(cell) = self.cx.validity() else { return should_leave };
+        let cell = self.b.ins().iconst(types::I64, cell.cast_signed());
+        // Atomic: others write it while the code runs.
+        let flag = self.b.ins().atomic_load(types::I32, MemFlagsData::trusted(), cell);
+        let flag = self.b.ins().uextend(types::I64, flag);
+        self.b.ins().bor(should_leave, flag)
     }
 }

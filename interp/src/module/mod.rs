@@ -191,6 +191,15 @@ impl Module {
         self.0.imported_functions
     }
 
+    /// Returns function `index`, imports counted, to the interpreter, in all instances and on all threads: its code is not entered any
+    /// more, and code that is running is left at its next poll if it [can be](crate::Config::leaves_at_polls), else where it returns. The ticket
+    /// is done when all threads have polled. It may tier up again; [`Broker::disable`](tierup::Broker::disable) keeps it from that.
+    ///
+    /// `None` if the module defines no such function.
+    pub fn tier_down(&self, index: u32) -> Option<tierup::BreakTicket<FuncHandle>> {
+        self.0.engine.broker().tier_down(self.0.function(index)?.bead.as_ref())
+    }
+
     /// The name the name section gives function `index`, imports counted.
     pub fn function_name(&self, index: u32) -> Option<&str> {
         self.0.function_name(index)
