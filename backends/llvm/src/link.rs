@@ -28,7 +28,7 @@ use inkwell::{
     targets::{InitializationConfig, Target},
 };
 use tierup_backends::{
-    abi::{TRAP_SYMBOL, trap_stub},
+    abi::{POLL_SYMBOL, TRAP_SYMBOL, poll_stub, trap_stub},
     trap::{self, RegisteredRange},
 };
 use tierup_broker::Bailout;
@@ -62,7 +62,7 @@ impl Linker {
         check(unsafe { LLVMOrcCreateLLJIT(&mut jit, ptr::null_mut()) })?;
         let linker = Linker { jit };
         let mut pairs = Vec::new();
-        for &(name, address) in symbols.iter().chain(&[(TRAP_SYMBOL, trap_stub())]) {
+        for &(name, address) in symbols.iter().chain(&[(TRAP_SYMBOL, trap_stub()), (POLL_SYMBOL, poll_stub())]) {
             pairs.push(LLVMOrcCSymbolMapPair {
                 // SAFETY: the JIT is alive; the name is copied into its string pool, and the reference goes to the unit below.
                 Name: unsafe { LLVMOrcLLJITMangleAndIntern(jit, c_string(name)?.as_ptr()) },

@@ -5,7 +5,7 @@ mod endless;
 
 use std::time::Duration;
 
-use endless::{ENDLESS, answers};
+use endless::{ENDLESS, LOOPS, answers, is_tiered_down};
 use tierup_interp::{Config, Llvm, Osr, TierMode};
 
 fn config(tier: TierMode) -> Config {
@@ -30,5 +30,12 @@ fn loops_that_are_entered_answer() {
     }
     for function in ENDLESS {
         answers(Config { osr: Osr::Always, ..config(TierMode::Opt) }, function, Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn running_guests_are_tiered_down() {
+    for function in LOOPS {
+        is_tiered_down(Config { leaves_at_polls: true, osr: Osr::Off, ..config(TierMode::Opt) }, function);
     }
 }

@@ -80,6 +80,51 @@ const REQUESTS: usize = 20;
 /// An answer later than this is none: some thousand times what it should be, for machines that have other things to do.
 const LATEST: Duration = Duration::from_secs(5);
 
+/// Loops that compiled code may be in the midst of when it is withdrawn.
+pub(crate) const LOOPS: [&str; 6] = ["loop", "until", "operands", "store", "strided", "table"];
+
+/// Runs `function`, which is a loop, without end; it is tiered down, goes on in the interpreter, and is stopped there.
+pub(crate) fn is_tiered_down(config: Config, function: &str) {
+    let engine = Engine::new(config).expect("an engine");
+    let module = Module::new(&engine, wasm()).expect("a valid module");
+    let mut store = Store::new(&engine, ()).expect("a store");
+    let (begins, begun) = mpsc::channel();
+    let mut linker: Linker<()> = Linker::new();
+    linker.func_wrap("host", "begin", move |_: Caller<'_, ()>| {
+        let _ = begins.send(());
+    });
+    let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
+    let run = instance.func(&store, function).expect("it has one");
+    let handle = store.interrupt_handle();
+    let guest = thread::spawn(move || {
+        let ended = run.call(&mut store, &[]);
+        (ended, store.deopts())
+    });
+    begun.recv().expect("the guest begins");
+    thread::sleep(Duration::from_millis(5));
+    let index = index_of(&module, function);
+    let ticket = module.tier_down(index).expect("the module defines it");
+    let asked = Instant::now();
+    while !ticket.is_done() {
+        assert!(asked.elapsed() < LATEST, "`{function}` does not answer");
+        thread::sleep(Duration::from_micros(20));
+    }
+    // The poll that answers comes before the exit.
+    thread::sleep(Duration::from_millis(5));
+    handle.interrupt();
+    let (ended, deopts) = guest.join().expect("no panic");
+    assert!(matches!(ended, Err(Error::Trap(trap)) if trap.code() == TrapCode::Interrupted));
+    assert!(deopts > 0, "`{function}` has stayed where it was");
+    assert!(module.tier_down(0).is_none(), "an import has no code of the module's");
+}
+
+/// The index of an exported function. They are defined in the order of their exports, behind an import and another function.
+fn index_of(module: &Module, function: &str) -> u32 {
+    let functions = module.exports().filter(|(_, ty)| matches!(ty, tierup_interp::ExternType::Func(_)));
+    let at = functions.map(|(name, _)| name).position(|name| name == function);
+    at.expect("it is exported") as u32 + 2
+}
+
 /// Runs `function` without end; has it answer the broker, then stops it.
 pub(crate) fn answers(config: Config, function: &str, warm_up: Duration) {
     let engine = Engine::new(config).expect("an engine");
@@ -121,13 +166,9 @@ pub(crate) fn answers(config: Config, function: &str, warm_up: Duration) {
     let (ended, mut store) = guest.join().expect("no panic");
     let Err(Error::Trap(trap)) = ended else { panic!("`{function}` ended with {ended:?}") };
     assert_eq!(trap.code(), TrapCode::Interrupted);
-    let outermost = trap.backtrace().last().expect("it was somewhere").function;
     if trap.backtrace().len() < tierup_interp::MAX_FRAMES {
-        let named = module
-            .exports()
-            .filter(|(_, ty)| matches!(ty, tierup_interp::ExternType::Func(_)))
-            .position(|(name, _)| name == function);
-        assert_eq!(Some(outermost as usize), named.map(|at| at + 2), "{trap}");
+        let outermost = trap.backtrace().last().expect("it was somewhere").function;
+        assert_eq!(outermost, index_of(&module, function), "{trap}");
     }
     // Asked once, it stops once; asked while nothing runs, the next call does.
     assert_eq!(short.call(&mut store, &[]).expect("it runs on"), [Val::I32(100_000)]);

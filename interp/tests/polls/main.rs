@@ -4,7 +4,7 @@ mod endless;
 
 use std::time::Duration;
 
-use endless::{ENDLESS, answers};
+use endless::{ENDLESS, LOOPS, answers, is_tiered_down};
 use tierup_interp::{Config, Osr, TierMode};
 
 /// Time for loops to be compiled and entered.
@@ -30,4 +30,11 @@ fn compiled_guests_answer() {
 fn guests_that_are_entered_at_their_loops_answer() {
     all_answer(&Config::default());
     all_answer(&Config { tier: TierMode::Baseline, osr: Osr::Always, ..Config::default() });
+}
+
+#[test]
+fn running_guests_are_tiered_down() {
+    for function in LOOPS {
+        is_tiered_down(Config { tier: TierMode::Baseline, osr: Osr::Off, ..Config::default() }, function);
+    }
 }

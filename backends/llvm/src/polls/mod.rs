@@ -13,10 +13,11 @@ mod strip;
 use inkwell::{
     IntPredicate,
     attributes::{Attribute, AttributeLoc},
+    basic_block::BasicBlock,
     builder::Builder,
     context::Context,
     module::{Linkage, Module},
-    values::{BasicValue, FunctionValue, InstructionOpcode as Opcode, InstructionValue, IntValue},
+    values::{BasicValue, CallSiteValue, FunctionValue, InstructionOpcode as Opcode, InstructionValue, IntValue},
 };
 use tierup_backends::abi::{POLL_SYMBOL, offset};
 
@@ -39,6 +40,7 @@ pub(crate) fn insert<'ctx>(context: &'ctx Context, module: &Module<'ctx>) -> Res
     let mut look = None;
     for function in functions {
         let mut loops = loops::of(function);
+        loops.retain(|lp| !polls_already(lp));
         if loops.is_empty() {
             continue;
         }
@@ -67,6 +69,15 @@ fn has_vmctx(function: FunctionValue<'_>) -> bool {
     function.count_basic_blocks() > 0 && function.get_linkage() != Linkage::Internal && function.count_params() > 0
 }
 
+/// Whether every turn looks already, because the CLIF does: its polls may be where code is left, and are to be those that answer.
+fn polls_already(lp: &Loop<'_>) -> bool {
+    let leads_to_poll = |block: &BasicBlock<'_>| {
+        let mut targets = block.get_terminator().into_iter().flat_map(loops::successors);
+        targets.any(|target| target.get_instructions().any(|inst| callee(inst).is_some_and(|name| name == POLL_SYMBOL)))
+    };
+    lp.always.iter().any(leads_to_poll)
+}
+
 /// Turns of a strip: a power of two.
 fn turns(lp: &Loop<'_>) -> u64 {
     let cost = lp.blocks.iter().flat_map(|block| block.get_instructions());
@@ -77,11 +88,13 @@ fn turns(lp: &Loop<'_>) -> u64 {
 
 /// Whether it calls anything that LLVM does not make instructions of.
 fn is_call(inst: InstructionValue<'_>) -> bool {
-    let intrinsic = || {
-        let callee = inkwell::values::CallSiteValue::try_from(inst).ok()?.get_called_fn_value()?;
-        Some(callee.get_name().to_bytes().starts_with(b"llvm."))
-    };
-    inst.get_opcode() == Opcode::Call && !intrinsic().unwrap_or(false)
+    inst.get_opcode() == Opcode::Call && !callee(inst).is_some_and(|name| name.starts_with("llvm."))
+}
+
+/// The name of the function that is called.
+fn callee(inst: InstructionValue<'_>) -> Option<String> {
+    let callee = CallSiteValue::try_from(inst).ok()?.get_called_fn_value()?;
+    Some(callee.get_name().to_string_lossy().into_owned())
 }
 
 /// Polls being put into a function.
