@@ -58,6 +58,7 @@ pub struct LowerCx<'a, G> {
     pub(crate) sites: DeclaredSites,
     pub(crate) exits: DeclaredExits,
     pub(crate) premises: Option<&'a dyn Premises>,
+    is_callee: bool,
     pub(crate) assumed: RefCell<Vec<Assumption>>,
 }
 
@@ -90,12 +91,14 @@ pub(crate) struct Job<'r> {
     pub(crate) first_exit: u32,
     /// What the code may assume, if a broker asks for it.
     pub(crate) premises: Option<&'r dyn Premises>,
+    /// It becomes part of another function's unit.
+    pub(crate) is_callee: bool,
 }
 
 impl<'r> Job<'r> {
     /// A body that does not count.
     pub(crate) fn body(tier: Tier) -> Self {
-        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0, premises: None }
+        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0, premises: None, is_callee: false }
     }
 
     /// A variant that does not count.
@@ -112,7 +115,7 @@ impl<'r> Job<'r> {
     /// The body of another function, for a unit that has so many exits already.
     #[cfg(feature = "llvm")]
     pub(crate) fn callee(tier: Tier, first_exit: u32, premises: &'r dyn Premises) -> Self {
-        Job { first_exit, premises: Some(premises), ..Self::body(tier) }
+        Job { first_exit, premises: Some(premises), is_callee: true, ..Self::body(tier) }
     }
 
     /// The site the code is entered at, if it is a variant.
@@ -174,6 +177,7 @@ impl<'a, G> LowerCx<'a, G> {
             sites: DeclaredSites::new(job),
             exits: DeclaredExits::new(job),
             premises: job.premises,
+            is_callee: job.is_callee,
             assumed: RefCell::default(),
         }
     }
