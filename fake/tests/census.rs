@@ -164,6 +164,30 @@ fn quiescence_and_being_offline_end_what_a_report_holds() {
     }
 }
 
+/// A thread between calls holds nothing, and is not waited for.
+#[test]
+fn at_rest() {
+    for mode in [Mode::Pump, Mode::Sync] {
+        let world = World::new(mode);
+        let ((one, main), (mut other, _)) = (world.thread(), world.thread());
+        let function = bead(&world.broker, Guest::new(2));
+        // SAFETY: it is not used before it wakes.
+        unsafe { other.rest() };
+        world.retire(&function);
+        assert!(poll(&one, &[main]));
+        assert_eq!(world.outstanding(), 2);
+        other.wake();
+        assert_eq!(invoke(&other, &function), Some(2));
+        world.retire(&function);
+        assert!(poll(&one, &[main]));
+        assert_eq!(world.outstanding(), 22, "{mode:?}");
+        // SAFETY: as above.
+        unsafe { other.rest() };
+        assert_eq!(world.outstanding(), 2);
+        drop(one);
+    }
+}
+
 /// Everybody who is online has to answer; who cannot tell what is on its stack keeps everything, as without a census.
 #[test]
 fn one_that_does_not_answer_keeps_everything() {

@@ -243,6 +243,27 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         wait()
     }
 
+    /// As [`offline`](Self::offline), until [`wake`](Self::wake): for embedders whose calls begin and end in different places. A thread that
+    /// is between calls and does not rest keeps everything from being freed.
+    ///
+    /// # Safety
+    ///
+    /// Until `wake` was called nobody asks this handle for code, counts, or tells it of an exit, and no code that was found through a
+    /// bead is run on the thread.
+    pub unsafe fn rest(&mut self) {
+        self.shared.reclaimer.go_offline(self.participant());
+        if self.shared.collects_on_quiescence() {
+            self.shared.collect();
+        }
+    }
+
+    /// The thread may run guests again. Without effect on one that does not [rest](Self::rest), but as a
+    /// [quiescent](Self::quiescent) point.
+    #[inline]
+    pub fn wake(&mut self) {
+        self.shared.reclaimer.go_online(self.participant());
+    }
+
     /// The record generated code reaches through the first word of `vmctx`. Valid as long as the handle.
     pub fn cells(&self) -> *mut ThreadCells {
         self.countdown.cells().as_ptr()
