@@ -25,6 +25,11 @@ pub(crate) unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *m
     let vmctx = vmctx.cast::<VmCtx>();
     // SAFETY: by the caller, the vmctx is that of a live instance, whose store runs on this thread.
     let (cells, store) = unsafe { ((*vmctx).cells, (*(*vmctx).instance).store) };
+    // A callee without native code has no prologue that polls, and may take long.
+    // SAFETY: the cells are this thread's, and the stub has recorded where native code was left.
+    if unsafe { interrupt::is_asked(cells) && on_poll(cells) != 0 } {
+        return 1;
+    }
     // The stub recorded where native code was left; calls made from here on will overwrite it.
     // SAFETY: the cells are this thread's.
     let left = unsafe { Segment::innermost(cells) };
@@ -102,7 +107,7 @@ pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: 
 ///
 /// # Safety
 ///
-/// Called by the poll and count stubs only: the cells are this thread's, and where its code was left is recorded.
+/// Called by the poll and count stubs, and by the bridge: the cells are this thread's, and where its code was left is recorded.
 pub(crate) unsafe extern "C" fn on_poll(cells: *mut ThreadCells) -> u32 {
     // SAFETY: the store put itself there when it was made, and it runs on this thread.
     let store = unsafe { (*cells).host.cast::<StoreInner>() };

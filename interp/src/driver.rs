@@ -92,7 +92,7 @@ pub(crate) unsafe fn call(store: *mut StoreInner, func: *const FuncRef, slots: &
 }
 
 /// A call from Rust under way. The outermost one fixes how much machine stack guests may use; when it ends, the thread
-/// is inside no guest code and tells the broker so.
+/// is inside no guest code and tells the broker so, which then does not wait for it.
 struct Entered(*mut StoreInner);
 
 impl Entered {
@@ -103,6 +103,7 @@ impl Entered {
         // SAFETY: by the caller.
         unsafe {
             if (*store).depth == 0 {
+                (*store).thread.wake();
                 let budget = (*store).engine.config().max_native_stack;
                 (*(*store).cells).limit_stack(abi::stack_limit(budget, HOST_STACK));
             }
@@ -118,7 +119,7 @@ impl Drop for Entered {
         unsafe {
             (*self.0).depth -= 1;
             if (*self.0).depth == 0 {
-                (*self.0).thread.quiescent();
+                (*self.0).thread.rest();
             }
         }
     }
@@ -144,10 +145,10 @@ pub(crate) unsafe fn dispatch(store: *mut StoreInner, func: *const FuncRef, fp: 
     }
     // SAFETY: any other kind is a WebAssembly function of a live instance.
     let function = unsafe { callee.wasm() };
-    // SAFETY: by the caller. Only `quiescent` borrows the handle mutably, when no call is under way.
+    // SAFETY: by the caller. Only `wake` and `rest` borrow the handle mutably, when no call is under way.
     let thread = unsafe { &(*store).thread };
     match thread.on_invoke(function.bead.as_ref()) {
-        // SAFETY: the code was lent by this thread for this call, which ends before the thread is quiescent.
+        // SAFETY: the code was lent by this thread for this call, which ends before the thread rests.
         Some(code) => unsafe { call_native(store, func, code.address(), fp) },
         // SAFETY: by the caller.
         None => unsafe { exec::run(store, callee.vmctx, function, fp) },

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tierup::abi;
 use tierup::deopt::ExitTable;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter, Sample,
-    Threshold, Tier, Tiered, WaitReason,
+    Bead, BeadSpec, Broker, CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter,
+    Sample, Threshold, Tier, Tiered, WaitReason,
 };
 
 use crate::config::{Config, Osr, TierMode};
@@ -146,6 +146,11 @@ impl Engine {
     /// The code word of every host function: its entry is the bridge.
     pub(crate) fn host_code(&self) -> *const CodeCell {
         &raw const self.0.host_code
+    }
+
+    /// Whose code is where, if there is any.
+    pub(crate) fn code_map(&self) -> Option<&CodeMap> {
+        Some(self.0.code.as_ref()?.map())
     }
 
     /// The functions that are under way at the instruction before `return_pc`, inlined ones first, and the offset in its

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tierup::{POLL_BROKER, ThreadCells};
+use tierup::{POLL_BROKER, StackReport, ThreadCells, census};
 
 use crate::store::{AsStore, StoreInner};
 use crate::trap::TrapCode;
@@ -84,7 +84,9 @@ pub(crate) unsafe fn answer(store: *mut StoreInner) -> Result<(), TrapCode> {
     // Ordering: Relaxed. Answering a request acquires what comes with it (`ThreadCells::lower`).
     let asked = cells.interrupt.load(Ordering::Relaxed);
     if asked & POLL_BROKER != 0 {
-        thread.poll();
+        // SAFETY: by the caller, the record of where native code was left is current. All code is in the engine's one arena; what
+        // the thread was lent it has entered, and nothing here is called by the broker.
+        unsafe { thread.poll_with(|report| report_frames(store, report)) };
     }
     cells.lower(STOP);
     if asked & STOP == 0 { Ok(()) } else { Err(TrapCode::Interrupted) }
@@ -92,6 +94,24 @@ pub(crate) unsafe fn answer(store: *mut StoreInner) -> Result<(), TrapCode> {
 
 /// As [`AsStore::parked`].
 pub(crate) fn parked<R>(store: &(impl AsStore + ?Sized), wait: impl FnOnce() -> R) -> R {
+    let store = store.store_ptr();
     // SAFETY: whoever holds the store's borrow holds the store, which is alive; nothing borrows the thread mutably meanwhile.
-    unsafe { &(*store.store_ptr()).thread }.parked(wait)
+    let thread = unsafe { &(*store).thread };
+    // SAFETY: as in `answer`: a host function was called through the bridge, or by an interpreter beneath it. `wait` has no store to
+    // run guests with.
+    unsafe { thread.parked_with(|report| report_frames(store, report), wait) }
+}
+
+/// Tells which units have frames on the stack.
+///
+/// # Safety
+///
+/// As for [`answer`].
+unsafe fn report_frames(store: *const StoreInner, report: &mut StackReport) {
+    // SAFETY: by the caller.
+    let (engine, cells) = unsafe { (&(*store).engine, (*store).cells) };
+    if let Some(map) = engine.code_map() {
+        // SAFETY: by the caller.
+        unsafe { census::report_frames(cells, map, report) };
+    }
 }

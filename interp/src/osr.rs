@@ -85,7 +85,7 @@ pub(crate) unsafe fn enter<'a>(frame: Frame<'_>, site: u32, back: [u64; 2]) -> R
             (*store).osr_entries += 1;
             std::mem::replace(&mut (*store).stack_top, fp.add(prepared.frame_slots as usize))
         };
-        // SAFETY: the entry was lent by this thread, which is not quiescent before it is left; it takes these three arguments,
+        // SAFETY: the entry was lent by this thread, which does not rest before it is left; it takes these three arguments,
         // and finds the site's slots in the frame.
         let left = unsafe { abi::enter(cells, entry.address().as_ptr(), &raw mut regs) };
         // SAFETY: by the caller.

@@ -72,7 +72,7 @@ pub(crate) struct StoreInner {
     pub(crate) stack_top: *mut u64,
     /// One past the last slot.
     pub(crate) stack_end: *mut u64,
-    /// Calls from outside under way; quiescent at 0.
+    /// Calls from outside under way; at rest at 0.
     pub(crate) depth: u32,
     /// How often a frame went on in an OSR variant.
     pub(crate) osr_entries: u64,
@@ -108,7 +108,9 @@ impl<T: 'static> Store<T> {
     pub fn new(engine: &Engine, data: T) -> Result<Self, Error> {
         let config = engine.config();
         let stack = ValueStack::new(config.value_stack)?;
-        let thread = engine.register_thread()?;
+        let mut thread = engine.register_thread()?;
+        // SAFETY: whoever calls guests wakes it before (`driver::call`).
+        unsafe { thread.rest() };
         let cells = thread.cells();
         let inner = Owned::new(StoreInner {
             engine: engine.clone(),
