@@ -1,7 +1,7 @@
 //! Functions are reloaded beneath a native `main` that does not return: what it replaced is freed meanwhile, whoever reloads and in
 //! whichever tier. `TIERUP_MATRIX=full` reloads 100,000 times.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -142,19 +142,13 @@ fn another_thread_reloads() {
     for (name, config, turns) in configurations() {
         let reloads = Reloads::new(config);
         let (mut store, instance) = reloads.instance(turns);
-        let over = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) || reloads.reloads.load(Ordering::Relaxed) < turns {
-                    reloads.reload(turns);
-                }
-            });
+            let reloader = scope.spawn(|| (0..turns).for_each(|_| reloads.reload(turns)));
             let quiet = instance.func(&store, "quiet").unwrap();
-            while reloads.reloads.load(Ordering::Relaxed) < turns {
+            while !reloader.is_finished() {
                 let calls = 2_000_000;
                 assert_eq!(quiet.call(&mut store, &[Val::I32(calls)]).unwrap(), [Val::I32(calls)]);
             }
-            over.store(true, Ordering::Relaxed);
         });
         // Who reloads does not wait for who runs.
         reloads.check(name, 20_000);
