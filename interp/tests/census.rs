@@ -70,7 +70,7 @@ impl Reloads {
         most.live = most.live.max(stats.code_live);
         most.retired = most.retired.max(stats.code_retired);
         most.waiting = most.waiting.max(stats.waiting);
-        if turn % (turns / 20) == 0 {
+        if turn.is_multiple_of(turns / 20) {
             most.resident = most.resident.max(resident());
             if turn <= turns / 2 {
                 most.warm = most.resident;
