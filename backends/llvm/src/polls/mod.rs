@@ -1,7 +1,7 @@
 //! Polls in loops, put in when all other passes have run: a loop that LLVM has unrolled, vectorized or removed by then needs no
 //! poll for what it was, and none of those passes meets a poll.
 //!
-//! The code of a loop looks at its thread's poll cell once a turn, which is two instructions. A loop that counts, and has no loop in it,
+//! The code of a loop looks at its thread's poll cell once a turn, which is two or three instructions. A loop that counts
 //! does not even that: it is taken in [strips](strip) of so many turns, between which the code looks, and the comparison that ends
 //! the loop is the one that ends the strip.
 //!
@@ -34,6 +34,9 @@ const CALL: usize = 1 << 8;
 /// Turns of a strip.
 const TURNS: std::ops::RangeInclusive<usize> = 1 << 6..=1 << 13;
 
+/// Turns of a strip of a loop with loops in it, each of which may go as long without a poll as it likes.
+const OUTER_TURNS: u64 = 1 << 3;
+
 /// Puts polls into the loops of a unit's functions, all of which have the vmctx as their first parameter.
 pub(crate) fn insert<'ctx>(context: &'ctx Context, module: &Module<'ctx>) -> Result<(), Refusal> {
     let functions: Vec<_> = module.get_functions().filter(|function| has_vmctx(*function)).collect();
@@ -57,8 +60,15 @@ pub(crate) fn insert<'ctx>(context: &'ctx Context, module: &Module<'ctx>) -> Res
                 None => polls.at_header(lp)?,
             }
         }
-        for lp in &loops {
-            polls.at_header(lp)?;
+        // Strips have changed the graph, and each changes it again.
+        for header in loops.into_iter().map(|lp| lp.header) {
+            let lp = loops::of(function).into_iter().find(|lp| lp.header == header).expect("it is still one");
+            // What calls are inlined into is mostly recursion, whose loops are left after a turn or two.
+            let calls = lp.blocks.iter().flat_map(|block| block.get_instructions()).any(is_call);
+            match strip::counter(&lp).filter(|_| !calls) {
+                Some(counter) => polls.strip(&lp, &counter, OUTER_TURNS)?,
+                None => polls.at_header(&lp)?,
+            }
         }
     }
     Ok(())
