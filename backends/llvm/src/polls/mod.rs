@@ -29,6 +29,8 @@ pub(crate) const PASSES: &str = "always-inline,function(mem2reg)";
 
 /// LLVM instructions between two polls of a loop that counts, about: 10 to 50 us.
 const BETWEEN_POLLS: usize = 1 << 16;
+/// The function that looks, until it is inlined.
+const LOOK: &str = "tierup.look";
 /// What a call is taken for.
 const CALL: usize = 1 << 8;
 /// Turns of a strip.
@@ -96,9 +98,9 @@ fn turns(lp: &Loop<'_>) -> u64 {
     1 << turns.ilog2()
 }
 
-/// Whether it calls anything that LLVM does not make instructions of.
+/// Whether it calls anything that LLVM does not make instructions of; a poll aside.
 fn is_call(inst: InstructionValue<'_>) -> bool {
-    inst.get_opcode() == Opcode::Call && !callee(inst).is_some_and(|name| name.starts_with("llvm."))
+    inst.get_opcode() == Opcode::Call && !callee(inst).is_some_and(|name| name.starts_with("llvm.") || name == LOOK)
 }
 
 /// The name of the function that is called.
@@ -136,7 +138,7 @@ impl<'ctx> Polls<'ctx, '_> {
 fn poll_function<'ctx>(context: &'ctx Context, module: &Module<'ctx>) -> Result<FunctionValue<'ctx>, Refusal> {
     let i64_type = context.i64_type();
     let ty = context.void_type().fn_type(&[i64_type.into()], false);
-    let function = module.add_function("tierup.look", ty, Some(Linkage::Internal));
+    let function = module.add_function(LOOK, ty, Some(Linkage::Internal));
     for name in ["alwaysinline", "nounwind"] {
         let kind = Attribute::get_named_enum_kind_id(name);
         function.add_attribute(AttributeLoc::Function, context.create_enum_attribute(kind, 0));
