@@ -215,7 +215,7 @@ impl<'a, G> LowerCx<'a, G> {
         self.target.memory_style
     }
 
-    /// Whether the compiler puts polls into loops by itself, where they cost least: then a lowering need not.
+    /// Whether the compiler puts polls into loops by itself, where they cost least, or leaves them out: then a lowering need not.
     pub fn polls_loops(&self) -> bool {
         self.target.polls_loops
     }

@@ -101,6 +101,10 @@ pub struct Config {
     pub deopt: Deopt,
     /// What becomes of code that was left; by default [`Recovery`](crate::Recovery)'s default decides. Not asked about exits on request.
     pub deopt_policy: Option<Arc<dyn DeoptPolicy>>,
+    /// Whether the optimizing tier's loops, too, poll: then guests [stop](crate::InterruptHandle) and answer whoever waits for them
+    /// within about 100 us, wherever they are. Otherwise a loop in such code that calls nothing is waited for. Small loops pay up to half
+    /// as many instructions again. The other tiers always poll.
+    pub interruptible: bool,
     /// Whether the optimizing tier's code, too, can be left for the interpreter in the midst of a loop, when its function is
     /// [tiered down](crate::Module::tier_down) or reloaded: what a debugger needs, at the price of a poll at every turn of a loop,
     /// which keeps loops from becoming vector code. Cranelift's code always can.
@@ -143,6 +147,7 @@ impl Default for Config {
             speculate: Speculate::default(),
             deopt: Deopt::default(),
             deopt_policy: None,
+            interruptible: false,
             leaves_at_polls: false,
             mode: None,
             policy: None,

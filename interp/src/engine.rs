@@ -60,7 +60,7 @@ impl Engine {
             #[cfg(feature = "llvm")]
             let optimizing = config
                 .optimizing()
-                .map(|llvm| llvm.build(&baseline, WasmLower::of(&config), nice))
+                .map(|llvm| llvm.build(&baseline, WasmLower::of(&config), nice, config.interruptible))
                 .transpose()
                 .map_err(|e| refused(&e))?;
             builder = builder.compiler(baseline.build(WasmLower::of(&config)).map_err(|e| refused(&e))?);

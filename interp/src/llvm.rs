@@ -48,9 +48,15 @@ impl Llvm {
 
     /// The backend above the one `baseline` configures, for functions that `lower` lowers.
     ///
-    /// `nice` is how much lower the helper's priority is.
-    pub(crate) fn build(&self, baseline: &CraneliftBackendBuilder, lower: WasmLower, nice: u8) -> Result<Backend, BackendError> {
-        self.builder(LlvmBackend::builder().beside(baseline)).nice(nice).build(lower)
+    /// `nice` is how much lower the helper's priority is, `polls` whether its loops poll.
+    pub(crate) fn build(
+        &self,
+        baseline: &CraneliftBackendBuilder,
+        lower: WasmLower,
+        nice: u8,
+        polls: bool,
+    ) -> Result<Backend, BackendError> {
+        self.builder(LlvmBackend::builder().beside(baseline)).nice(nice).polls(polls).build(lower)
     }
 
     fn builder(&self, mut builder: LlvmBackendBuilder) -> LlvmBackendBuilder {

@@ -12,6 +12,7 @@ fn config(tier: TierMode) -> Config {
     Config {
         tier,
         llvm: Some(Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() }),
+        interruptible: true,
         ..Config::default()
     }
 }

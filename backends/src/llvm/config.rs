@@ -30,6 +30,7 @@ pub struct LlvmBackendBuilder {
     program: Option<PathBuf>,
     pipeline: LlvmPipeline,
     arguments: Vec<OsString>,
+    polls: bool,
     nice: u8,
     answer_limit: Duration,
 }
@@ -42,6 +43,7 @@ impl Default for LlvmBackendBuilder {
             program: None,
             pipeline: LlvmPipeline::default(),
             arguments: Vec::new(),
+            polls: false,
             nice: 0,
             answer_limit: ANSWER_LIMIT,
         }
@@ -105,6 +107,14 @@ impl LlvmBackendBuilder {
         self
     }
 
+    /// Whether loops poll, at least every 100 us or so, once all other passes have run: code then ends tickets, censuses and interrupts
+    /// wherever it is. It takes up to half as many instructions again in small loops; off unless set, so that a loop which calls
+    /// nothing is waited for. Prologues poll in any case.
+    pub fn polls(mut self, on: bool) -> Self {
+        self.polls = on;
+        self
+    }
+
     /// How much lower than this process's the helper's priority is, 0 to 19. 0 unless set. Where the program needs every core, a
     /// helper of equal priority takes its time.
     pub fn nice(mut self, by: u8) -> Self {
@@ -135,6 +145,9 @@ impl LlvmBackendBuilder {
         let mut arguments = vec!["--pipeline".into(), pipeline.into()];
         if self.nice > 0 {
             arguments.extend(["--nice".into(), self.nice.to_string().into()]);
+        }
+        if self.polls {
+            arguments.push("--polls".into());
         }
         arguments.append(&mut self.arguments);
         let helper = Helper::new(self.program.take(), arguments, self.answer_limit);

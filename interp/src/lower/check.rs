@@ -42,7 +42,7 @@ impl Checker {
         if let Some(llvm) = config.optimizing().filter(|_| tier == crate::llvm::OPTIMIZING) {
             // Nobody's program waits, and a function that takes long is what one wants to know about.
             let llvm = Llvm { answer_limit: llvm.answer_limit.or(Some(PATIENCE)), ..llvm };
-            let backend = llvm.build(&baseline, WasmLower::of(config), 0).map_err(|e| refused(&e))?;
+            let backend = llvm.build(&baseline, WasmLower::of(config), 0, false).map_err(|e| refused(&e))?;
             backend.source().version().map_err(|e| refused(&e))?;
             return Ok(Self { tier, backend: Backend::Optimizing(backend) });
         }

@@ -26,6 +26,9 @@ struct Arguments {
     /// Run at this much lower a priority, 0 to 19, as `nice -n` does
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
     nice: u8,
+    /// Have loops poll; the first parameter of every function is its vmctx
+    #[arg(long)]
+    polls: bool,
     /// Which of LLVM's passes run
     #[arg(long, value_enum, ignore_case = true, default_value = "o2")]
     pipeline: Passes,
@@ -100,7 +103,7 @@ fn run(arguments: Arguments, requests: Option<serve::Requests>) -> Result<(), St
         Passes::O3 => Pipeline::O3,
     };
     let cpu = arguments.cpu.map_or(Cpu::Host, |name| Cpu::Named { name, features: arguments.features });
-    let mut compiler = ObjectCompiler::new(Options { pipeline, cpu, polls: arguments.serve, ..Options::default() })
+    let mut compiler = ObjectCompiler::new(Options { pipeline, cpu, polls: arguments.polls, ..Options::default() })
         .map_err(|error| error.to_string())?;
     match requests {
         Some(requests) => {
