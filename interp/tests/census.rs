@@ -1,7 +1,7 @@
 //! Functions are reloaded beneath a native `main` that does not return: what it replaced is freed meanwhile, whoever reloads and in
 //! whichever tier. `TIERUP_MATRIX=full` reloads 100,000 times.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -13,9 +13,10 @@ const LEAF: &str = r#"(module
     (func (export "leaf") (param i32) (result i32)
         local.get 0 i32.const 1 i32.add))"#;
 
-/// `main` calls `leaf` and the host in turns; `quiet` calls `leaf` only.
+/// `main` calls `leaf` and the host in turns; `quiet` says that it begins, and calls `leaf` only.
 const PROGRAM: &str = r#"(module
     (import "host" "reload" (func $reload))
+    (import "host" "begin" (func $begin))
     (import "other" "leaf" (func $leaf (param i32) (result i32)))
     (func $main (export "main") (param $left i32) (result i32)
         (local $sum i32)
@@ -26,6 +27,7 @@ const PROGRAM: &str = r#"(module
         local.get $sum)
     (func $quiet (export "quiet") (param $left i32) (result i32)
         (local $sum i32)
+        call $begin
         (loop $turn
             (local.set $sum (call $leaf (local.get $sum)))
             (br_if $turn (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
@@ -55,13 +57,15 @@ struct Most {
 struct Reloads {
     engine: Engine,
     reloads: AtomicU64,
+    /// `quiet` has begun.
+    runs: AtomicBool,
     most: Mutex<Most>,
 }
 
 impl Reloads {
     fn new(config: Config) -> Arc<Self> {
         let engine = Engine::new(config).expect("a valid configuration");
-        Arc::new(Self { engine, reloads: AtomicU64::new(0), most: Mutex::default() })
+        Arc::new(Self { engine, reloads: AtomicU64::new(0), runs: AtomicBool::new(false), most: Mutex::default() })
     }
 
     /// Reloads `leaf`; `turns` are to come in all.
@@ -89,6 +93,8 @@ impl Reloads {
         let mut linker = Linker::new();
         let this = Arc::clone(self);
         linker.func_wrap("host", "reload", move |_: Caller<'_, ()>| this.reload(turns));
+        let this = Arc::clone(self);
+        linker.func_wrap("host", "begin", move |_: Caller<'_, ()>| this.runs.store(true, Ordering::Relaxed));
         let other = linker.instantiate(&mut store, &module(LEAF)).expect("it needs nothing");
         linker.instance(&store, "other", &other).expect("another name");
         let instance = linker.instantiate(&mut store, &module(PROGRAM)).expect("it has all it needs");
@@ -155,7 +161,12 @@ fn another_thread_reloads() {
         let reloads = Reloads::new(config);
         let (mut store, instance) = reloads.instance(turns);
         thread::scope(|scope| {
-            let reloader = scope.spawn(|| (0..turns).for_each(|_| reloads.reload(turns)));
+            let reloader = scope.spawn(|| {
+                while !reloads.runs.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                (0..turns).for_each(|_| reloads.reload(turns));
+            });
             let quiet = instance.func(&store, "quiet").unwrap();
             while !reloader.is_finished() {
                 let calls = 2_000_000;
