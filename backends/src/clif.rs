@@ -65,6 +65,21 @@ pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, c
     abi
 }
 
+/// As [`prologue`], for code that does not poll where it is called: compares with the floor, which nobody raises.
+///
+/// # Panics
+///
+/// As [`prologue`].
+pub fn silent_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, code: impl Into<TrapCode>) -> BodyAbi {
+    let abi = leaf_prologue(b, traps);
+    let floor = b.ins().load(I64, constant(), abi.cells, offset::STACK_FLOOR);
+    let sp = b.ins().get_stack_pointer(I64);
+    let low = if headroom == 0 { sp } else { b.ins().iadd_imm_s(sp, -headroom) };
+    let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, floor);
+    traps.trap_if(b, exhausted, code);
+    abi
+}
+
 fn cold_block(b: &mut FunctionBuilder<'_>) -> Block {
     let block = b.create_block();
     b.set_cold_block(block);

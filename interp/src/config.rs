@@ -101,9 +101,9 @@ pub struct Config {
     pub deopt: Deopt,
     /// What becomes of code that was left; by default [`Recovery`](crate::Recovery)'s default decides. Not asked about exits on request.
     pub deopt_policy: Option<Arc<dyn DeoptPolicy>>,
-    /// Whether the optimizing tier's loops, too, poll: then guests [stop](crate::InterruptHandle) and answer whoever waits for them
-    /// within about 100 us, wherever they are. Otherwise a loop in such code that calls nothing is waited for. Small loops pay up to half
-    /// as many instructions again. The other tiers always poll.
+    /// Whether the optimizing tier's code, too, polls, at its loops and calls: then guests [stop](crate::InterruptHandle) and answer
+    /// whoever waits for them within about 100 us, wherever they are. Otherwise such code is waited for until it returns, or calls what
+    /// polls. Small loops and functions pay up to half as many instructions again. The other tiers always poll.
     pub interruptible: bool,
     /// Whether the optimizing tier's code, too, can be left for the interpreter in the midst of a loop, when its function is
     /// [tiered down](crate::Module::tier_down) or reloaded: what a debugger needs, at the price of a poll at every turn of a loop,

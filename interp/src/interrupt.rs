@@ -37,8 +37,8 @@ impl InterruptHandle {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Has the guest end with [`TrapCode::Interrupted`], within about 100 us of the time that it runs (in the optimizing tier's loops only
-    /// if they are [interruptible](crate::Config::interruptible)); if none runs now, the next
+    /// Has the guest end with [`TrapCode::Interrupted`], within about 100 us of the time that it runs (in the optimizing tier's code only
+    /// if it is [interruptible](crate::Config::interruptible)); if none runs now, the next
     /// one that is called. A host function that it is in returns first. One trap, however often this was called before.
     ///
     /// After the trap the store can be used on. If it was dropped, nothing happens.

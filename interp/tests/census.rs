@@ -128,7 +128,7 @@ fn is_full() -> bool {
 
 /// Tiers, with how often they can compile in a test.
 fn configurations() -> Vec<(&'static str, Config, u64)> {
-    let tier = |tier| Config { tier, ..Config::default() };
+    let tier = |tier| Config { tier, interruptible: true, ..Config::default() };
     let mut all = vec![("baseline", tier(TierMode::Baseline), if is_full() { 100_000 } else { 2_000 })];
     #[cfg(feature = "llvm")]
     match tierup_interp::Llvm::default().version() {

@@ -108,8 +108,9 @@ impl LlvmBackendBuilder {
     }
 
     /// Whether loops poll, at least every 100 us or so, once all other passes have run: code then ends tickets, censuses and interrupts
-    /// wherever it is. It takes up to half as many instructions again in small loops; off unless set, so that a loop which calls
-    /// nothing is waited for. Prologues poll in any case.
+    /// wherever it is. It takes up to half as many instructions again in small loops; off unless set, so that loops
+    /// are waited for. Whether calls poll is the lowering's affair ([`clif::prologue`](crate::clif::prologue),
+    /// [`clif::silent_prologue`](crate::clif::silent_prologue)).
     pub fn polls(mut self, on: bool) -> Self {
         self.polls = on;
         self

@@ -3,7 +3,7 @@
 
 pub(super) use tierup::clif::{
     BodyAbi, Countdown, Heap, MemoryStyle, Traps, access, call_code_cell, leaf_prologue, load_wide, poll, prologue, should_leave,
-    store_wide,
+    silent_prologue, store_wide,
 };
 pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
 pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};

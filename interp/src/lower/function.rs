@@ -84,6 +84,8 @@ pub(super) struct Manner<'a> {
     /// Whether an exit is planted at each.
     pub(super) plants_exits: bool,
     pub(super) profiling: Profiling,
+    /// Whether it polls where it is called.
+    pub(super) polls: bool,
     /// Whether code can be left at its polls, whatever that costs.
     pub(super) leaves_at_polls: bool,
 }
@@ -107,7 +109,11 @@ pub(super) fn lower<'a>(
     let size = validator.len_locals() as usize + function.body.len();
     let is_leaf = size <= SMALL_LEAF && !manner.plants_exits && !calls_guest(OperatorsReader::new(reader.clone()))?;
     // A callee's frame is its caller's, who has checked it.
-    let prologue = if is_leaf || cx.is_callee() { clif::leaf_prologue } else { checked_prologue };
+    let prologue = match manner.polls {
+        _ if is_leaf || cx.is_callee() => clif::leaf_prologue,
+        true => checked_prologue,
+        false => silent_prologue,
+    };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
         // A body that cannot be read is refused below.
@@ -140,6 +146,10 @@ type Prologue = fn(&mut FunctionBuilder<'_>, &mut Traps) -> BodyAbi;
 fn checked_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
     // Nothing above the limit: what host code needs is kept free below it.
     clif::prologue(b, traps, 0, TrapCode::StackOverflow as u64)
+}
+
+fn silent_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
+    clif::silent_prologue(b, traps, 0, TrapCode::StackOverflow as u64)
 }
 
 /// Locals and body bytes up to which a body that calls no guest code goes without a stack check: its frame then takes

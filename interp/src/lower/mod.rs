@@ -65,6 +65,8 @@ pub(crate) struct WasmLower {
     speculate: Speculate,
     /// Whether code can be left at its polls, whatever that costs.
     leaves_at_polls: bool,
+    /// Whether the optimizing tier's code polls.
+    interruptible: bool,
     /// Scratch space of validators, for reuse by any worker.
     validators: Mutex<Vec<FuncValidatorAllocations>>,
 }
@@ -76,6 +78,7 @@ impl Default for WasmLower {
             plants_exits: false,
             speculate: Speculate::Off,
             leaves_at_polls: false,
+            interruptible: false,
             validators: Mutex::default(),
         }
     }
@@ -88,7 +91,8 @@ impl WasmLower {
         let flush = if config.osr.is_forced() { 0 } else { count::FLUSH };
         let speculate = if config.profiles() { config.speculate } else { Speculate::Off };
         let leaves_at_polls = config.leaves_at_polls;
-        Self { flush, plants_exits: config.deopt != Deopt::Off, speculate, leaves_at_polls, ..Self::default() }
+        let (plants_exits, interruptible) = (config.deopt != Deopt::Off, config.interruptible || leaves_at_polls);
+        Self { flush, plants_exits, speculate, leaves_at_polls, interruptible, ..Self::default() }
     }
 
     /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
@@ -132,7 +136,8 @@ impl Lower<FuncHandle> for WasmLower {
         let plants_exits = self.plants_exits;
         let exits = plants_exits || profiling != Profiling::Off;
         let resuming = if exits { Resuming::new(&module, function) } else { None };
-        let manner = Manner { counting, resuming, plants_exits, profiling, leaves_at_polls: self.leaves_at_polls };
+        let polls = self.interruptible || !cx.polls_loops();
+        let manner = Manner { counting, resuming, plants_exits, profiling, polls, leaves_at_polls: self.leaves_at_polls };
         function::lower(&module, function, &mut validator, manner, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
