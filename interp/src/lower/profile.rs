@@ -6,14 +6,16 @@
 use super::clif::{InstBuilder, IntCC, MemFlagsData, Value, types};
 use super::function::{FuncLower, Profiling};
 use super::helpers::Helper;
-use crate::profile::{CallSite, FIRST_COUNT, FIRST_TARGET};
+use crate::profile::{CallSite, FIRST_COUNT, FIRST_TARGET, Seen};
 use tierup::Bailout;
 
 impl<'a> FuncLower<'a, '_> {
     /// Records that the indirect call being lowered calls `reference`, which is one; code goes on in a new block. Nothing happens if
     /// calls are not recorded.
     pub(super) fn record_target(&mut self, reference: Value) -> Result<(), Bailout> {
-        let Some(site) = self.call_site().filter(|_| self.profiling == Profiling::Record) else { return Ok(()) };
+        // What has called too much to be speculated on always will have.
+        let is_open = |site: &&CallSite| self.profiling == Profiling::Record && site.seen(0) != Seen::Many;
+        let Some(site) = self.call_site().filter(is_open) else { return Ok(()) };
         // Lives as long as the module, which outlives its code.
         let site = self.b.ins().iconst(types::I64, (&raw const *site).addr() as i64);
         let first = self.func_ref(0);
