@@ -1,7 +1,8 @@
 //! Polls: where compiled code looks whether its thread is asked for anything, at least every 100 us.
 //!
 //! Calls are polls, by their prologues. Code that counts polls when it tells of its work. Other loops look once a turn, a load and a
-//! branch; but in an optimizing tier that puts polls into loops by itself, when it has done to them what polls would prevent.
+//! branch; but in an optimizing tier that puts polls into loops by itself, when it has done to them what polls would prevent. Code of
+//! such a tier does neither unless it is [`Config::interruptible`](crate::Config::interruptible).
 //!
 //! A poll that called out is where withdrawn code is left for the interpreter ([`Broker::tier_down`](tierup::Broker::tier_down), a
 //! reload): at a loop header, whose frame state is that of an exit. The polls of an optimizing tier's own are not;
