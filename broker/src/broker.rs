@@ -180,6 +180,17 @@ impl<G: Send + Sync + 'static> Broker<G> {
         true
     }
 
+    /// As [`reload`](Self::reload), with a body of another size.
+    pub fn reload_as(&self, bead: BeadRef<'_, G>, guest: G, spec: BeadSpec) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        // Ordering: Relaxed. Policies and the queue weigh it; a compile that is under way loses.
+        shared.registry.cold(bead.id as u32).size.store(spec.size, Ordering::Relaxed);
+        self.reload(bead, guest)
+    }
+
     fn reload_id(&self, id: u32, guest: G) {
         let shared = self.shared();
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);

@@ -237,7 +237,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn base(&self, id: u32) -> Base<G> {
         let pin = self.reclaimer.pin();
         let (_, version) = self.current(&pin, self.registry.hot(id));
-        // Ordering: Relaxed. Set before the bead was published, and by nobody since.
+        // Ordering: Relaxed. A measure of how long it may take.
         let size = self.registry.cold(id).size.load(Ordering::Relaxed);
         let limit = self.deadline.map(|limit| limit.saturating_mul(1 + size / DEADLINE_BYTES));
         let id = UnitId { bead: self.bead_id(id), serial: self.dependents.serial() };

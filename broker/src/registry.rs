@@ -55,7 +55,7 @@ pub(crate) struct Cold<G> {
     pub(crate) loops: AtomicI32,
     /// How many beads have had this slot.
     pub(crate) generation: AtomicU32,
-    /// Size of the guest body in bytes.
+    /// Size of the guest body in bytes, for policies, the queue and deadlines.
     pub(crate) size: AtomicU32,
     /// Next slot of the inbox while LINKED, of the free list while vacant: id + 1, 0 ends the list.
     pub(crate) link: AtomicU32,

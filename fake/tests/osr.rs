@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use tierup_broker::{
-    Bailout, BailoutKind, BailoutReason, Bead, Broker, BrokerBuilder, CALL_WORK, CompileNowError, Event, InterpThread,
+    Bailout, BailoutKind, BailoutReason, Bead, BeadSpec, Broker, BrokerBuilder, CALL_WORK, CompileNowError, Event, InterpThread,
     InvalidateReason, LossReason, Mode, OsrAfter, Reason, Threshold, Tier, Tiered, Transition,
 };
 use tierup_fake::{Behaviour, FakeCompiler, Guest, VARIANT, call};
@@ -447,6 +447,25 @@ fn a_change_while_the_variant_is_entered_frees_it_at_the_next_quiescent_point() 
         let told = log.take().into_iter().find(|event| event.code_bytes == 64 && event.what != Transition::Installed);
         assert_eq!(told.is_some(), bead.is_some(), "change {number}");
     }
+}
+
+/// A frame of the old body can tell that a variant is not of that; and the new body's size counts.
+#[test]
+fn a_variant_says_of_which_body_it_is() {
+    let (broker, _compiler, _) = osr_broker(Mode::Pump, u32::MAX);
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    let whose = || thread.osr_entry_of(bead.as_ref(), 2).map(|(_, guest)| guest.value);
+    assert_eq!(whose(), None, "there is no variant");
+    broker.compile_osr_now(bead.as_ref(), TIER1, 2).unwrap();
+    assert_eq!(whose(), Some(3), "the handle it was registered with");
+    assert!(broker.reload_as(bead.as_ref(), Guest::new(5), BeadSpec { size: 77 }));
+    assert_eq!((whose(), stats(&broker, &bead).size), (None, 77));
+    broker.compile_osr_now(bead.as_ref(), TIER1, 2).unwrap();
+    assert_eq!(whose(), Some(5));
+    broker.invalidate(bead.as_ref(), InvalidateReason::Assumption);
+    broker.compile_osr_now(bead.as_ref(), TIER1, 2).unwrap();
+    assert_eq!(whose(), Some(5), "the same body");
 }
 
 #[test]

@@ -14,8 +14,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     ///
     /// - `walk` tells every unit of this broker that has a frame on this thread's stack, also of those that wait beneath host
     ///   functions, interpreters and drivers.
-    /// - No [`NativeCode`](crate::NativeCode) or [`OsrEntry`](crate::OsrEntry) that was lent before is used after this, nor what was
-    ///   read through a code cell: whoever looks up an entry enters it before the thread polls.
+    /// - No [`NativeCode`](crate::NativeCode), [`OsrEntry`](crate::OsrEntry) or guest handle that was lent before is used after this,
+    ///   nor what was read through a code cell: whoever looks up an entry enters it before the thread polls. What is needed of a guest
+    ///   handle for longer, `walk` is the time to take a count of.
     /// - No callback of the broker (compiler, policy, events, guest handles) is under way on this thread.
     pub unsafe fn poll_with(&self, walk: impl FnOnce(&mut StackReport)) {
         self.answers.set(true);

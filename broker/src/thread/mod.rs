@@ -24,7 +24,7 @@ use crate::{
     shared::Shared,
     sync::{Arc, Ordering},
     tuning::CALL_WORK,
-    version::{COUNTED, CodeHeader, NO_BODY},
+    version::{COUNTED, CodeHeader, CodeVersion, NO_BODY},
 };
 
 /// Largest charge at once: keeps a countdown from wrapping.
@@ -174,6 +174,23 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         // loaded is not freed before the next quiescent point, until when the entry borrows the thread.
         let entry = unsafe { (*word).variants().entry(site as usize) };
         NonNull::new(entry.cast_mut()).map(|entry| OsrEntry { entry, thread: PhantomData })
+    }
+
+    /// As [`osr_entry`](Self::osr_entry), with the guest handle the variant was compiled from: a frame of a function that was
+    /// [reloaded](crate::Broker::reload) may only enter code of the body that it runs itself.
+    #[inline]
+    pub fn osr_entry_of<'t>(&'t self, bead: BeadRef<'t, G>, site: u32) -> Option<(OsrEntry<'t>, &'t G)> {
+        // Ordering: Acquire. As in `osr_entry`.
+        let word = bead.hot.code.load(ordering!(OsrLookup: Acquire));
+        // SAFETY: as in `osr_entry`; entry and handle are of one version.
+        let version = unsafe { &*CodeVersion::<G>::of_word(word) };
+        version.header.built.seen();
+        // SAFETY: the table is the version's own.
+        let entry = unsafe { (*word).variants().entry(site as usize) };
+        let entry = NonNull::new(entry.cast_mut())?;
+        // SAFETY: the bead is borrowed from its owner, so the slot is not recycled.
+        let guest = unsafe { self.shared.guest(version, self.shared.registry.cold(bead.id as u32)) };
+        Some((OsrEntry { entry, thread: PhantomData }, guest))
     }
 
     /// Native code that counts for itself ([`CodeUnit::counting`](crate::CodeUnit::counting)) found the bead's countdown on this
