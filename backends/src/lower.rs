@@ -6,6 +6,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     panic,
+    sync::Arc,
 };
 
 use cranelift_codegen::{
@@ -143,7 +144,12 @@ pub(crate) struct Label {
     pub(crate) site: Option<u32>,
     /// The code spends the bead's countdown.
     pub(crate) counting: bool,
+    /// What tag and code refer to.
+    pub(crate) kept: Option<Kept>,
 }
+
+/// Something of the embedder's that lives as long as the code.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 impl Label {
     /// What profilers see.
@@ -238,6 +244,12 @@ impl<'a, G> LowerCx<'a, G> {
     /// What [`CodeMap`](crate::CodeMap) says for pcs of this function. 0 unless set.
     pub fn set_tag(&mut self, tag: u64) {
         self.label.tag = tag;
+    }
+
+    /// Keeps something for as long as the code can be run or asked about: what its [tag](Self::set_tag), its exits and addresses in
+    /// it refer to. It may be dropped on any thread.
+    pub fn keep(&mut self, kept: Arc<dyn Any + Send + Sync>) {
+        self.label.kept = Some(kept);
     }
 
     /// What profilers call this function.

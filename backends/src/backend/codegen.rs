@@ -116,8 +116,8 @@ impl Codegen {
         let locations = locations.map(|at| (at.start, at.end, at.loc.bits())).collect();
         let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations, chains: Box::default() };
         let functions = vec![(function, label.name())];
-        let pages = memory.into_pages();
-        Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, exits: exits.build(), pages }))
+        let (pages, kept) = (memory.into_pages(), label.kept.iter().cloned().collect());
+        Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, exits: exits.build(), kept, pages }))
     }
 
     /// Relocations with names turned into imports of `module`. All resolve, or the JIT module would panic.

@@ -10,6 +10,8 @@ use arc_swap::ArcSwapOption;
 use tierup_broker::UnitId;
 use tierup_deopt::ExitTable;
 
+use crate::lower::Kept;
+
 /// Where a pc lies: one of the functions that are under way there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -32,6 +34,9 @@ pub(crate) struct FunctionMap {
     /// Where other functions are inlined, by ascending code offset. Comes before `locations`.
     pub(crate) chains: Box<[Chain]>,
 }
+
+/// What the lowerings of a unit's functions keep.
+pub(crate) type AllKept = Box<[Kept]>;
 
 /// Code of several functions that became one.
 #[derive(Debug)]
@@ -66,6 +71,8 @@ struct UnitMap {
     functions: Box<[FunctionMap]>,
     /// `None`: there are none.
     exits: Option<Arc<ExitTable>>,
+    /// What tags, exits and code refer to.
+    _kept: AllKept,
 }
 
 const LEAF: usize = 512;
@@ -177,11 +184,12 @@ impl MappedUnit {
         functions: Box<[FunctionMap]>,
         unit: Option<UnitId>,
         exits: Option<Arc<ExitTable>>,
+        kept: AllKept,
     ) -> Self {
         debug_assert!(functions.is_sorted_by_key(|function| function.start));
         let (first, last) = (functions.first().expect("a unit has code"), functions.last().expect("a unit has code"));
         let (start, len) = (first.start, last.start + last.len - first.start);
-        memory.map().set(start, len, Some(&Arc::new(UnitMap { unit, functions, exits })));
+        memory.map().set(start, len, Some(&Arc::new(UnitMap { unit, functions, exits, _kept: kept })));
         MappedUnit { memory: Arc::clone(memory), start, len }
     }
 }
@@ -205,7 +213,7 @@ mod tests {
         let inlined = Chain { start: 4, end: 8, frames: Box::new([(9, Some(200)), (8, None)]) };
         let second = FunctionMap { start: start + 6016, len: 16, tag: 8, locations: Box::default(), chains: Box::new([inlined]) };
         let first = FunctionMap { start, len: 6000, tag: 7, locations, chains: Box::default() };
-        let unit = MappedUnit::new(&memory, Box::new([first, second]), None, None);
+        let unit = MappedUnit::new(&memory, Box::new([first, second]), None, None, Box::default());
         let guest = |offset: usize| memory.map().find(start + offset).map(|at| (at.tag, at.guest_offset));
         assert_eq!(guest(0), Some((7, Some(100))));
         assert_eq!(guest(7), Some((7, Some(101))));

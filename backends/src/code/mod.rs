@@ -7,7 +7,7 @@ mod perf;
 mod publish;
 mod unit;
 
-pub(crate) use map::{Chain, FunctionMap, MappedUnit};
+pub(crate) use map::{AllKept, Chain, FunctionMap, MappedUnit};
 pub use map::{CodeMap, Position};
 pub(crate) use memory::CodePages;
 pub use memory::{CodeMemory, DEFAULT_CODE_BYTES};

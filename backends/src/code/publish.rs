@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tierup_deopt::ExitTable;
 
-use super::{CodeMemory, CodePages, FunctionMap, MappedUnit, PerfMap};
+use super::{AllKept, CodeMemory, CodePages, FunctionMap, MappedUnit, PerfMap};
 
 /// Linked code. Dropping it frees the code.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) struct LinkedCode {
     pub(crate) functions: Vec<(FunctionMap, String)>,
     /// Where it may be left.
     pub(crate) exits: ExitTable,
+    /// What its lowerings keep.
+    pub(crate) kept: AllKept,
     pub(crate) pages: Vec<CodePages>,
 }
 
@@ -70,7 +72,7 @@ impl Publisher {
     }
 
     pub(crate) fn publish(&self, code: LinkedCode) -> CompiledFunction {
-        let LinkedCode { entry, bytes, functions, exits, pages } = code;
+        let LinkedCode { entry, bytes, functions, exits, kept, pages } = code;
         if let Some(perf) = &self.perf {
             for (function, name) in &functions {
                 perf.add(function.start, function.len, &format!("{name} [{}]", self.backend));
@@ -79,7 +81,7 @@ impl Publisher {
         let unit = exits.unit();
         let exits = (!exits.is_empty()).then(|| Arc::new(exits));
         let functions = functions.into_iter().map(|(function, _)| function).collect();
-        let mapped = MappedUnit::new(&self.memory, functions, unit, exits.clone());
+        let mapped = MappedUnit::new(&self.memory, functions, unit, exits.clone(), kept);
         CompiledFunction { entry, code_bytes: bytes, exits, _mapped: mapped, _pages: pages }
     }
 }

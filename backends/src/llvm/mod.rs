@@ -184,7 +184,8 @@ impl<G, L: Lower<G>, S: ObjectSource> LlvmBackend<G, L, S> {
         });
         let (functions, bytes) = (functions.collect(), loaded.code_bytes());
         let (exits, pages) = (exits.build(), vec![loaded.into_pages()]);
-        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits, pages }))
+        let kept = unit.labels.values().filter_map(|label| label.kept.clone()).collect();
+        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits, kept, pages }))
     }
 }
 
