@@ -18,11 +18,11 @@ pub(crate) unsafe fn native_frames(store: *const StoreInner, segment: Segment, m
     let engine = unsafe { &(*store).engine };
     // SAFETY: by the caller.
     for return_address in unsafe { segment.frames() } {
-        engine.native_locations(return_address, |function, offset| {
-            // SAFETY: while its code is on the stack, an instance in the store keeps the function's module; what is inlined is
-            // of the same module.
-            let start = || unsafe { &*function }.body.start as u32;
-            found(function, offset.unwrap_or_else(start));
+        engine.native_locations(return_address, |body, offset| {
+            // SAFETY: while its code is on the stack, that keeps the body, and an instance in the store the module; what is
+            // inlined is of the same module.
+            let (body, function) = unsafe { (&*body, (*body).function()) };
+            found(function, offset.unwrap_or(body.start() as u32));
         });
     }
 }

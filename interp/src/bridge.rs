@@ -95,9 +95,16 @@ pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: 
             (*store).thread.count_native(function.bead.as_ref(), work, None);
             return 0;
         }
-        let may_leave = osr::provoke(store, function, site, Asking::Native);
+        (*(*vmctx).cells).leave = 0;
+        // The stub recorded where the code was left, which waits, and so its body is there.
+        let Some(body) = (*store).engine.native_body((*(*vmctx).cells).exit_pc).map(|body| &*body) else { return 0 };
+        if !function.has(body) {
+            // The loops of its successor are others.
+            return 0;
+        }
+        let may_leave = osr::provoke(store, function, body, site, Asking::Native);
         let should_leave = (*store).thread.count_native(function.bead.as_ref(), work, Some(site));
-        let leaves = may_leave && should_leave && osr::can_finish(store, vmctx, function);
+        let leaves = may_leave && should_leave && osr::can_finish(store, vmctx, body);
         (*(*vmctx).cells).leave = u64::from(leaves);
     }
     0

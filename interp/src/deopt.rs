@@ -9,6 +9,7 @@ use crate::config::Deopt;
 use crate::draws::SplitMix64;
 use crate::engine::Engine;
 use crate::exec::rebuild::{FrameState, Rebuilt, rebuild};
+use crate::module::Body;
 use crate::owned::Owned;
 use crate::recovery::Recovery;
 use crate::store::StoreInner;
@@ -81,19 +82,16 @@ pub(crate) unsafe fn leave<'a>(
             (*store).exit_countdown.aim();
         }
     }
-    let frames = || {
-        exit.rebuild(words).map(|frame| FrameState {
-            function: frame.function() as u32,
-            offset: frame.pc(),
-            slots: frame.slots(),
-        })
-    };
+    // SAFETY: functions of exits are bodies, which the code keeps. That has just been left: nothing is freed before the frames are
+    // there and the thread polls.
+    let body = |function: u64| unsafe { &*(function as *const Body) };
+    let frames =
+        || exit.rebuild(words).map(|frame| FrameState { body: body(frame.function()), offset: frame.pc(), slots: frame.slots() });
     // SAFETY: by the caller; an exit's frames are of the instance it was lowered for, and have what is live.
     let rebuilt = unsafe { rebuild(store, vmctx, fp, back, frames()) }.map_err(|mut raised| {
-        // SAFETY: the instance keeps its module.
-        let module = unsafe { &(*(*vmctx).instance).module };
         for frame in exit.rebuild(words).rev() {
-            raised.push(module.function(frame.function() as u32).expect("it was compiled"), frame.pc());
+            // SAFETY: the instance keeps its module.
+            raised.push(unsafe { body(frame.function()).function() }, frame.pc());
         }
         raised
     })?;

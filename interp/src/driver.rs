@@ -119,6 +119,7 @@ impl Drop for Entered {
         unsafe {
             (*self.0).depth -= 1;
             if (*self.0).depth == 0 {
+                (*self.0).held.clear();
                 (*self.0).thread.rest();
             }
         }

@@ -15,7 +15,7 @@ use crate::config::{Config, Osr, TierMode};
 use crate::deopt::TestsKeep;
 use crate::error::Error;
 use crate::lower::WasmLower;
-use crate::module::{FuncHandle, Function};
+use crate::module::{Body, FuncHandle};
 use crate::types::FuncType;
 use crate::vmctx::CodeCell;
 #[cfg(feature = "llvm")]
@@ -153,12 +153,17 @@ impl Engine {
         Some(self.0.code.as_ref()?.map())
     }
 
-    /// The functions that are under way at the instruction before `return_pc`, inlined ones first, and the offset in its
-    /// module's bytes that each is at, where the compiler kept it. None if that is not native code.
-    pub(crate) fn native_locations(&self, return_pc: usize, mut found: impl FnMut(*const Function, Option<u32>)) {
+    /// The bodies that are under way at the instruction before `return_pc`, inlined ones first, and the offset in the bytes
+    /// it came with that each is at, where the compiler kept it. None if that is not native code.
+    pub(crate) fn native_locations(&self, return_pc: usize, mut found: impl FnMut(*const Body, Option<u32>)) {
         if let Some(code) = &self.0.code {
-            code.map().each_return(return_pc, |position| found(position.tag as *const Function, position.guest_offset));
+            code.map().each_return(return_pc, |position| found(position.tag as *const Body, position.guest_offset));
         }
+    }
+
+    /// The innermost of them: alive while the code is.
+    pub(crate) fn native_body(&self, return_pc: usize) -> Option<*const Body> {
+        Some(self.code_map()?.find_return(return_pc)?.tag as *const Body)
     }
 
     /// The exits of the unit that `pc` lies in, a return address or the entry of a variant, if it has any.

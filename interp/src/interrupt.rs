@@ -3,12 +3,16 @@
 //! Guests look everywhere they may spend time: interpreted code whenever a countdown runs out, compiled code at its loops and
 //! prologues. What they find is a request of the broker's, of which the guest notices nothing, or an embedder's that it stops.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::{POLL_BROKER, StackReport, ThreadCells, census};
 
+use crate::exec;
+use crate::module::Body;
 use crate::store::{AsStore, StoreInner};
 use crate::trap::TrapCode;
 
@@ -103,12 +107,22 @@ pub(crate) fn parked<R>(store: &(impl AsStore + ?Sized), wait: impl FnOnce() -> 
     unsafe { thread.parked_with(|report| report_frames(store, report), wait) }
 }
 
-/// Tells which units have frames on the stack.
+/// Tells which units have frames on the stack, and keeps the bodies of which the interpreter has: from now on nobody else may.
 ///
 /// # Safety
 ///
 /// As for [`answer`].
-unsafe fn report_frames(store: *const StoreInner, report: &mut StackReport) {
+unsafe fn report_frames(store: *mut StoreInner, report: &mut StackReport) {
+    // Also those that their functions still have: they may be replaced before the report is made.
+    let mut held = BTreeMap::new();
+    // SAFETY: by the caller: handlers were left where they say so. Bodies on the stack are alive.
+    unsafe {
+        exec::each_body(store, |body| {
+            held.entry(ptr::from_ref(body)).or_insert_with(|| Body::hold(body));
+        });
+        // What was held before goes only now.
+        (*store).held = held.into_values().flatten().collect();
+    }
     // SAFETY: by the caller.
     let (engine, cells) = unsafe { (&(*store).engine, (*store).cells) };
     if let Some(map) = engine.code_map() {

@@ -51,7 +51,7 @@ pub use interrupt::InterruptHandle;
 pub use linker::Linker;
 pub use lower::Checker;
 pub use memory::{MAX_PAGES, PAGE};
-pub use module::{FuncHandle, Module};
+pub use module::{FuncHandle, Module, Part, ReloadError, Reloaded};
 pub use recovery::Recovery;
 pub use store::{AsStore, Store};
 pub use transfer::{Direction, LiveFrame, OnTransfer, Transfer};

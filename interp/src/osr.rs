@@ -1,6 +1,7 @@
 //! On-stack replacement: one frame of a function, run in turns by OSR variants and the interpreter.
 //!
-//! A frame lies on the value stack, in the interpreter's layout, whoever runs it. At a loop header the interpreter looks
+//! A frame lies on the value stack, in the interpreter's layout, whoever runs it, and is of one body to its end: where the function has
+//! another one by now, the code of that is not for it. At a loop header the interpreter looks
 //! whether there is a variant ([`enter`]). If so that runs the rest of the function, or comes back at a loop header where
 //! something better is to be had, or at least nothing worse: that is looked for there, and if there is nothing the
 //! interpreter goes on. A body of native code that leaves has no such frame: [`finish`] makes one. Code that leaves through an
@@ -20,7 +21,7 @@ use crate::draws::SplitMix64;
 use crate::driver;
 use crate::engine::Engine;
 use crate::exec::{self, Rebuilt};
-use crate::module::Function;
+use crate::module::{Body, Function};
 use crate::prepare::{self, CONTROL_SLOTS, Prepared};
 use crate::store::StoreInner;
 use crate::transfer::{self, Direction};
@@ -34,9 +35,7 @@ pub(crate) struct Frame<'a> {
     pub(crate) store: *mut StoreInner,
     /// Its instance.
     pub(crate) vmctx: *mut VmCtx,
-    /// Its function.
-    pub(crate) function: &'a Function,
-    /// How the function is laid out.
+    /// Its body.
     pub(crate) prepared: &'a Prepared,
     /// Slot 0.
     pub(crate) fp: *mut u64,
@@ -66,16 +65,22 @@ pub(crate) enum Outcome<'a> {
 /// The calling thread runs the store, the frame is one of its value stack with nothing in use above it, and its slots are as
 /// the interpreter has them at the site. `back` is as [`rebuild`](exec::rebuild::rebuild) wants it.
 pub(crate) unsafe fn enter<'a>(frame: Frame<'_>, site: u32, back: [u64; 2]) -> Result<Option<Outcome<'a>>, Raised> {
-    let Frame { store, vmctx, function, prepared, fp } = frame;
+    let Frame { store, vmctx, prepared, fp } = frame;
     // SAFETY: by the caller, the store is alive, and nothing borrows its thread mutably while guests run.
     let (cells, thread) = unsafe { ((*store).cells, &(*store).thread) };
+    let body = prepared.body();
+    // SAFETY: by the caller; the instance keeps its module.
+    let function = unsafe { body.function() };
     // SAFETY: the cells are this thread's. With little stack left the interpreter, which needs none, goes on.
     if unsafe { driver::check_machine_stack(cells) }.is_err() {
         return Ok(None);
     }
     let mut outcome = None;
     let mut at = site;
-    while let Some(entry) = thread.osr_entry(function.bead.as_ref(), at) {
+    while let Some((entry, handle)) = thread.osr_entry_of(function.bead.as_ref(), at) {
+        if !handle.is_of(body) {
+            break;
+        }
         // SAFETY: by the caller, or the variant that has just left: the frame is as the site wants it.
         unsafe { transfer::tell(frame, at, Direction::Enter) };
         let mut regs = Regs::default();
@@ -112,13 +117,16 @@ pub(crate) unsafe fn enter<'a>(frame: Frame<'_>, site: u32, back: [u64; 2]) -> R
     Ok(outcome)
 }
 
-/// Before a frame looks for a variant at a site, in test modes: makes one, if the mode says so. `false` when it is to go on as
-/// it is.
+/// Before a frame of `body`, of `function`, looks for a variant at a site, in test modes: makes one, if the mode says so. `false`
+/// when it is to go on as it is.
 ///
 /// # Safety
 ///
 /// The calling thread runs the store.
-pub(crate) unsafe fn provoke(store: *mut StoreInner, function: &Function, site: u32, asking: Asking) -> bool {
+pub(crate) unsafe fn provoke(store: *mut StoreInner, function: &Function, body: &Body, site: u32, asking: Asking) -> bool {
+    if !function.has(body) {
+        return false;
+    }
     // SAFETY: by the caller.
     let engine = unsafe { &(*store).engine };
     let draw = match engine.config().osr {
@@ -151,19 +159,19 @@ pub(crate) enum Asking {
     Native,
 }
 
-/// Whether a body that leaves now can be finished: [`finish`] has what it needs.
+/// Whether native code of `body` that leaves now can be finished: [`finish`] has what it needs.
 ///
 /// # Safety
 ///
-/// The calling thread runs the store, to whose instance `vmctx` and whose module `function` belongs.
-pub(crate) unsafe fn can_finish(store: *mut StoreInner, vmctx: *mut VmCtx, function: &Function) -> bool {
+/// The calling thread runs the store, to whose instance `vmctx` and whose module the body belongs.
+pub(crate) unsafe fn can_finish(store: *mut StoreInner, vmctx: *mut VmCtx, body: &Body) -> bool {
     // SAFETY: by the caller; an instance keeps its module.
     let module = unsafe { &(*(*vmctx).instance).module };
     // SAFETY: as above.
     let (cells, fp, end) = unsafe { ((*store).cells, (*store).stack_top, (*store).stack_end) };
     let fits = |prepared: &Prepared| fp.wrapping_add(prepared.frame_slots as usize) <= end;
     // SAFETY: the cells are this thread's.
-    prepare::ensure(module, function).is_ok_and(fits) && unsafe { driver::check_machine_stack(cells) }.is_ok()
+    prepare::ensure(module, body).is_ok_and(fits) && unsafe { driver::check_machine_stack(cells) }.is_ok()
 }
 
 /// The finish hook: a native body has left, and the rest of its call is run here.
@@ -180,7 +188,7 @@ pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, buffer: 
     let left = unsafe { Segment::innermost(cells) };
     let finished = match Resume::decode(resume) {
         // SAFETY: by the caller.
-        Resume::Site(site) => unsafe { finish_frame(store, vmctx, callee, buffer, site) },
+        Resume::Site(site) => unsafe { finish_frame(store, vmctx, buffer, site) },
         Resume::Exit(number) => {
             // SAFETY: as above; the stub recorded where the body was left.
             let left = deopt::Left { pc: unsafe { (*cells).exit_pc }, number };
@@ -210,18 +218,12 @@ pub(crate) unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, buffer: 
 }
 
 /// Finishes a call that was left at a loop header.
-unsafe fn finish_frame(
-    store: *mut StoreInner,
-    vmctx: *mut VmCtx,
-    callee: u64,
-    buffer: *mut u64,
-    site: u32,
-) -> Result<(), Raised> {
-    // SAFETY: by the caller, the token is a WebAssembly function's of the instance, which keeps its module.
-    let (module, function) = unsafe { (&(*(*vmctx).instance).module, (*(*vmctx).funcs.add(callee as usize)).wasm()) };
-    let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
-    // SAFETY: by the caller, the store is alive.
-    let (fp, end) = unsafe { ((*store).stack_top, (*store).stack_end) };
+unsafe fn finish_frame(store: *mut StoreInner, vmctx: *mut VmCtx, buffer: *mut u64, site: u32) -> Result<(), Raised> {
+    // SAFETY: by the caller, the store is alive, and the instance keeps its module.
+    let (module, fp, end) = unsafe { (&(*(*vmctx).instance).module, (*store).stack_top, (*store).stack_end) };
+    // SAFETY: the stub recorded where native code was left, which waits, and so its body is there.
+    let body = unsafe { &*(*store).engine.native_body((*(*store).cells).exit_pc).expect("native code was left") };
+    let prepared = prepare::ensure(module, body).map_err(|error| Raised::host(HostPayload::Body(error)))?;
     if fp.wrapping_add(prepared.frame_slots as usize) > end {
         return Err(TrapCode::StackOverflow.into());
     }
@@ -229,7 +231,7 @@ unsafe fn finish_frame(
     let slots = (prepared.control + CONTROL_SLOTS + height) as usize;
     // SAFETY: just checked to fit, and free; the buffer has so many slots, of which those that are live at the site are set.
     unsafe { fp.copy_from_nonoverlapping(buffer, slots.min(WIDE_SLOTS)) };
-    let frame = Frame { store, vmctx, function, prepared, fp };
+    let frame = Frame { store, vmctx, prepared, fp };
     // SAFETY: the frame is as the site wants it, and nothing is above it.
     unsafe { transfer::tell(frame, site, Direction::Leave) };
     // SAFETY: as above.
@@ -248,8 +250,8 @@ unsafe fn finish_frame(
             unsafe { exec::resume(frame, site) }?;
         }
     }
-    // SAFETY: the results are in the frame's first slots; the buffer has room for any function's.
-    unsafe { buffer.copy_from_nonoverlapping(fp, function.ty.results().len()) };
+    // SAFETY: the results are in the frame's first slots; the buffer has room for any function's. The instance keeps its module.
+    unsafe { buffer.copy_from_nonoverlapping(fp, body.function().ty.results().len()) };
     Ok(())
 }
 

@@ -15,12 +15,13 @@ use crate::bridge;
 use crate::deopt::Countdown;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::exec;
 use crate::func::{Global, GlobalInner, Memory, Table, Val};
 use crate::host::Caller;
 use crate::instance::InstanceInner;
 use crate::interrupt::{self, InterruptHandle};
 use crate::memory::MemoryInner;
-use crate::module::FuncHandle;
+use crate::module::{Body, FuncHandle};
 use crate::osr::{self, Draws};
 use crate::owned::Owned;
 use crate::stack::ValueStack;
@@ -72,6 +73,10 @@ pub(crate) struct StoreInner {
     pub(crate) stack_top: *mut u64,
     /// One past the last slot.
     pub(crate) stack_end: *mut u64,
+    /// The innermost run of the interpreter, if there is one.
+    pub(crate) run: *const exec::Cx,
+    /// The bodies, but for first ones, that the interpreter had frames of when it last told what is on the stack.
+    pub(crate) held: Vec<Arc<Body>>,
     /// Calls from outside under way; at rest at 0.
     pub(crate) depth: u32,
     /// How often a frame went on in an OSR variant.
@@ -119,6 +124,8 @@ impl<T: 'static> Store<T> {
             cells,
             stack_top: stack.base(),
             stack_end: stack.end(),
+            run: ptr::null(),
+            held: Vec::new(),
             depth: 0,
             osr_entries: 0,
             draws: Draws::new(engine),

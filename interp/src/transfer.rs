@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::exec::rebuild::FrameState;
 use crate::osr::Frame;
-use crate::prepare;
 use crate::store::StoreInner;
 use crate::vmctx::VmCtx;
 
@@ -76,16 +75,16 @@ pub(crate) unsafe fn tell(frame: Frame<'_>, site: u32, direction: Direction) {
 /// As [`tell`].
 #[cold]
 unsafe fn tell_observer(frame: Frame<'_>, site: u32, direction: Direction, observer: &OnTransfer) {
-    let Frame { vmctx, function, prepared, fp, .. } = frame;
+    let Frame { vmctx, prepared, fp, .. } = frame;
     // SAFETY: by the caller; an instance keeps its module.
     let module = unsafe { &(*(*vmctx).instance).module };
     let at = prepared.sites()[site as usize];
     // SAFETY: the slots are the frame's own.
     let slot = |slot: u32| unsafe { *fp.add(slot as usize) };
-    let locals = prepared.live_locals(module, function, at.offset).map(|local| (local, slot(local))).collect();
+    let locals = prepared.live_locals(module, at.offset).map(|local| (local, slot(local))).collect();
     let first = prepared.first_operand();
     let operands = (first..first + at.height).map(slot).collect();
-    let frames = [LiveFrame { function: function.index, offset: at.offset, locals, operands }];
+    let frames = [LiveFrame { function: prepared.body().index, offset: at.offset, locals, operands }];
     // SAFETY: by the caller.
     unsafe { observe(vmctx, &frames, direction, observer) };
 }
@@ -95,22 +94,19 @@ unsafe fn tell_observer(frame: Frame<'_>, site: u32, direction: Direction, obser
 /// # Safety
 ///
 /// The calling thread runs `store`, to which the instance belongs; the frames are of functions that were prepared.
-pub(crate) unsafe fn tell_exit<S: IntoIterator<Item = (u32, u64)>>(
+pub(crate) unsafe fn tell_exit<'a, S: IntoIterator<Item = (u32, u64)>>(
     store: *mut StoreInner,
     vmctx: *mut VmCtx,
-    frames: impl Iterator<Item = FrameState<S>>,
+    frames: impl Iterator<Item = FrameState<'a, S>>,
 ) {
     // SAFETY: by the caller, the store is alive.
     let Some(observer) = (unsafe { &(*store).engine.config().on_transfer }) else { return };
-    // SAFETY: by the caller; an instance keeps its module.
-    let module = unsafe { &(*(*vmctx).instance).module };
     let frames: Vec<LiveFrame> = frames
         .map(|state| {
-            let function = module.function(state.function).expect("it was compiled");
-            let prepared = prepare::ensure(module, function).expect("it was prepared");
+            let prepared = state.body.running();
             let (locals, operands): (Vec<_>, Vec<_>) = state.slots.into_iter().partition(|&(slot, _)| slot < prepared.control);
             let operands = operands.into_iter().map(|(_, value)| value).collect();
-            LiveFrame { function: state.function, offset: state.offset, locals, operands }
+            LiveFrame { function: state.body.index, offset: state.offset, locals, operands }
         })
         .collect();
     // SAFETY: by the caller.

@@ -9,9 +9,9 @@ use super::op::call::CALL_WORDS;
 use super::state::{FINISHED, Status};
 use crate::driver;
 use crate::interrupt;
-use crate::module::{FuncHandle, Function};
+use crate::module::{Body, FuncHandle, Function};
 use crate::osr::{self, Asking, Outcome};
-use crate::prepare;
+use crate::prepare::Prepared;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::{FuncRef, VmCtx};
@@ -31,8 +31,10 @@ pub(crate) struct Cx {
     pub(crate) store: *mut StoreInner,
     /// After a trap: the instruction.
     pub(crate) at: *const u64,
-    /// After a trap: the frame.
+    /// After a trap, and wherever handlers have called what may poll: the innermost frame.
     pub(crate) fp: *mut u64,
+    /// In the second case: whose it is.
+    pub(crate) body: *const Body,
     /// What the accumulators hold where a frame that others ran goes on.
     pub(crate) accumulators: Accumulators,
     /// The callee of a native call being made.
@@ -43,6 +45,10 @@ pub(crate) struct Cx {
     pub(crate) raised: Option<Raised>,
     /// Calls between instances under way, innermost last.
     pub(crate) crossings: Vec<Crossing>,
+    /// What is entered by the one that is being made.
+    pub(crate) crossed_to: *const Prepared,
+    /// The run of the same store that waits for this one, if there is one.
+    pub(crate) outer: *const Cx,
     /// Loop dispatch only: where to go on.
     #[cfg(any(tierup_loop_dispatch, debug_assertions))]
     pub(crate) resume: Option<super::state::State>,
@@ -80,6 +86,23 @@ impl Cx {
             Ok(()) => FINISHED,
             Err(raised) => self.raise(raised),
         }
+    }
+}
+
+/// Work units a frame of a body that was replaced does between two looks at what the thread is asked for.
+const STALE_SLICE: i32 = 4096;
+
+/// Notes where the innermost frame of a run is, before what may poll.
+///
+/// # Safety
+///
+/// The context is the running one's.
+#[inline(always)]
+pub(super) unsafe fn leave(cx: *mut Cx, body: *const Body, fp: *mut u64) {
+    // SAFETY: by the caller.
+    unsafe {
+        (*cx).body = body;
+        (*cx).fp = fp;
     }
 }
 
@@ -142,7 +165,7 @@ pub(super) unsafe fn poll(cx: *mut Cx) -> Status {
 pub(super) unsafe fn prepare(cx: *mut Cx, function: *const Function) -> Status {
     // SAFETY: by the caller; some instance keeps the module.
     unsafe {
-        match prepare::ensure(&(*(*(*cx).vmctx).instance).module, &*function) {
+        match (*function).enter(&(*(*(*cx).vmctx).instance).module) {
             Ok(_) => FINISHED,
             Err(error) => (*cx).raise(Raised::host(HostPayload::Body(error))),
         }
@@ -162,7 +185,7 @@ pub(super) unsafe fn cross(cx: *mut Cx, callee: *const FuncRef, base: *mut u64, 
         if status != FINISHED {
             return status;
         }
-        let prepared = match prepare::ensure(&(*(*(*callee).vmctx).instance).module, &*(*callee).func) {
+        let prepared = match (*(*callee).func).enter(&(*(*(*callee).vmctx).instance).module) {
             Ok(prepared) => prepared,
             Err(error) => return (*cx).raise(Raised::host(HostPayload::Body(error))),
         };
@@ -171,6 +194,7 @@ pub(super) unsafe fn cross(cx: *mut Cx, callee: *const FuncRef, base: *mut u64, 
         }
         (*cx).crossings.push(Crossing { vmctx: (*cx).vmctx, ip });
         (*cx).vmctx = (*callee).vmctx;
+        (*cx).crossed_to = prepared;
     }
     FINISHED
 }
@@ -190,41 +214,54 @@ pub(super) unsafe fn cross_back(cx: *mut Cx) -> *const u64 {
     }
 }
 
-/// The slow half of a back-edge of `function`: `work` operators of loop `site`, for which the countdown did not reach.
+/// The slow half of a back-edge of `body`: `work` operators of loop `site`, for which the countdown did not reach.
 ///
 /// # Safety
 ///
-/// The context's thread is running; `fp` is the innermost frame, of this function, whose module is alive.
+/// The context's thread is running; `fp` is the innermost frame, of this body, whose module is alive.
 #[inline(never)]
-pub(super) unsafe fn back_edge_spent(cx: *mut Cx, function: *const Function, site: u32, work: u32, fp: *mut u64) -> Packed {
+pub(super) unsafe fn back_edge_spent(cx: *mut Cx, body: *const Body, site: u32, work: u32, fp: *mut u64) -> Packed {
     // SAFETY: by the caller.
-    let status = unsafe { poll(cx) };
+    let status = unsafe {
+        leave(cx, body, fp);
+        poll(cx)
+    };
     if status != FINISHED {
         return Step::Trapped(status).pack();
     }
+    // SAFETY: by the caller: the body has a frame, so it is alive.
+    let (body, function) = unsafe { (&*body, (*body).function()) };
+    if !function.has(body) {
+        // The loops of its successor are others: they are neither counted here nor entered.
+        // SAFETY: as in the handler, which found the countdown.
+        unsafe { (*(*cx).countdown.add(function.bead.as_ref().index() as usize)).countdown = STALE_SLICE };
+        return Step::Stay.pack();
+    }
     // SAFETY: by the caller.
-    let step = match unsafe { (*(*cx).thread).back_edge_spent((*function).bead.as_ref(), site, work) } {
+    let step = match unsafe { (*(*cx).thread).back_edge_spent(function.bead.as_ref(), site, work) } {
         None => Step::Stay,
         // There the mode says which arrivals enter.
         // SAFETY: by the caller.
         Some(_) if unsafe { (*(*cx).store).engine.config().osr.is_forced() } => Step::Stay,
         // SAFETY: by the caller; `enter` looks the entry up again, as it does wherever it gets.
-        Some(_) => unsafe { replace(cx, function, site, fp) },
+        Some(_) => unsafe { replace(cx, body, site, fp) },
     };
     step.pack()
 }
 
-/// A frame of `function` is at the header of loop `site`, in a mode that enters variants out of order.
+/// A frame of `body` is at the header of loop `site`, in a mode that enters variants out of order.
 ///
 /// # Safety
 ///
 /// As [`back_edge_spent`].
 #[inline(never)]
-pub(super) unsafe fn arrive(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Packed {
-    // SAFETY: by the caller.
+pub(super) unsafe fn arrive(cx: *mut Cx, body: *const Body, site: u32, fp: *mut u64) -> Packed {
+    // SAFETY: by the caller: the body has a frame, so it is alive.
     let step = unsafe {
-        if osr::provoke((*cx).store, &*function, site, Asking::Interpreter) {
-            replace(cx, function, site, fp)
+        leave(cx, body, fp);
+        let (body, function) = (&*body, (*body).function());
+        if osr::provoke((*cx).store, function, body, site, Asking::Interpreter) {
+            replace(cx, body, site, fp)
         } else {
             Step::Stay
         }
@@ -284,16 +321,15 @@ impl Packed {
 /// # Safety
 ///
 /// As [`back_edge_spent`].
-unsafe fn replace(cx: *mut Cx, function: *const Function, site: u32, fp: *mut u64) -> Step {
-    // SAFETY: by the caller; the function's code is being run, so it was prepared.
-    let (function, prepared) = unsafe { (&*function, (*function).prepared.get().unwrap_unchecked()) };
+unsafe fn replace(cx: *mut Cx, body: &Body, site: u32, fp: *mut u64) -> Step {
+    let prepared = body.running();
     // SAFETY: by the caller; a variant changes the control slots only to leave results there.
     let (ip, caller) = unsafe {
         let control = fp.add(prepared.control as usize);
         (*control as *const u64, *control.add(1) as *mut u64)
     };
     // SAFETY: by the caller.
-    let frame = unsafe { osr::Frame { store: (*cx).store, vmctx: (*cx).vmctx, function, prepared, fp } };
+    let frame = unsafe { osr::Frame { store: (*cx).store, vmctx: (*cx).vmctx, prepared, fp } };
     // SAFETY: by the caller: at a header all operands are in their slots.
     match unsafe { osr::enter(frame, site, [ip as u64, caller as u64]) } {
         Ok(None) => Step::Stay,

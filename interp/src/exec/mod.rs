@@ -2,10 +2,11 @@
 //!
 //! A register machine over 64-bit slots, direct threaded. `state.rs` has the machine state and the dispatch,
 //! `operand.rs` the places operands can be in, `op/` the instructions, `cx.rs` what they call out for, `backtrace.rs`
-//! what they have to say after a trap, `rebuild.rs` how frames from elsewhere go on here. README.md has the design's reasons and what was tried.
+//! what they have to say after a trap, `frames.rs` which frames there are, `rebuild.rs` how frames from elsewhere go on here. README.md has the design's reasons and what was tried.
 
 mod backtrace;
 mod cx;
+mod frames;
 pub(crate) mod op;
 mod operand;
 pub(crate) mod rebuild;
@@ -17,16 +18,16 @@ use std::ptr;
 
 use crate::module::Function;
 use crate::osr::Frame;
-use crate::prepare;
 use crate::store::StoreInner;
 use crate::trap::{HostPayload, Raised, TrapCode};
 use crate::vmctx::VmCtx;
 
+pub(crate) use cx::Cx;
+pub(crate) use frames::each_body;
 pub(crate) use operand::Form;
 pub(crate) use rebuild::{Rebuilt, resume_at};
 pub(crate) use state::Handler;
 
-use cx::Cx;
 use state::{FINISHED, State};
 
 /// Interprets `function` until it returns. Arguments are in the slots at `fp`, results are left there.
@@ -43,12 +44,13 @@ use state::{FINISHED, State};
 pub(crate) unsafe fn run(store: *mut StoreInner, vmctx: *mut VmCtx, function: &Function, fp: *mut u64) -> Result<(), Raised> {
     // SAFETY: by the caller, the instance is alive; it keeps its module.
     let module = unsafe { &(*(*vmctx).instance).module };
-    let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
+    // SAFETY: by the caller; the frame is made before the next poll.
+    let prepared = unsafe { function.enter(module) }.map_err(|error| Raised::host(HostPayload::Body(error)))?;
     // SAFETY: by the caller, the store is alive.
     if fp.wrapping_add(prepared.frame_slots as usize) > unsafe { (*store).stack_end } {
         return Err(Raised::new(TrapCode::StackOverflow));
     }
-    let frame = Frame { store, vmctx, function, prepared, fp };
+    let frame = Frame { store, vmctx, prepared, fp };
     // SAFETY: by the caller; the frame fits.
     unsafe { start_outermost(frame, prepared.entry) }
 }
@@ -114,14 +116,20 @@ unsafe fn start(frame: Frame<'_>, ip: *const u64, accumulators: Accumulators) ->
         store,
         at: ptr::null(),
         fp: ptr::null_mut(),
+        body: ptr::null(),
         accumulators,
         callee: ptr::null(),
         told: false,
         raised: None,
         crossings: Vec::new(),
+        crossed_to: ptr::null(),
+        // SAFETY: by the caller.
+        outer: unsafe { (*store).run },
         #[cfg(any(tierup_loop_dispatch, debug_assertions))]
         resume: None,
     };
+    // SAFETY: by the caller; it ends before the context does.
+    let _run = unsafe { frames::UnderWay::new(store, &raw const cx) };
     // SAFETY: by the caller, the instance is alive.
     let (mem, len) = unsafe { cx.memory() };
     let Accumulators { int, f32, f64 } = accumulators;

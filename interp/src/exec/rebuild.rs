@@ -4,7 +4,7 @@
 //! arguments were. Which slots a description leaves out does not matter; nobody will read them.
 
 use super::{Accumulators, start};
-use crate::module::Function;
+use crate::module::Body;
 use crate::osr::Frame;
 use crate::prepare::{self, Call, Elsewhere, Place, Point, Prepared};
 use crate::store::StoreInner;
@@ -15,11 +15,11 @@ use crate::vmctx::VmCtx;
 mod tests;
 
 /// A guest frame, described.
-#[derive(Debug, Clone)]
-pub(crate) struct FrameState<S> {
-    /// The function's index in its module, imports counted.
-    pub(crate) function: u32,
-    /// Offset, in the module's bytes, of the operator that is next: a resume point. Of a frame that waits: of the call.
+#[derive(Clone)]
+pub(crate) struct FrameState<'a, S> {
+    /// Whose it is.
+    pub(crate) body: &'a Body,
+    /// Offset, in the bytes the body came with, of the operator that is next: a resume point. Of a frame that waits: of the call.
     pub(crate) offset: u32,
     /// Slots with their values: live locals, and the operand stack, of a frame that waits without the call's own operands.
     pub(crate) slots: S,
@@ -45,7 +45,7 @@ pub(crate) struct Rebuilt<'a> {
 ///
 /// # Safety
 ///
-/// - The calling thread runs `store`, to whose instance `vmctx` belongs, and the functions are that instance's module's;
+/// - The calling thread runs `store`, to whose instance `vmctx` belongs, and the bodies are of that instance's module;
 /// - nothing is in use on the value stack from `fp` on;
 /// - the slots that are live at each frame's offset are in its description, and are of that frame.
 pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
@@ -53,7 +53,7 @@ pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
     vmctx: *mut VmCtx,
     fp: *mut u64,
     back: [u64; 2],
-    frames: impl IntoIterator<Item = FrameState<S>>,
+    frames: impl IntoIterator<Item = FrameState<'a, S>>,
 ) -> Result<Rebuilt<'a>, Raised> {
     // SAFETY: by the caller; the instance keeps its module for as long as anybody runs in it.
     let (module, end) = unsafe { (&(*(*vmctx).instance).module, (*store).stack_end) };
@@ -61,9 +61,8 @@ pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
     let mut frames = frames.into_iter().peekable();
     loop {
         let state = frames.next().expect("there is a frame");
-        let function: &'a Function = module.function(state.function).expect("a frame is of a function with a body");
-        let prepared = prepare::ensure(module, function).map_err(|error| Raised::host(HostPayload::Body(error)))?;
-        let points = prepared.points(module, function);
+        let prepared = prepare::ensure(module, state.body).map_err(|error| Raised::host(HostPayload::Body(error)))?;
+        let points = prepared.points(module);
         let point = points.at(state.offset).expect("frames are at resume points");
         let (fp, control) = match caller {
             None => (fp, back),
@@ -76,7 +75,7 @@ pub(crate) unsafe fn rebuild<'a, S: IntoIterator<Item = (u32, u64)>>(
         if fp.wrapping_add(prepared.frame_slots as usize) > end {
             return Err(Raised::new(TrapCode::StackOverflow));
         }
-        let frame = Frame { store, vmctx, function, prepared, fp };
+        let frame = Frame { store, vmctx, prepared, fp };
         let waits = frames.peek().is_some().then(|| point.call.expect("a frame that waits is at a call"));
         // What a call that is waited in takes has gone.
         let places = points.places(point).iter().filter(|place| waits.is_none_or(|call| u32::from(place.slot) < call.base));

@@ -233,7 +233,7 @@ fn each_loop_is_a_site() {
     let bytes = encode("(module (func (i32.const 1) (i32.const 2) (loop (loop)) (drop) (drop) (loop)))");
     let engine = Engine::new(Config { tier: TierMode::Interp, ..Config::default() }).expect("an engine");
     let module = Module::new(&engine, bytes).expect("a valid module");
-    let prepared = crate::prepare::ensure(&module.0, &module.0.functions[0]).expect("a valid body");
+    let prepared = crate::prepare::ensure(&module.0, &module.0.functions[0].first).expect("a valid body");
     let heights: Vec<u32> = prepared.sites().iter().map(|site| site.height).collect();
     assert_eq!(heights, [2, 2, 0]);
     assert!(prepared.sites().is_sorted_by_key(|site| site.offset));
@@ -243,10 +243,10 @@ fn each_loop_is_a_site() {
 fn charges(text: &str) -> Vec<u64> {
     let engine = Engine::new(Config { tier: TierMode::Interp, ..Config::default() }).expect("an engine");
     let module = Module::new(&engine, encode(text)).expect("a valid module");
-    let function = &module.0.functions[0];
-    let prepared = crate::prepare::ensure(&module.0, function).expect("a valid body");
-    let address = &raw const *function as u64;
-    // A back-edge names the function, which does not call itself, and then what it charges.
+    let body = &module.0.functions[0].first;
+    let prepared = crate::prepare::ensure(&module.0, body).expect("a valid body");
+    let address = &raw const *body as u64;
+    // A back-edge names the body, which calls nothing, and then what it charges.
     prepared.words().windows(2).filter(|pair| pair[0] == address).map(|pair| pair[1] >> 48).collect()
 }
 

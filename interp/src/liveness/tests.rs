@@ -17,7 +17,7 @@ fn module(body: &str) -> Module {
 fn headers(body: &str) -> Vec<Vec<u32>> {
     let module = module(body);
     let function = &module.0.functions[0];
-    let mut reader = module.0.body(function).get_binary_reader();
+    let mut reader = function.first.read(&module.0).get_binary_reader();
     let groups: u32 = reader.read_var_u32().expect("how many groups of locals");
     for _ in 0..groups {
         reader.read_var_u32().expect("how many locals");

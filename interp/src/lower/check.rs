@@ -11,7 +11,7 @@ use crate::config::{Config, TierMode};
 use crate::error::Error;
 #[cfg(feature = "llvm")]
 use crate::llvm::Llvm;
-use crate::module::{FuncHandle, Module};
+use crate::module::{FuncHandle, Function, Module};
 
 /// How long the helper may be silent unless the configuration says.
 #[cfg(feature = "llvm")]
@@ -116,7 +116,8 @@ impl Checker {
 }
 
 fn handle(module: &Module, index: u32) -> FuncHandle {
-    FuncHandle { module: Arc::downgrade(&module.0), index }
+    let body = module.0.function(index).and_then(Function::later);
+    FuncHandle { module: Arc::downgrade(&module.0), index, body }
 }
 
 impl fmt::Debug for Checker {

@@ -12,28 +12,27 @@ use super::function::FuncLower;
 use super::site::guest_operands;
 use super::vmctx;
 use crate::deopt::GuardKind;
-use crate::module::{Function, ModuleInner};
+use crate::module::{Body, ModuleInner};
 use crate::prepare::{self, Prepared};
 use crate::vmctx::VmCtx;
 
 /// What all exits of one function may store, in words: one with a thousand live locals and as many points can still be compiled.
 const MOST_WORDS: usize = 1 << 15;
 
-/// The resume points of the function being lowered.
+/// The resume points of the body being lowered.
 #[derive(Clone, Copy)]
 pub(super) struct Resuming<'a> {
     module: &'a ModuleInner,
-    pub(super) function: &'a Function,
     pub(super) prepared: &'a Prepared,
     /// Words that more exits may store.
     room: usize,
 }
 
 impl<'a> Resuming<'a> {
-    /// Of a function of `module`. `None` if the interpreter refuses it, who could not go on then.
-    pub(super) fn new(module: &'a ModuleInner, function: &'a Function) -> Option<Self> {
-        let prepared = prepare::ensure(module, function).ok()?;
-        Some(Self { module, function, prepared, room: MOST_WORDS })
+    /// Of a body of `module`. `None` if the interpreter refuses it, who could not go on then.
+    pub(super) fn new(module: &'a ModuleInner, body: &'a Body) -> Option<Self> {
+        let prepared = prepare::ensure(module, body).ok()?;
+        Some(Self { module, prepared, room: MOST_WORDS })
     }
 }
 
@@ -41,18 +40,18 @@ impl FuncLower<'_, '_> {
     /// What the interpreter's frame holds before the operator whose lowering begins here, if that is a resume point and there is room
     /// for one more exit.
     pub(super) fn frame_state(&mut self) -> Option<FrameState> {
-        let Resuming { module, function, prepared, room } = self.resuming?;
+        let Resuming { module, prepared, room } = self.resuming?;
         let offset = self.b.srcloc().bits();
-        let point = prepared.points(module, function).at(offset)?;
-        let mut state = FrameState::of(function.index.into(), offset);
-        for local in prepared.live_locals(module, function, offset) {
+        let point = prepared.points(module).at(offset)?;
+        let mut state = FrameState::of(self.body, offset);
+        for local in prepared.live_locals(module, offset) {
             state = state.slot(local, self.b.use_var(self.locals[local as usize]));
         }
         let operands: Vec<_> = guest_operands(self.operands.all(), &self.frames).collect();
         debug_assert_eq!(operands.len(), point.height as usize, "the interpreter has as many operands");
         let state = state.slots((prepared.first_operand()..).zip(operands));
         let room = room.checked_sub(state.values().count())?;
-        self.resuming = Some(Resuming { module, function, prepared, room });
+        self.resuming = Some(Resuming { module, prepared, room });
         Some(state)
     }
 

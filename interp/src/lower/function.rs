@@ -1,6 +1,7 @@
 //! One function's body, operator by operator: validated, then handed to the family that lowers it.
 
 use std::collections::HashMap;
+use std::ptr;
 
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
@@ -16,7 +17,7 @@ use super::stack::{Frame, Operands};
 use super::vmctx::{CheckedLen, Regions};
 use super::{bulk, call, control, memory, numeric, table, trapping, variable};
 use crate::liveness::Liveness;
-use crate::module::{FuncHandle, Function, ModuleInner};
+use crate::module::{Body, FuncHandle, Function, ModuleInner};
 use crate::trap::TrapCode;
 use crate::types::ValType;
 
@@ -54,6 +55,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) live_at_polls: Option<Liveness>,
     /// The function's index in its module.
     pub(super) function: u32,
+    /// What frame states call its body: the address.
+    pub(super) body: u64,
     /// Whether code can be left at its polls even where that costs something.
     pub(super) leaves_at_polls: bool,
     /// Operators on the longest way to here.
@@ -90,7 +93,7 @@ pub(super) struct Manner<'a> {
     pub(super) leaves_at_polls: bool,
 }
 
-/// Lowers the body of `function` into `b`, which stands at a new function with the body's signature.
+/// Lowers a body of `function` into `b`, which stands at a new function with the body's signature.
 ///
 /// # Errors
 ///
@@ -98,15 +101,16 @@ pub(super) struct Manner<'a> {
 pub(super) fn lower<'a>(
     module: &'a ModuleInner,
     function: &Function,
+    body: &Body,
     validator: &mut FuncValidator<ValidatorResources>,
     manner: Manner<'a>,
     cx: &'a LowerCx<'a, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
-    let mut reader = module.body(function).get_binary_reader();
+    let mut reader = body.read(module).get_binary_reader();
     validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
 
-    let size = validator.len_locals() as usize + function.body.len();
+    let size = validator.len_locals() as usize + body.bytes(module).len();
     let is_leaf = size <= SMALL_LEAF && !manner.plants_exits && !calls_guest(OperatorsReader::new(reader.clone()))?;
     // A callee's frame is its caller's, who has checked it.
     let prologue = match manner.polls {
@@ -126,7 +130,8 @@ pub(super) fn lower<'a>(
     if manner.counting.is_none() && (!cx.polls_loops() || manner.leaves_at_polls) {
         f.live_at_polls = Liveness::of(OperatorsReader::new(reader.clone()), validator.len_locals());
     }
-    (f.function, f.leaves_at_polls) = (function.index, manner.leaves_at_polls);
+    (f.function, f.body) = (function.index, ptr::from_ref(body).addr() as u64);
+    f.leaves_at_polls = manner.leaves_at_polls;
     f.count_call(manner.counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
@@ -198,6 +203,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             profiling: Profiling::Off,
             live_at_polls: None,
             function: 0,
+            body: 0,
             leaves_at_polls: false,
             work: 0,
             signatures: HashMap::new(),

@@ -10,8 +10,9 @@
 //! - **Semantics are in the CLIF**, not in what an instruction happens to do on a machine: whatever wasm says traps is
 //!   an explicit condition and a cold call of the trap stub. The one exception is a guarded memory access, which
 //!   [`access`](clif::access) alone may emit.
-//! - **Source locations are offsets into the module's bytes**, and the unit's tag is the [`Function`]'s address: that is
-//!   how a backtrace names a native frame.
+//! - **Source locations are offsets into the bytes the body came with**, and the unit's tag is the [`Body`](crate::module::Body)'s address, as are the
+//!   functions of frame states: that is how a backtrace names a native frame, and in what code the interpreter goes on. The unit keeps
+//!   the body.
 //! - **What an instance never changes is loaded as a constant** ([`vmctx`]); nothing of an instance is a constant of the
 //!   code, which all instances of a module share. Addresses of the module's own code cells are.
 //! - **What is likely is taken for granted only behind a guard** ([`speculate`]), by the optimizing tier; the others record it
@@ -45,7 +46,7 @@ mod vmctx;
 use count::Counting;
 use exit::Resuming;
 use function::{Manner, Profiling};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel, Tier};
 use wasmparser::FuncValidatorAllocations;
@@ -53,7 +54,7 @@ use wasmparser::FuncValidatorAllocations;
 pub use check::Checker;
 
 use crate::config::{Config, Deopt, Speculate};
-use crate::module::{FuncHandle, Function};
+use crate::module::FuncHandle;
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
 pub(crate) struct WasmLower {
@@ -116,7 +117,15 @@ impl Lower<FuncHandle> for WasmLower {
         let Some(function) = module.function(handle.index) else {
             return Err(Bailout::terminal(BailoutReason::Unsupported { what: "an import has no body".to_owned() }));
         };
-        cx.set_tag(std::ptr::from_ref::<Function>(function).addr() as u64);
+        let body = handle.body(function);
+        if !function.has(body) {
+            // Reloaded meanwhile: the broker is about to learn of it, if it does not know.
+            return Err(Bailout::retryable(BailoutReason::Cancelled));
+        }
+        cx.set_tag(std::ptr::from_ref(body).addr() as u64);
+        if let Some(later) = &handle.body {
+            cx.keep(Arc::clone(later) as _);
+        }
         if let Some(name) = module.function_name(handle.index) {
             cx.set_name(name);
         }
@@ -135,10 +144,10 @@ impl Lower<FuncHandle> for WasmLower {
         };
         let plants_exits = self.plants_exits;
         let exits = plants_exits || profiling != Profiling::Off;
-        let resuming = if exits { Resuming::new(&module, function) } else { None };
+        let resuming = if exits { Resuming::new(&module, body) } else { None };
         let polls = self.interruptible || !cx.polls_loops();
         let manner = Manner { counting, resuming, plants_exits, profiling, polls, leaves_at_polls: self.leaves_at_polls };
-        function::lower(&module, function, &mut validator, manner, cx, &mut builder)?;
+        function::lower(&module, function, body, &mut validator, manner, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

@@ -37,7 +37,7 @@ impl FuncLower<'_, '_> {
     fn state_at_header(&mut self) -> Option<FrameState> {
         let offset = self.b.srcloc().bits();
         let live: Vec<u32> = self.live_at_polls.as_ref()?.at(offset).expect("the analysis met the same loops").iter().collect();
-        let mut state = FrameState::of(self.function.into(), offset);
+        let mut state = FrameState::of(self.body, offset);
         for local in live {
             state = state.slot(local, self.b.use_var(self.locals[local as usize]));
         }

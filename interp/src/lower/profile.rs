@@ -16,7 +16,7 @@ impl<'a> FuncLower<'a, '_> {
         // What has called too much to be speculated on always will have.
         let is_open = |site: &&CallSite| self.profiling == Profiling::Record && site.seen(0) != Seen::Many;
         let Some(site) = self.call_site().filter(is_open) else { return Ok(()) };
-        // Lives as long as the module, which outlives its code.
+        // Lives as long as the body, which the code keeps.
         let site = self.b.ins().iconst(types::I64, (&raw const *site).addr() as i64);
         let first = self.func_ref(0);
         let target = self.b.ins().isub(reference, first);

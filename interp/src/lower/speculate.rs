@@ -94,7 +94,7 @@ pub(super) fn call(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value,
     }
     let is_it = is_target(f, index, reference, *last);
     // A constant, so that the parameter is not kept for this.
-    let callee = f.b.ins().iconst(types::I64, plan.state.frames()[0].function.cast_signed());
+    let callee = f.b.ins().iconst(types::I64, i64::from(f.function));
     let abi = BodyAbi { callee, ..f.abi };
     let results = match f.cx.guard(f.b, &abi, is_it, &plan.state, plan.guard, ExitReason::WrongTarget) {
         Some(()) => call::known(f, ty, last.function, last.bead),

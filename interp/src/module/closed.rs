@@ -4,7 +4,7 @@
 //! export it nor write to it, and call through it. A table is closed if
 //!
 //! - the module defines it and does not export it: no other module and no host function can name it;
-//! - no body has an operator that writes to a table;
+//! - no body has an operator that writes to a table, and so none is taken in that has when functions are reloaded;
 //! - its elements come from active segments with constant offsets, and no segment up to the last of them can fail. (One that
 //!   fails ends the instantiation and leaves what follows undone, while functions may have escaped into imported tables.)
 //!
@@ -30,6 +30,11 @@ impl ModuleInner {
     pub(crate) fn closed_table(&self, index: u32) -> Option<&[Option<u32>]> {
         let tables = self.closed_tables.0.get_or_init(|| find(self));
         tables.get(index as usize)?.as_deref()
+    }
+
+    /// Whether any table is closed; if not, none will be.
+    pub(super) fn has_closed_tables(&self) -> bool {
+        self.closed_tables.0.get_or_init(|| find(self)).iter().any(Option::is_some)
     }
 }
 
@@ -74,12 +79,18 @@ fn is_private(module: &ModuleInner, table: u32) -> bool {
     table >= module.imported_tables && !exported
 }
 
-/// Whether no body writes to any table. A body that cannot be read might.
+/// Whether no body the module was loaded with writes to any table. A body that cannot be read might. Later ones that write are not
+/// taken in before this is known ([`ModuleInner::has_closed_tables`]).
 fn bodies_only_read(module: &ModuleInner) -> bool {
-    module.functions.iter().all(|function| only_reads(&module.body(function)).unwrap_or(false))
+    module.functions.iter().all(|function| only_reads(&function.first.read(module)))
 }
 
-fn only_reads(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
+/// Whether a body has no operator that writes to a table.
+pub(super) fn only_reads(body: &FunctionBody<'_>) -> bool {
+    has_no_writer(body).unwrap_or(false)
+}
+
+fn has_no_writer(body: &FunctionBody<'_>) -> wasmparser::Result<bool> {
     let mut operators = body.get_operators_reader()?;
     while !operators.eof() {
         if let Operator::TableSet { .. }

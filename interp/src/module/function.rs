@@ -1,14 +1,14 @@
-//! A defined function: its bead, its body and what the interpreter caches of it.
+//! A defined function: its bead, and the body it has now.
 
-use std::ops::Range;
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwapOption;
 use tierup::Bead;
 use wasmparser::{FuncValidator, FunctionBody, ValidatorResources};
 
-use super::{ModuleInner, TypeEntry};
+use super::{Body, ModuleInner, TypeEntry};
 use crate::error::Error;
-use crate::prepare::PreparedCell;
+use crate::prepare::{self, Entered, Prepared};
 use crate::types::FuncType;
 
 /// What the broker hands to a compiler: enough to find the body, nothing that keeps the module alive.
@@ -17,6 +17,8 @@ pub struct FuncHandle {
     pub(crate) module: Weak<ModuleInner>,
     /// In the module's index space, imports counted.
     pub(crate) index: u32,
+    /// `None`: the body it was loaded with.
+    pub(crate) body: Option<Arc<Body>>,
 }
 
 impl FuncHandle {
@@ -39,6 +41,16 @@ impl FuncHandle {
     pub(crate) fn module(&self) -> Option<Arc<ModuleInner>> {
         self.module.upgrade()
     }
+
+    /// The body that code for this handle is made of; `function` is the handle's.
+    pub(crate) fn body<'a>(&'a self, function: &'a Function) -> &'a Body {
+        self.body.as_deref().unwrap_or(&function.first)
+    }
+
+    /// Whether that is `body`, which is one of the same function.
+    pub(crate) fn is_of(&self, body: &Body) -> bool {
+        self.body.as_deref().map_or(body.is_first(), |own| std::ptr::eq(own, body))
+    }
 }
 
 impl std::fmt::Debug for FuncHandle {
@@ -54,17 +66,61 @@ pub(crate) struct Function {
     /// Its type, with the engine-wide number beside it.
     pub(crate) ty: FuncType,
     pub(crate) canonical: u32,
-    /// Where in the module's bytes the body is (locals and code).
-    pub(crate) body: Range<usize>,
+    /// The body it was loaded with.
+    pub(crate) first: Body,
     /// Its tiering record.
     pub(crate) bead: Bead<FuncHandle>,
-    /// What the interpreter made of the body, once it was called.
-    pub(crate) prepared: PreparedCell,
+    /// The body it has now, if that is another.
+    later: ArcSwapOption<Body>,
+    /// The interpreter's form of the body it has now, once that was made: what calls enter.
+    pub(crate) entered: Entered,
 }
 
 impl Function {
-    pub(super) fn new(index: u32, entry: &TypeEntry, body: Range<usize>, bead: Bead<FuncHandle>) -> Self {
-        Self { index, ty: entry.ty.clone(), canonical: entry.canonical, body, bead, prepared: PreparedCell::default() }
+    pub(super) fn new(entry: &TypeEntry, first: Body, bead: Bead<FuncHandle>) -> Self {
+        let (ty, canonical) = (entry.ty.clone(), entry.canonical);
+        Self { index: first.index, ty, canonical, first, bead, later: ArcSwapOption::const_empty(), entered: Entered::default() }
+    }
+
+    /// The body it has now, if that is not the first.
+    pub(crate) fn later(&self) -> Option<Arc<Body>> {
+        self.later.load_full()
+    }
+
+    /// Whether it has this body now. (One of those that read the same answer at different times may be wrong; see the callers.)
+    pub(crate) fn has(&self, body: &Body) -> bool {
+        match &*self.later.load() {
+            None => body.is_first(),
+            Some(later) => std::ptr::eq(&raw const **later, body),
+        }
+    }
+
+    /// The interpreter's form of the body it has now, made if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare::ensure`].
+    ///
+    /// # Safety
+    ///
+    /// The calling thread runs a guest, and the reference is not used after its next poll unless the body has a frame there.
+    pub(crate) unsafe fn enter<'a>(&self, module: &ModuleInner) -> Result<&'a Prepared, Error> {
+        // SAFETY: passed on.
+        if let Some(prepared) = unsafe { self.entered.get() } {
+            return Ok(prepared);
+        }
+        let later = self.later();
+        let prepared = prepare::ensure(module, later.as_deref().unwrap_or(&self.first))?;
+        self.entered.begin_with(prepared);
+        // SAFETY: passed on.
+        Ok(unsafe { self.entered.get() }.expect("it has just been set"))
+    }
+
+    /// Gives it another body, which was prepared. Calls by the interpreter that begin after this enter that; the broker is not told.
+    /// One reloads at a time.
+    pub(super) fn replace(&self, body: &Arc<Body>) {
+        self.entered.replace(body.running());
+        self.later.store(Some(Arc::clone(body)));
     }
 }
 

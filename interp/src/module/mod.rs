@@ -3,10 +3,13 @@
 //! A body is validated when it is first needed, by whoever needs it: the interpreter at a function's first call, the
 //! lowering on a worker. [`Module::validate_all`] does all of them.
 
+mod body;
 mod closed;
+mod compare;
 mod function;
 mod names;
 mod parse;
+mod reload;
 
 use std::fmt;
 use std::ops::Range;
@@ -18,14 +21,18 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 
+pub(crate) use body::Body;
+pub use compare::Part;
 pub use function::FuncHandle;
 pub(crate) use function::Function;
+use reload::LaterBodies;
+pub use reload::{ReloadError, Reloaded};
 
 /// A module, shared: cloning is cheap, and instances of it in any number of stores share its code.
 #[derive(Clone)]
 pub struct Module(pub(crate) Arc<ModuleInner>);
 
-/// A module's contents. Nothing in it changes after loading but what functions cache.
+/// A module's contents. Nothing in it changes after loading but the functions' bodies, and what they cache.
 pub(crate) struct ModuleInner {
     pub(crate) engine: Engine,
     pub(crate) bytes: Arc<[u8]>,
@@ -58,6 +65,7 @@ pub(crate) struct ModuleInner {
     name_section: Option<Range<usize>>,
     names: OnceLock<names::Names>,
     closed_tables: closed::ClosedTables,
+    later: LaterBodies,
 }
 
 /// A type of the type section.
@@ -76,7 +84,7 @@ pub(crate) struct Import {
     pub(crate) kind: ImportKind,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ImportKind {
     /// By type index.
     Func(u32),
@@ -102,7 +110,7 @@ pub(crate) enum ExportKind {
 }
 
 /// A constant expression, decoded. This feature set allows exactly one instruction.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ConstExpr {
     /// A slot's value; null references included.
     Value(u64),
@@ -125,7 +133,7 @@ pub(crate) struct DataSegment {
     pub(crate) mode: SegmentMode,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum SegmentMode {
     /// Copied into table or memory `index` at instantiation, then dropped.
     Active { index: u32, offset: ConstExpr },
@@ -155,12 +163,14 @@ impl Module {
         self.validate_each().try_for_each(|(_, verdict)| verdict)
     }
 
-    /// Validates the body of each defined function: its index, imports counted, and what is wrong with it.
+    /// Validates the body that each defined function has now: its index, imports counted, and what is wrong with it.
     pub fn validate_each(&self) -> impl Iterator<Item = (u32, Result<(), Error>)> {
         let mut allocations = wasmparser::FuncValidatorAllocations::default();
         self.0.functions.iter().map(move |function| {
             let mut validator = self.0.validator(function).into_validator(std::mem::take(&mut allocations));
-            let verdict = function::validate(&mut validator, self.0.body(function));
+            let later = function.later();
+            let body = later.as_deref().unwrap_or(&function.first);
+            let verdict = function::validate(&mut validator, body.read(&self.0));
             allocations = validator.into_allocations();
             (function.index, verdict)
         })
@@ -228,12 +238,6 @@ impl ModuleInner {
     /// If there is no such function.
     pub(crate) fn function_type(&self, index: u32) -> &TypeEntry {
         &self.types[self.function_types[index as usize] as usize]
-    }
-
-    /// A defined function's body: its bytes with their offset in the module.
-    pub(crate) fn body(&self, function: &Function) -> wasmparser::FunctionBody<'_> {
-        let bytes = &self.bytes[function.body.clone()];
-        wasmparser::FunctionBody::new(wasmparser::BinaryReader::new_features(bytes, function.body.start as u64, features()))
     }
 
     /// What validates a defined function's body.

@@ -1,4 +1,4 @@
-//! Bytes → [`ModuleInner`]: one pass over the sections, each validated before it is kept.
+//! Bytes → [`Sections`] → [`ModuleInner`]: one pass over the sections, each validated before it is kept.
 //!
 //! The validator goes first, so every count and index met afterwards is within its limits. Only when it refuses a
 //! section is the section decoded once more, to tell bytes that do not decode from rules that are broken.
@@ -13,8 +13,10 @@ use wasmparser::{
 
 use super::closed::ClosedTables;
 use super::function::{FuncHandle, Function};
+use super::reload::LaterBodies;
 use super::{
-    ConstExpr, DataSegment, ElementSegment, Export, ExportKind, Import, ImportKind, ModuleInner, SegmentMode, TypeEntry, features,
+    Body, ConstExpr, DataSegment, ElementSegment, Export, ExportKind, Import, ImportKind, ModuleInner, SegmentMode, TypeEntry,
+    features,
 };
 use crate::engine::Engine;
 use crate::error::Error;
@@ -22,20 +24,20 @@ use crate::types::{FuncType, GlobalType, Limits, MemoryType, TableType, ValType}
 
 /// Everything the sections say, in their order.
 #[derive(Default)]
-struct Sections {
+pub(super) struct Sections {
     resources: Option<wasmparser::ValidatorResources>,
-    types: Vec<TypeEntry>,
-    imports: Vec<Import>,
-    function_types: Vec<u32>,
-    tables: Vec<TableType>,
-    memories: Vec<MemoryType>,
-    globals: Vec<GlobalType>,
-    global_inits: Vec<ConstExpr>,
-    exports: Vec<Export>,
-    elements: Vec<ElementSegment>,
-    data: Vec<DataSegment>,
-    bodies: Vec<Range<usize>>,
-    start: Option<u32>,
+    pub(super) types: Vec<TypeEntry>,
+    pub(super) imports: Vec<Import>,
+    pub(super) function_types: Vec<u32>,
+    pub(super) tables: Vec<TableType>,
+    pub(super) memories: Vec<MemoryType>,
+    pub(super) globals: Vec<GlobalType>,
+    pub(super) global_inits: Vec<ConstExpr>,
+    pub(super) exports: Vec<Export>,
+    pub(super) elements: Vec<ElementSegment>,
+    pub(super) data: Vec<DataSegment>,
+    pub(super) bodies: Vec<Range<usize>>,
+    pub(super) start: Option<u32>,
     imported_functions: u32,
     imported_tables: u32,
     imported_memories: u32,
@@ -43,13 +45,18 @@ struct Sections {
     name_section: Option<Range<usize>>,
 }
 
-/// Decodes and validates everything but function bodies.
+/// Decodes and validates everything but function bodies, and makes a module of it.
 pub(super) fn parse(engine: &Engine, bytes: Arc<[u8]>) -> Result<Arc<ModuleInner>, Error> {
+    read(engine, &bytes)?.finish(engine, bytes)
+}
+
+/// Decodes and validates everything but function bodies.
+pub(super) fn read(engine: &Engine, bytes: &[u8]) -> Result<Sections, Error> {
     let mut sections = Sections::default();
     let mut validator = Validator::new_with_features(features());
     let mut parser = Parser::new(0);
     parser.set_features(features());
-    for payload in parser.parse_all(&bytes) {
+    for payload in parser.parse_all(bytes) {
         let payload = payload.map_err(|e| Error::malformed(&e))?;
         match validator.payload(&payload) {
             Ok(ValidPayload::Func(to_validate, body)) => {
@@ -67,7 +74,7 @@ pub(super) fn parse(engine: &Engine, bytes: Arc<[u8]>) -> Result<Arc<ModuleInner
             }
         }
     }
-    sections.finish(engine, bytes)
+    Ok(sections)
 }
 
 impl Sections {
@@ -184,9 +191,9 @@ impl Sections {
             let mut functions = Vec::with_capacity(self.bodies.len());
             for (index, body) in (self.imported_functions..).zip(self.bodies) {
                 let entry = &self.types[self.function_types[index as usize] as usize];
-                let handle = FuncHandle { module: weak.clone(), index };
+                let handle = FuncHandle { module: weak.clone(), index, body: None };
                 match engine.register(handle, body.len() as u32) {
-                    Ok(bead) => functions.push(Function::new(index, entry, body, bead)),
+                    Ok(bead) => functions.push(Function::new(entry, Body::loaded(weak.clone(), index, body), bead)),
                     Err(error) => {
                         failure = Some(error);
                         break;
@@ -216,6 +223,7 @@ impl Sections {
                 name_section: self.name_section,
                 names: OnceLock::new(),
                 closed_tables: ClosedTables::default(),
+                later: LaterBodies::default(),
             }
         });
         match failure {

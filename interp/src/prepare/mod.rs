@@ -25,7 +25,7 @@ use crate::error::Error;
 #[cfg(test)]
 use crate::exec::Handler;
 use crate::liveness::Liveness;
-use crate::module::{Function, ModuleInner};
+use crate::module::{Body, ModuleInner};
 use crate::profile::CallSite;
 
 use notes::Notes;
@@ -34,8 +34,10 @@ pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, i
 /// Control slots of a frame: return address and caller's frame pointer.
 pub(crate) const CONTROL_SLOTS: u32 = 2;
 
-/// A function in the interpreter's form.
+/// A body in the interpreter's form.
 pub(crate) struct Prepared {
+    /// The body, which owns this.
+    body: *const Body,
     /// Where execution starts: the first word of `code`.
     pub(crate) entry: *const u64,
     /// Number of the first control slot: how many locals there are.
@@ -55,7 +57,7 @@ pub(crate) struct Prepared {
 }
 
 // SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
-// owns this as well, and the call sites are these.
+// outlives this, the body is this one's, and the call sites are these.
 unsafe impl Send for Prepared {}
 // SAFETY: as above.
 unsafe impl Sync for Prepared {}
@@ -81,6 +83,12 @@ struct Origin {
 }
 
 impl Prepared {
+    /// What it was made of.
+    pub(crate) fn body(&self) -> &Body {
+        // SAFETY: it belongs to the body, which goes with it.
+        unsafe { &*self.body }
+    }
+
     /// Loop headers, by site number: the frame map that entering a running loop needs.
     pub(crate) fn sites(&self) -> &[LoopSite] {
         &self.sites
@@ -97,19 +105,18 @@ impl Prepared {
         self.control + CONTROL_SLOTS
     }
 
-    /// Where a frame of `function`, which this was prepared from, in `module`, can go on. The first call translates the body again.
-    pub(crate) fn points(&self, module: &ModuleInner, function: &Function) -> &Points {
+    /// Where a frame can go on; the body is one of `module`. The first call translates it again.
+    pub(crate) fn points(&self, module: &ModuleInner) -> &Points {
         self.points.get_or_init(|| {
-            let noted = translate::translate(module, function, Notes::Points);
+            let noted = translate::translate(module, self.body(), Notes::Points);
             noted.map(|(_, noted)| noted.points).unwrap_or_default()
         })
     }
 
-    /// The locals live at the resume point at `offset`, ascending; `function` is the one this was prepared from, in `module`. The
-    /// first call analyses the body.
-    pub(crate) fn live_locals(&self, module: &ModuleInner, function: &Function, offset: u32) -> impl Iterator<Item = u32> {
+    /// The locals live at the resume point at `offset`, ascending; the body is one of `module`. The first call analyses it.
+    pub(crate) fn live_locals(&self, module: &ModuleInner, offset: u32) -> impl Iterator<Item = u32> {
         let liveness = self.liveness.get_or_init(|| {
-            let operators = module.body(function).get_operators_reader().ok();
+            let operators = self.body().read(module).get_operators_reader().ok();
             operators.and_then(|operators| Liveness::at_points(operators, self.control)).unwrap_or_default()
         });
         liveness.at_point(offset).into_iter().flatten()
@@ -131,29 +138,27 @@ impl Prepared {
         self.code.as_ptr_range().contains(&ip)
     }
 
-    /// The offset, in the module's bytes, of the operator the instruction at `ip` came from; `function` is the one this
-    /// was prepared from, in `module`.
+    /// The offset of the operator the instruction at `ip` came from, in the bytes that the body came with, which is one of `module`.
     ///
     /// The first call translates the body again, with notes: translation is deterministic, and traps are rarer than
     /// bodies.
-    pub(crate) fn offset_of(&self, module: &ModuleInner, function: &Function, ip: *const u64) -> u32 {
+    pub(crate) fn offset_of(&self, module: &ModuleInner, ip: *const u64) -> u32 {
         let origins = self.offsets.get_or_init(|| {
-            let noted = translate::translate(module, function, Notes::Origins);
+            let noted = translate::translate(module, self.body(), Notes::Origins);
             noted.map(|(_, noted)| noted.origins.into()).unwrap_or_default()
         });
         let word = (ip as usize - self.code.as_ptr() as usize) / size_of::<u64>();
         let at = origins.partition_point(|origin| origin.code as usize <= word);
-        at.checked_sub(1).map_or(function.body.start as u32, |at| origins[at].offset)
+        at.checked_sub(1).map_or(self.body().start() as u32, |at| origins[at].offset)
     }
 }
 
-/// A function's prepared form, once there is one. Set once.
+/// A body's prepared form, once there is one. Set once.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedCell(AtomicPtr<Prepared>);
 
 impl PreparedCell {
     /// The prepared form, if some thread has made it.
-    #[inline(always)]
     pub(crate) fn get(&self) -> Option<&Prepared> {
         // Ordering: Acquire. Pairs with: the Release exchange in `set`. Carries: the code and its description.
         let prepared = self.0.load(Ordering::Acquire);
@@ -188,26 +193,58 @@ impl Drop for PreparedCell {
     }
 }
 
-/// The prepared form of `function` of `module`, made now if there is none.
+/// What calls of a function enter, once it was prepared: the form of the body that it has now. Belongs to that.
+#[derive(Debug, Default)]
+pub(crate) struct Entered(AtomicPtr<Prepared>);
+
+impl Entered {
+    /// What is to be entered, if it was prepared.
+    ///
+    /// # Safety
+    ///
+    /// The calling thread runs a guest, and the reference is not used after its next poll unless the body has a frame there.
+    #[inline(always)]
+    pub(crate) unsafe fn get<'a>(&self) -> Option<&'a Prepared> {
+        // Ordering: Acquire. Pairs with: the Release store and exchange below. Carries: the code and its description.
+        let prepared = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or owned by the function's body of now or of a moment ago, which is not freed before the thread has polled.
+        unsafe { prepared.as_ref() }
+    }
+
+    /// Sets it for the first body, unless there is one already: a thread that is late must not take a reloaded one back.
+    pub(crate) fn begin_with(&self, prepared: &Prepared) {
+        // Ordering: Release publishes what the caller sees of it. Whoever failed looks again.
+        let _ =
+            self.0.compare_exchange(ptr::null_mut(), ptr::from_ref(prepared).cast_mut(), Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Sets it for the next body.
+    pub(crate) fn replace(&self, prepared: &Prepared) {
+        // Ordering: Release. Pairs with: Acquire in `get`.
+        self.0.store(ptr::from_ref(prepared).cast_mut(), Ordering::Release);
+    }
+}
+
+/// The prepared form of `body`, one of `module`, made now if there is none.
 ///
 /// # Errors
 ///
 /// [`Error::Malformed`], [`Error::Invalid`] or [`Error::Unsupported`] for a body that is not valid, and
 /// [`Error::Unsupported`] for one whose frame has more slots than an instruction can name.
-pub(crate) fn ensure<'a>(module: &ModuleInner, function: &'a Function) -> Result<&'a Prepared, Error> {
-    if let Some(prepared) = function.prepared.get() {
+pub(crate) fn ensure<'a>(module: &ModuleInner, body: &'a Body) -> Result<&'a Prepared, Error> {
+    if let Some(prepared) = body.prepared.get() {
         return Ok(prepared);
     }
-    let (prepared, _) = translate::translate(module, function, Notes::None)?;
-    Ok(function.prepared.set(prepared))
+    let (prepared, _) = translate::translate(module, body, Notes::None)?;
+    Ok(body.prepared.set(prepared))
 }
 
 /// Prepares a body that has not been prepared, with another handler in place of those at its resume points; returns the code's
 /// address, and which words were replaced, with what they were.
 #[cfg(test)]
-pub(crate) fn ensure_with(module: &ModuleInner, function: &Function, handler: Handler) -> (*const u64, Vec<(u32, u64)>) {
-    let (mut prepared, noted) = translate::translate(module, function, Notes::Points).expect("a valid body");
-    let (plain, _) = translate::translate(module, function, Notes::None).expect("a valid body");
+pub(crate) fn ensure_with(module: &ModuleInner, body: &Body, handler: Handler) -> (*const u64, Vec<(u32, u64)>) {
+    let (mut prepared, noted) = translate::translate(module, body, Notes::Points).expect("a valid body");
+    let (plain, _) = translate::translate(module, body, Notes::None).expect("a valid body");
     // But for addresses within the code and its call sites, which are elsewhere, noting changes nothing of it.
     let bases = |of: &Prepared| [0, of.entry as u64, of.call_sites.as_ptr() as u64];
     let places = bases(&plain).into_iter().zip(bases(&prepared));
@@ -221,5 +258,5 @@ pub(crate) fn ensure_with(module: &ModuleInner, function: &Function, handler: Ha
     });
     let replaced = replaced.collect();
     prepared.entry = prepared.code.as_ptr();
-    (function.prepared.set(prepared).entry, replaced)
+    (body.prepared.set(prepared).entry, replaced)
 }

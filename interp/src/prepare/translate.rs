@@ -20,21 +20,21 @@ use crate::exec::op::memory::{self, LoadOp, StoreOp, ValuePlace};
 use crate::exec::op::range::{self, RangeOp};
 use crate::exec::op::unary::UnaryOp;
 use crate::exec::{Form, Handler};
-use crate::module::{Function, ModuleInner};
+use crate::module::{Body, Function, ModuleInner};
 use crate::profile::CallSite;
 use crate::types::ValType;
 
-/// Validates the body of `function` and translates it.
+/// Validates a body, one of `module`, and translates it.
 ///
 /// # Errors
 ///
 /// As [`ensure`](super::ensure).
-pub(super) fn translate(module: &ModuleInner, function: &Function, notes: Notes) -> Result<(Prepared, Noted), Error> {
-    let body = module.body(function);
-    let mut reader = body.get_binary_reader();
+pub(super) fn translate(module: &ModuleInner, body: &Body, notes: Notes) -> Result<(Prepared, Noted), Error> {
+    let function = module.function(body.index).expect("a body is of a function that is defined");
+    let mut reader = body.read(module).get_binary_reader();
     let mut validator = module.validator(function).into_validator(FuncValidatorAllocations::default());
     validator.read_locals(&mut reader).map_err(|e| Error::invalid(&e))?;
-    let mut translator = Translator::new(module, function, validator.len_locals(), notes);
+    let mut translator = Translator::new(module, function, body, validator.len_locals(), notes);
     let mut operators = OperatorsReader::new(reader);
     while !operators.eof() {
         let position = operators.original_position();
@@ -78,6 +78,7 @@ pub(super) struct Operands {
 pub(super) struct Translator<'m> {
     module: &'m ModuleInner,
     function: &'m Function,
+    body: &'m Body,
     pub(super) code: Code,
     pub(super) stack: Stack,
     blocks: Vec<Block>,
@@ -101,10 +102,10 @@ pub(super) struct Translator<'m> {
 }
 
 impl<'m> Translator<'m> {
-    fn new(module: &'m ModuleInner, function: &'m Function, locals: u32, notes: Notes) -> Self {
+    fn new(module: &'m ModuleInner, function: &'m Function, body: &'m Body, locals: u32, notes: Notes) -> Self {
         let params = function.ty.params().len() as u32;
-        let mut code = Code::new(function.body.len(), notes == Notes::Origins);
-        code.offset = function.body.start as u32;
+        let mut code = Code::new(body.bytes(module).len(), notes == Notes::Origins);
+        code.offset = body.start() as u32;
         if locals > params {
             code.begin(data::clear((locals - params) as usize));
             code.word(u64::from(params as u16) | u64::from(locals - params) << 32);
@@ -121,6 +122,7 @@ impl<'m> Translator<'m> {
         Self {
             module,
             function,
+            body,
             code,
             stack: Stack::new(locals),
             blocks: vec![function_block],
@@ -154,7 +156,7 @@ impl<'m> Translator<'m> {
         if frame_slots > u32::from(u16::MAX) || self.sites.len() > usize::from(u16::MAX) {
             return Err(Error::Unsupported {
                 what: "a function with more than 65,535 slots or loops".to_owned(),
-                offset: self.function.body.start as u64,
+                offset: self.body.start() as u64,
             });
         }
         let (mut code, origins) = self.code.finish();
@@ -163,6 +165,7 @@ impl<'m> Translator<'m> {
             code[word] = &raw const *site as u64;
         }
         let prepared = Prepared {
+            body: self.body,
             entry: code.as_ptr(),
             control: self.locals,
             frame_slots,
@@ -323,7 +326,7 @@ impl<'m> Translator<'m> {
             Kind::Loop(header) => {
                 let work = (self.work - header.work).clamp(1, u32::from(u16::MAX));
                 self.code.branch_to(header.code);
-                self.code.word(&raw const *self.function as u64);
+                self.code.word(&raw const *self.body as u64);
                 self.code.word(branch::back_edge(self.function, header.site, work));
             }
             _ => {
@@ -514,7 +517,7 @@ impl<'m> Translator<'m> {
         self.sites.push(LoopSite { offset: self.code.offset, code: code as u32, height });
         if self.module.engine.config().osr.is_forced() {
             self.code.begin(branch::arrival());
-            self.code.word(&raw const *self.function as u64);
+            self.code.word(&raw const *self.body as u64);
             self.code.word(u64::from(site));
         }
         // Behind the arrival: a frame that leaves a variant at its first header does a turn here before it may enter another.
@@ -632,8 +635,14 @@ impl<'m> Translator<'m> {
                 self.code.word(u64::from(index));
             }
         }
-        self.note_call(base);
+        self.call_written(base);
         self.results(ty.results());
+    }
+
+    /// Writes the end of a call.
+    fn call_written(&mut self, base: u16) {
+        self.code.word(&raw const *self.body as u64);
+        self.note_call(base);
     }
 
     pub(super) fn call_indirect(&mut self, type_index: u32, table: u32) {
@@ -654,7 +663,7 @@ impl<'m> Translator<'m> {
         }
         // Of a call that is profiled, the site will take its place.
         self.code.word(u64::from(table) | u64::from(canonical) << 32);
-        self.note_call(base);
+        self.call_written(base);
         self.results(ty.results());
     }
 

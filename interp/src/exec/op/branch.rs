@@ -1,6 +1,6 @@
 //! Comparisons, as values and as branches; jumps; `br_table`.
 //!
-//! A branch word is the last word of a branch: the address of the target. A back-edge has two more: the function, and
+//! A branch word is the last word of a branch: the address of the target. A back-edge has two more: the body, and
 //! what [`back_edge`] packs of its bead's index, the loop's site and a round's work.
 
 #![expect(clippy::neg_cmp_op_on_partial_ord, reason = "a negated float comparison holds for NaN, which is the point")]
@@ -12,7 +12,7 @@ use crate::exec::Accumulators;
 use crate::exec::cx::{self, Step};
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler, out_of_line};
-use crate::module::Function;
+use crate::module::{Body, Function};
 
 /// A comparison.
 pub(crate) trait Compare {
@@ -93,26 +93,26 @@ struct Spent;
 impl Op for Spent {
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
-        // SAFETY: as `Back::take`; the function is the one whose code this is, which outlives it.
+        // SAFETY: as `Back::take`; the body is the one whose code this is, which outlives it.
         unsafe {
-            let (function, info) = (state.word(1) as *const Function, state.word(2));
+            let (body, info) = (state.word(1) as *const Body, state.word(2));
             let (site, work) = ((info >> 32) as u32 & 0xffff, (info >> 48) as u32);
-            let step = cx::back_edge_spent(state.cx, function, site, work, state.fp);
+            let step = cx::back_edge_spent(state.cx, body, site, work, state.fp);
             let ip = target(state, 0);
             go_on(state, ip, step.unpack())
         }
     }
 }
 
-/// At a loop header, in modes that enter variants out of order: function, site.
+/// At a loop header, in modes that enter variants out of order: body, site.
 struct Arrival;
 
 impl Op for Arrival {
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
-        // SAFETY: by the caller; the function is the one whose code this is, which outlives it.
+        // SAFETY: by the caller; the body is the one whose code this is, which outlives it.
         unsafe {
-            let step = cx::arrive(state.cx, state.word(1) as *const Function, state.word(2) as u32, state.fp);
+            let step = cx::arrive(state.cx, state.word(1) as *const Body, state.word(2) as u32, state.fp);
             let ip = state.ip.add(3);
             go_on(state, ip, step.unpack())
         }

@@ -5,7 +5,8 @@
 //! interpreted callee of the same instance is entered by these handlers alone; everything else (native code, another
 //! instance, the host, a body not prepared yet) goes through [`Other`], which may call out.
 //!
-//! All calls are three words long, so that a return address says where its call started.
+//! All calls are four words long, so that a return address says where its call started. The last word is the body whose code this
+//! is: so a return address says, too, whose frame it returns to.
 
 use std::marker::PhantomData;
 
@@ -14,22 +15,49 @@ use tierup::{Charge, NativeCode};
 use crate::exec::cx::{self, Cx};
 use crate::exec::operand::{Acc, B, Source};
 use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler, out_of_line};
-use crate::module::Function;
+use crate::module::{Body, Function};
+use crate::prepare::Prepared;
 use crate::profile::CallSite;
 use crate::trap::TrapCode;
 use crate::vmctx::{FuncRef, KIND_WASM, VmCtx};
 
 /// Length of every call instruction in words.
-pub(crate) const CALL_WORDS: usize = 3;
+pub(crate) const CALL_WORDS: usize = 4;
+
+/// The body whose code the call is in that returns to `ip`.
+///
+/// # Safety
+///
+/// `ip` is a return address in prepared code, which is there.
+pub(crate) unsafe fn caller_of<'a>(ip: *const u64) -> &'a Body {
+    // SAFETY: by the caller: the word before is the last of a call, and the code's body is there with it.
+    unsafe { &*(*ip.sub(1) as *const Body) }
+}
+
+/// Notes where the run is, at a call that leaves its handlers.
+#[inline(always)]
+unsafe fn leave(state: State) {
+    // SAFETY: by the callers, `ip` is at a call; the context outlives the run.
+    unsafe { cx::leave(state.cx, state.word(CALL_WORDS - 1) as *const Body, state.fp) }
+}
 
 /// Goes into `function`, interpreted, in the instance of the context. `ip` is where it returns to.
 #[inline(always)]
 unsafe fn enter(state: State, function: *const Function, base: *mut u64, ip: *const u64) -> Status {
     // SAFETY: by the caller, `function` is alive and its arguments are at `base`; the stack was checked for the frame.
     unsafe {
-        let Some(prepared) = (*function).prepared.get() else {
+        let Some(prepared) = (*function).entered.get() else {
             return State { int: function as u64, ..state }.jump(out_of_line::<Prepare>());
         };
+        enter_body(state, prepared, base, ip)
+    }
+}
+
+/// The same with the body that was found.
+#[inline(always)]
+unsafe fn enter_body(state: State, prepared: &Prepared, base: *mut u64, ip: *const u64) -> Status {
+    // SAFETY: by the caller, as `enter`.
+    unsafe {
         if base.wrapping_add(prepared.frame_slots as usize) > (*state.cx).stack_end {
             return state.trap(TrapCode::StackOverflow as Status);
         }
@@ -71,6 +99,7 @@ impl Op for Spent {
     unsafe fn run(state: State) -> Status {
         // SAFETY: by the caller.
         unsafe {
+            leave(state);
             let status = cx::poll(state.cx);
             if status != FINISHED {
                 return state.trap(status);
@@ -222,7 +251,10 @@ impl Op for Native {
     #[inline(always)]
     unsafe fn run(state: State) -> Status {
         // SAFETY: by the caller; the code was borrowed from the thread in this very call instruction.
-        unsafe { resume(state, cx::call_native(state.cx, state.int, state.a())) }
+        unsafe {
+            leave(state);
+            resume(state, cx::call_native(state.cx, state.int, state.a()))
+        }
     }
 }
 
@@ -234,6 +266,7 @@ impl Op for Other {
     unsafe fn run(state: State) -> Status {
         // SAFETY: by the caller.
         unsafe {
+            leave(state);
             let callee = state.int as *const FuncRef;
             if (*callee).kind != KIND_WASM {
                 return resume(state, cx::call_host(state.cx, callee, state.a()));
@@ -247,8 +280,8 @@ impl Op for Other {
             if status != FINISHED {
                 return state.trap(status);
             }
-            // `cross` prepared the body, checked the stack and changed the context's instance.
-            enter(state.reload(), function, state.a(), RETURN_ACROSS.as_ptr().cast())
+            // `cross` found the body, checked the stack and changed the context's instance.
+            enter_body(state.reload(), &*(*state.cx).crossed_to, state.a(), RETURN_ACROSS.as_ptr().cast())
         }
     }
 }

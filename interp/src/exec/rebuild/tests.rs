@@ -103,7 +103,7 @@ impl Op for Stop {
 fn set_breaks(module: &Module) -> HashMap<usize, u64> {
     let mut handlers = HashMap::new();
     for function in &module.0.functions {
-        let (start, replaced) = prepare::ensure_with(&module.0, function, handler::<Break>());
+        let (start, replaced) = crate::prepare::ensure_with(&module.0, &function.first, handler::<Break>());
         handlers.extend(replaced.into_iter().map(|(word, old)| (start as usize + word as usize * 8, old)));
     }
     handlers
@@ -114,8 +114,10 @@ unsafe fn read_out(module: &Module, state: &State) -> Vec<LiveFrame> {
     let mut frames = Vec::new();
     let (mut ip, mut fp) = (state.ip, state.fp);
     loop {
-        let (function, prepared) = crate::exec::backtrace::owner(&module.0, ip).expect("a frame is of a prepared body");
-        let points = prepared.points(&module.0, function);
+        let body = module.0.body_at(ip).expect("a frame is of a prepared body");
+        // SAFETY: the module has it.
+        let prepared = unsafe { &*body }.running();
+        let points = prepared.points(&module.0);
         let word = ((ip as usize - prepared.entry as usize) / 8) as u32;
         let is_innermost = frames.is_empty();
         let fits = |point: &&Point| match point.call {
@@ -144,9 +146,9 @@ unsafe fn read_out(module: &Module, state: &State) -> Vec<LiveFrame> {
                 Some(Elsewhere::Acc(_)) | None => slot(at),
             }
         };
-        let locals = prepared.live_locals(&module.0, function, point.offset).map(|local| (local, slot(local))).collect();
+        let locals = prepared.live_locals(&module.0, point.offset).map(|local| (local, slot(local))).collect();
         let operands = (first..end).map(operand).collect();
-        frames.push(LiveFrame { function: function.index, offset: point.offset, locals, operands });
+        frames.push(LiveFrame { function: prepared.body().index, offset: point.offset, locals, operands });
         let (back, caller) = (slot(prepared.control), slot(prepared.control + 1));
         if back == crate::exec::to_rust()[0] {
             frames.reverse();
@@ -157,11 +159,12 @@ unsafe fn read_out(module: &Module, state: &State) -> Vec<LiveFrame> {
 }
 
 /// The description of a frame that was read out.
-fn describe(module: &Module, frame: &LiveFrame) -> FrameState<Vec<(u32, u64)>> {
-    let prepared = module.0.functions[frame.function as usize].prepared.get().expect("it was running");
+fn describe<'a>(module: &'a Module, frame: &LiveFrame) -> FrameState<'a, Vec<(u32, u64)>> {
+    let body = &module.0.functions[frame.function as usize].first;
+    let prepared = body.running();
     let mut slots = frame.locals.clone();
     slots.extend((prepared.first_operand()..).zip(frame.operands.iter().copied()));
-    FrameState { function: frame.function, offset: frame.offset, slots }
+    FrameState { body, offset: frame.offset, slots }
 }
 
 /// Runs a program with stops; what it shows.

@@ -32,7 +32,7 @@ fn sites_of(bytes: &[u8]) -> usize {
     let module = Module::new(&Engine::new(config).expect("an engine"), bytes).expect("a valid module");
     let mut sites = 0;
     for function in &module.0.functions {
-        let prepared = prepare::ensure(&module.0, function).expect("a valid body");
+        let prepared = prepare::ensure(&module.0, &function.first).expect("a valid body");
         let want: Vec<_> = prepared.sites().iter().map(|site| (site.offset, site.height)).collect();
         DECLARED.take();
         // Whether a variant can be made of the body is another matter: here it is about what it declares.
