@@ -12,7 +12,7 @@ use tierup_interp::{Config, Deopt, Engine, Osr, TierMode, TrapCode};
 
 use crate::compare::{Difference, compare};
 use crate::generate::Nans;
-use crate::observe::{Observation, Outcome, observe};
+use crate::observe::{Observation, Outcome, Reloads, observe_reloading};
 use crate::random::mix;
 
 /// Which tiers run what.
@@ -63,6 +63,8 @@ pub(crate) struct Summary {
     pub(crate) host_calls: u64,
     pub(crate) overflows: u64,
     pub(crate) native: Native,
+    /// Functions that got another body while they could run.
+    pub(crate) reloaded: u64,
 }
 
 /// What was compiled, over all configurations.
@@ -83,6 +85,7 @@ pub(crate) struct Native {
 #[derive(Debug)]
 pub(crate) struct Failure {
     tiering: Tiering,
+    reloads: Reloads,
     difference: Difference,
 }
 
@@ -169,12 +172,19 @@ fn has_llvm() -> bool {
 
 /// Runs the module in every configuration and compares what they show.
 pub(crate) fn check(wasm: &[u8], seed: u64, nans: Nans) -> Result<Summary, Failure> {
-    let (want, _) = run(Tiering::Interp, wasm, seed);
+    let (want, ..) = run(Tiering::Interp, Reloads::Never, wasm, seed);
     let mut summary = Summary::of(&want);
-    for tiering in tierings(seed) {
-        let differs = |difference| Failure { tiering, difference };
-        let (got, native) = run(tiering, wasm, seed);
+    let tierings = tierings(seed);
+    // The same with reloads: of one of them or the interpreter, or of all when much time is given.
+    let all: Vec<_> = [Tiering::Interp].into_iter().chain(tierings.iter().copied()).collect();
+    let is_long = std::env::var_os("TIERUP_FUZZ_SECONDS").is_some();
+    let reloaded = if is_long { all } else { vec![all[seed as usize % all.len()]] };
+    let runs = tierings.into_iter().map(|tiering| (tiering, Reloads::Never));
+    for (tiering, reloads) in runs.chain(reloaded.into_iter().map(|tiering| (tiering, Reloads::Often))) {
+        let differs = |difference| Failure { tiering, reloads, difference };
+        let (got, native, reloaded) = run(tiering, reloads, wasm, seed);
         summary.native.add(&native);
+        summary.reloaded += reloaded;
         match (&want, &got) {
             (Ok(want), Ok(got)) => compare(want, got, nans).map_err(differs)?,
             (Err(want), Err(got)) if want == got => {}
@@ -199,15 +209,17 @@ pub(crate) fn with_stack<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Machine stack for guests.
-const STACK: usize = 32 << 20;
+pub(crate) const STACK: usize = 32 << 20;
 
-/// What the module shows, and what was compiled meanwhile.
-fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>, Native) {
+/// What the module shows, and what was compiled meanwhile, and reloaded.
+fn run(tiering: Tiering, reloads: Reloads, wasm: &[u8], seed: u64) -> (Result<Observation, String>, Native, u64) {
     let engine = match Engine::new(tiering.config()) {
         Ok(engine) => engine,
-        Err(error) => return (Err(error.to_string()), Native::default()),
+        Err(error) => return (Err(error.to_string()), Native::default(), 0),
     };
-    let observed = observe(&engine, wasm, seed).map_err(|error| error.to_string());
+    let observed = observe_reloading(&engine, wasm, seed, reloads).map_err(|error| error.to_string());
+    let reloaded = observed.as_ref().map_or(0, |&(_, reloaded)| reloaded);
+    let observed = observed.map(|(observed, _)| observed);
     let mut native = Native { exits: observed.as_ref().map_or(0, |observed| observed.exits), ..Native::default() };
     for (below, tier) in engine.broker().stats().tiers.into_iter().enumerate() {
         native.installed += tier.installed;
@@ -217,7 +229,7 @@ fn run(tiering: Tiering, wasm: &[u8], seed: u64) -> (Result<Observation, String>
             *native.bailouts.entry(format!("{kind:?}")).or_default() += count;
         }
     }
-    (observed, native)
+    (observed, native, reloaded)
 }
 
 impl Tiering {
@@ -317,6 +329,7 @@ impl Summary {
         self.host_calls += other.host_calls;
         self.overflows += other.overflows;
         self.native.add(&other.native);
+        self.reloaded += other.reloaded;
     }
 }
 
@@ -336,7 +349,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} exits, given up: {:?}",
+            "{} modules ({} seeds made none, {} refused), {} calls returned, {} trapped, {} overflowed the stack; {} host calls; {} units compiled, {} of them by LLVM, {} to be entered in a loop, {} exits, {} functions reloaded, given up: {:?}",
             self.modules,
             self.no_module,
             self.refused,
@@ -348,6 +361,7 @@ impl fmt::Display for Summary {
             self.native.optimized,
             self.native.variants,
             self.native.exits,
+            self.reloaded,
             self.native.bailouts
         )
     }
@@ -355,6 +369,6 @@ impl fmt::Display for Summary {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} differs from the interpreter: {}", self.tiering, self.difference)
+        write!(f, "{:?}, reloading {:?}, differs from the interpreter: {}", self.tiering, self.reloads, self.difference)
     }
 }

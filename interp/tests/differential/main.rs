@@ -6,6 +6,7 @@
 
 mod check;
 mod compare;
+mod edition;
 mod generate;
 mod observe;
 mod random;
@@ -105,7 +106,8 @@ fn seeds(nans: Nans, name: &str) {
             && summary.traps > 0
             && summary.native.installed > 0
             && summary.native.variants > 0
-            && summary.native.exits > 0,
+            && summary.native.exits > 0
+            && summary.reloaded > 0,
         "this checked nothing: {summary}"
     );
 }

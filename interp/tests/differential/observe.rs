@@ -1,11 +1,15 @@
 //! Runs a module under one configuration and writes down everything a guest can show.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use tierup_interp::{
     AsStore, Engine, Error, Extern, ExternType, HostError, Instance, Linker, Module, Store, TrapCode, Val, ValType,
 };
 
+use crate::edition::edition;
 use crate::generate::FUEL;
 use crate::random::{Random, mix};
 
@@ -81,16 +85,61 @@ struct Host {
     total: u64,
 }
 
+/// Whether functions get other bodies, which do the same, while the module runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reloads {
+    Never,
+    /// In every third call of a host function, and by another thread.
+    Often,
+}
+
+/// Editions that are taken in turns.
+const EDITIONS: u32 = 4;
+
+/// As [`observe`], with reloads; and how many functions were reloaded.
+pub(crate) fn observe_reloading(engine: &Engine, wasm: &[u8], seed: u64, reloads: Reloads) -> Result<(Observation, u64), Error> {
+    let module = Module::new(engine, wasm)?;
+    if reloads == Reloads::Never {
+        return Ok((observe_module(&module, seed, &[])?, 0));
+    }
+    let editions: Vec<_> = (0..EDITIONS).map(|number| edition(wasm, number)).collect();
+    let (done, mut reloaded) = (AtomicBool::new(false), 0);
+    thread::scope(|scope| {
+        let guest = {
+            let (module, editions, done) = (module.clone(), &editions, &done);
+            let guest = move || {
+                let observed = observe_module(&module, seed, editions);
+                done.store(true, Ordering::Relaxed);
+                observed
+            };
+            // As much stack as the caller has.
+            thread::Builder::new().stack_size(crate::check::STACK + (4 << 20)).spawn_scoped(scope, guest).expect("a thread")
+        };
+        let mut turn = seed;
+        while !done.load(Ordering::Relaxed) {
+            turn += 1;
+            let edition = &editions[turn as usize % editions.len()];
+            reloaded += module.reload_from(edition).expect("an edition of the module").functions.len() as u64;
+            thread::sleep(Duration::from_micros(mix(turn) % 500));
+        }
+        guest.join().expect("it does not panic")
+    })
+    .map(|observed| (observed, reloaded))
+}
+
 /// Runs the module in this engine; the seed decides arguments and what host functions answer.
 ///
 /// The observation ends early at a stack overflow: its depth may differ between tiers, and with it what follows.
 pub(crate) fn observe(engine: &Engine, wasm: &[u8], seed: u64) -> Result<Observation, Error> {
+    observe_module(&Module::new(engine, wasm)?, seed, &[])
+}
+
+fn observe_module(module: &Module, seed: u64, editions: &[Vec<u8>]) -> Result<Observation, Error> {
     let mut random = Random::new(mix(seed));
-    let module = Module::new(engine, wasm)?;
-    let mut store = Store::new(engine, Host::default())?;
-    let linker = imports(&module, &mut store, &mut random)?;
+    let mut store = Store::new(module.engine(), Host::default())?;
+    let linker = imports(module, &mut store, &mut random, editions)?;
     let mut observation = Observation::default();
-    let instance = match linker.instantiate(&mut store, &module) {
+    let instance = match linker.instantiate(&mut store, module) {
         Ok(instance) => instance,
         Err(error) => {
             observation.steps.push(Step::ended("instantiate", outcome(error), &mut store));
@@ -172,17 +221,22 @@ fn refuel(store: &mut Store<Host>, instance: &Instance) -> Result<(), Error> {
 }
 
 /// Something for each import.
-fn imports(module: &Module, store: &mut Store<Host>, random: &mut Random) -> Result<Linker<Host>, Error> {
+fn imports(module: &Module, store: &mut Store<Host>, random: &mut Random, editions: &[Vec<u8>]) -> Result<Linker<Host>, Error> {
     let mut linker: Linker<Host> = Linker::new();
     for (number, (from, name, ty)) in module.imports().enumerate() {
         match ty {
             ExternType::Func(ty) => {
                 let salt = random.next();
                 let results = ty.clone();
+                let (editions, module) = (editions.to_vec(), module.clone());
                 linker.func_new(from, name, ty, move |mut caller, args, out| {
                     let host = caller.data_mut();
                     host.calls.push((number, args.iter().map(Value::from).collect()));
                     host.total += 1;
+                    if !editions.is_empty() && host.total.is_multiple_of(3) {
+                        let edition = &editions[host.total as usize % editions.len()];
+                        let _ = module.reload_from(edition).expect("an edition of the module");
+                    }
                     let mut random = Random::new(salt ^ host.total);
                     if random.below(50) == 0 {
                         return Err(HostError::trap("the host had enough"));
