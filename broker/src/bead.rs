@@ -51,7 +51,7 @@ impl<G: Send + Sync + 'static> Bead<G> {
     #[inline]
     pub fn as_ref(&self) -> BeadRef<'_, G> {
         // SAFETY: points into the registry, which `self.shared` keeps alive and which never moves a slot.
-        BeadRef { hot: unsafe { self.hot.as_ref() }, id: u64::from(self.id), guest: PhantomData }
+        BeadRef::new(unsafe { self.hot.as_ref() }, self.id)
     }
 
     /// The address from which generated code loads what to call; stable for the bead's life.
@@ -93,7 +93,11 @@ impl<G> Clone for BeadRef<'_, G> {
 
 impl<G> Copy for BeadRef<'_, G> {}
 
-impl<G> BeadRef<'_, G> {
+impl<'b, G> BeadRef<'b, G> {
+    pub(crate) fn new(hot: &'b Hot, id: u32) -> Self {
+        BeadRef { hot, id: u64::from(id), guest: PhantomData }
+    }
+
     /// The dense half of the bead's identity: its place in every countdown table.
     pub fn index(&self) -> u32 {
         self.id as u32

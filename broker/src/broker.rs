@@ -1,10 +1,13 @@
 //! The broker: what an embedder creates once and every part of its engine shares.
 
-use std::{fmt, ops::Deref};
+use std::{
+    fmt,
+    ops::{ControlFlow, Deref},
+};
 
 use crate::{
     Bead, BeadId, BeadRef, BeadSpec, BeadStats, BreakTicket, BrokerBuilder, CompileNowError, Event, InterpThread,
-    InvalidateReason, Mode, Reason, RegisterError, Stats, Tier, Transition,
+    InvalidateReason, Mode, Reason, RegisterError, Stats, Subscription, Tier, Transition,
     event::LossReason,
     mutation::dropped,
     shared::{Parts, Shared},
@@ -228,6 +231,9 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let pin = shared.reclaimer.pin();
         loop {
             let (word, running) = shared.current(&pin, bead.hot);
+            if running.is_gone() {
+                break;
+            }
             let next = running.with_guest(Arc::clone(&guest));
             if shared.publish(bead.hot, word, &next, CodeVersion::<G>::counting(word)) {
                 let tier = running.tier();
@@ -293,14 +299,37 @@ impl<G: Send + Sync + 'static> Broker<G> {
 
     /// Calls `visit` for every live bead, in the order of ids. No lock is held: `visit` may call the broker.
     pub fn walk(&self, mut visit: impl FnMut(BeadInfo<'_, G>)) {
-        self.each_live(|id, guest| {
-            visit(BeadInfo { id: self.shared().bead_id(id), guest, stats: self.stats_of(id) });
+        let _: ControlFlow<()> = self.walk_from(0, |info| {
+            visit(info);
+            ControlFlow::Continue(())
         });
     }
 
-    fn each_live(&self, mut visit: impl FnMut(u32, &G)) {
+    /// As [`walk`](Self::walk), for beads whose id is `first` or higher, until `visit` breaks off: with what, is returned.
+    pub fn walk_from<B>(&self, first: u32, mut visit: impl FnMut(BeadInfo<'_, G>) -> ControlFlow<B>) -> ControlFlow<B> {
         let shared = self.shared();
-        for id in 0..shared.registry.high_water() {
+        self.each_live_from(first, |id, guest| {
+            let bead = BeadRef::new(shared.registry.hot(id), id);
+            visit(BeadInfo { bead, id: shared.bead_id(id), guest, stats: self.stats_of(id) })
+        })
+    }
+
+    /// What the [`describe`](BrokerBuilder::describe) function says about a guest handle, as in events; empty without one, or when
+    /// it panics.
+    pub fn describe(&self, guest: &G) -> String {
+        self.shared().describe(guest)
+    }
+
+    fn each_live(&self, mut visit: impl FnMut(u32, &G)) {
+        let _: ControlFlow<()> = self.each_live_from(0, |id, guest| {
+            visit(id, guest);
+            ControlFlow::Continue(())
+        });
+    }
+
+    fn each_live_from<B>(&self, first: u32, mut visit: impl FnMut(u32, &G) -> ControlFlow<B>) -> ControlFlow<B> {
+        let shared = self.shared();
+        for id in first..shared.registry.high_water() {
             let pin = shared.reclaimer.pin();
             // An id may have been handed out a moment before its chunk exists.
             let Some(hot) = shared.registry.find(id) else { continue };
@@ -309,8 +338,9 @@ impl<G: Send + Sync + 'static> Broker<G> {
             }
             let (_, version) = shared.current(&pin, hot);
             // SAFETY: LIVE was seen under the pin, so the slot is not recycled before it ends.
-            visit(id, unsafe { shared.guest(version, shared.registry.cold(id)) });
+            visit(id, unsafe { shared.guest(version, shared.registry.cold(id)) })?;
         }
+        ControlFlow::Continue(())
     }
 
     /// What the broker has done so far.
@@ -396,10 +426,21 @@ impl<G: Send + Sync + 'static> Broker<G> {
         self.collect();
     }
 
+    /// Has `callback` told of every transition from now on, as the callback of [`BrokerBuilder::on_event`] is, until what is returned
+    /// is dropped. It should be quick and must not wait: workers, in other modes whoever compiles, wait for it.
+    pub fn subscribe(&self, callback: impl Fn(&Event) + Send + Sync + 'static) -> Subscription {
+        self.shared().events.subscribe(Arc::new(callback))
+    }
+
     /// Refuses further requests, drops those that wait, and lets workers go when they finish what they are compiling. Does not
     /// wait, and may be called from anywhere, a job or a callback included.
     pub fn shutdown(&self) {
         self.shared().stop();
+    }
+
+    /// Whether it was [shut down](Self::shutdown): no bead is promoted any more.
+    pub fn is_shut_down(&self) -> bool {
+        self.shared().is_stopped()
     }
 }
 
@@ -425,6 +466,8 @@ struct Replaced {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BeadInfo<'a, G> {
+    /// The bead itself: to be asked about, or acted on. Its owner may release it meanwhile; then nothing comes of that.
+    pub bead: BeadRef<'a, G>,
     /// Which bead.
     pub id: BeadId,
     /// Its guest handle.

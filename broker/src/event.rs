@@ -1,7 +1,7 @@
 //! Events: one per transition, each with its reason, told by workers and never by interpreter threads.
 //!
 //! Whoever makes a transition posts its event on a lock-free list; workers (in pump and sync mode: `run_pending` and the
-//! compiling call) deliver what is posted to the `on_event` callback and to `tracing`, target `tierup`.
+//! compiling call) deliver what is posted to the `on_event` callback, to subscribers and to `tracing`, target `tierup`.
 
 use std::{
     fmt, ptr,
@@ -12,6 +12,7 @@ use crate::{
     Bailout, BeadId, DeoptDecision, GuardId, NeverReason, Reason, Tier,
     contain::contained,
     mutation::ordering,
+    subscribers::{Subscribers, Subscription},
     sync::{Arc, AtomicPtr, Built, Ordering},
 };
 
@@ -196,12 +197,17 @@ pub(crate) type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 pub(crate) struct Events {
     start: Instant,
     posted: AtomicPtr<Node>,
-    callback: Option<OnEvent>,
+    subscribers: Arc<Subscribers>,
 }
 
 impl Events {
     pub(crate) fn new(callback: Option<OnEvent>) -> Self {
-        Events { start: Instant::now(), posted: AtomicPtr::new(ptr::null_mut()), callback }
+        Events { start: Instant::now(), posted: AtomicPtr::new(ptr::null_mut()), subscribers: Subscribers::new(callback) }
+    }
+
+    /// Tells `callback` as well from now on.
+    pub(crate) fn subscribe(&self, callback: OnEvent) -> Subscription {
+        self.subscribers.add(callback)
     }
 
     /// Time since the broker was built.
@@ -249,9 +255,14 @@ impl Events {
 
     /// Delivers what is posted, oldest first. No lock is held: the callback may call the broker.
     pub(crate) fn deliver(&self) {
-        for event in self.take() {
+        let events = self.take();
+        if events.is_empty() {
+            return;
+        }
+        let subscribers = self.subscribers.all();
+        for event in events {
             trace(&event);
-            if let Some(callback) = &self.callback {
+            for (_, callback) in subscribers.iter() {
                 // A panicking subscriber must not take a worker, or the caller of an unrelated method, with it.
                 if let Err(message) = contained(|| callback(&event)) {
                     tracing::error!(target: "tierup", %message, "the event callback panicked");
@@ -275,6 +286,6 @@ impl Drop for Events {
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("callback", &self.callback.is_some()).finish_non_exhaustive()
+        f.debug_struct("Events").field("subscribers", &self.subscribers.all().len()).finish_non_exhaustive()
     }
 }

@@ -42,6 +42,7 @@ mod roster;
 mod shared;
 mod state;
 mod stats;
+mod subscribers;
 mod sync;
 mod target;
 mod thread;
@@ -78,6 +79,7 @@ pub use policy::{
 };
 pub use roster::POLL_BROKER;
 pub use stats::{BeadStats, Stats, TierStats};
+pub use subscribers::Subscription;
 pub use thread::{
     Charge, InterpThread, NativeCode, OsrEntry,
     cells::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnPollFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},

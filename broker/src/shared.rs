@@ -485,7 +485,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     fn name(&self, id: u32) -> String {
-        let Some(describe) = &self.describe else { return String::new() };
+        if self.describe.is_none() {
+            return String::new();
+        }
         let pin = self.reclaimer.pin();
         let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
         if !hot.state.snapshot().is_live() {
@@ -493,8 +495,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let (_, version) = self.current(&pin, hot);
         // SAFETY: LIVE was seen under the pin, so the slot is not recycled before it ends.
-        let guest = unsafe { self.guest(version, cold) };
-        contained(|| describe(guest)).unwrap_or_default()
+        self.describe(unsafe { self.guest(version, cold) })
+    }
+
+    pub(crate) fn describe(&self, guest: &G) -> String {
+        let describe = self.describe.as_ref();
+        describe.and_then(|describe| contained(|| describe(guest)).ok()).unwrap_or_default()
     }
 
     /// The stamp of a bead's latest request.

@@ -4,6 +4,8 @@
 //! `Arc` is always the standard one. Nothing in the broker relies on loom to see a reference count: what is freed too early
 //! is caught by the fake compiler's leases, whose flags loom does see.
 
+/// A lock that loom does not see, for what no thread does anything else under: it would only multiply interleavings.
+pub(crate) use std::sync::Mutex as PlainMutex;
 #[cfg(any(loom, feature = "threads"))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(feature = "threads")]
@@ -30,6 +32,11 @@ pub(crate) use loom::{sync::Condvar, thread};
 
 /// Locks, ignoring poison: no code here leaves a protected value half changed when it panics.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], for a lock that loom does not see.
+pub(crate) fn plain_lock<T>(mutex: &PlainMutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
