@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: &[&str] = &["ARCHITECTURE.md", "README.md", "backends/ABI.md", "osr/README.md", "deopt/README.md"];
+const DOCUMENTS: &[&str] =
+    &["ARCHITECTURE.md", "README.md", "backends/ABI.md", "osr/README.md", "deopt/README.md", "service/README.md"];
 
 #[test]
 fn every_quoted_path_exists() {
@@ -68,7 +69,7 @@ fn quoted_spans(text: &str) -> Vec<String> {
 
 fn all_rust_source() -> String {
     let mut source = String::new();
-    for folder in ["src", "broker", "fake", "osr", "deopt", "backends", "interp", "cli"] {
+    for folder in ["src", "broker", "fake", "osr", "deopt", "backends", "interp", "service", "cli"] {
         collect(&root().join(folder), &mut source);
     }
     source

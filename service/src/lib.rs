@@ -1,0 +1,27 @@
+//! A control plane for a broker: whoever may open a local socket sees its events live, asks why a function is where it is, and
+//! acts on it, while the program runs.
+//!
+//! An embedder attaches a [`Service`] to its broker; [`Client`] is the other end. What goes over the socket is JSON, one line
+//! each: see [`protocol`] and `README.md`. A [`Feed`] is the part that needs no socket: events, and awaiting a tier, for programs
+//! that are asynchronous themselves.
+//!
+//! The broker knows nothing of all this and never waits for it: a slow client misses events, and is told how many.
+#![forbid(unsafe_code)]
+
+mod client;
+mod core;
+mod error;
+mod feed;
+mod inspect;
+mod lines;
+pub mod protocol;
+mod server;
+mod service;
+mod session;
+mod socket;
+mod standing;
+
+pub use client::{Client, Events, Streamed};
+pub use error::{ClientError, ServeError, WaitError};
+pub use feed::Feed;
+pub use service::{Builder, Service};
