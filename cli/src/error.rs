@@ -22,6 +22,12 @@ pub(crate) enum CliError {
     Arguments { name: String, message: String },
     #[error("--log {filter}: {message}")]
     Log { filter: String, message: String },
+    #[error("--serve: {0}")]
+    Serve(#[from] tierup_service::ServeError),
+    #[error("{0}")]
+    Ctl(#[from] tierup_service::ClientError),
+    #[error("no runtime: {0}")]
+    Runtime(io::Error),
     #[error("cannot write to standard output: {0}")]
     Write(io::Error),
     #[error("the program trapped: {0}")]

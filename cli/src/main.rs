@@ -1,13 +1,15 @@
-//! The `tierup` command: runs WebAssembly programs that tier, and says what would compile.
+//! The `tierup` command: runs WebAssembly programs that tier, lets one look at them while they run, and says what would compile.
 #![forbid(unsafe_code)]
 
 mod check;
+mod ctl;
 mod error;
 mod log;
 mod options;
 mod output;
 mod report;
 mod run;
+mod serve;
 mod values;
 
 use std::process;
@@ -20,6 +22,7 @@ fn main() {
     let code = match Options::parse().command {
         Command::Run(options) => run::run(options),
         Command::Check(options) => check::check(&options),
+        Command::Ctl(options) => ctl::ctl(options),
     };
     let code = code.unwrap_or_else(|error| {
         output::tell(format_args!("tierup: {error}"));

@@ -32,6 +32,12 @@ pub(crate) enum Command {
     ///
     /// The exit code is 0 if everything compiles, otherwise 1.
     Check(CheckOptions),
+    /// Look at a program that runs with --serve, and act on it.
+    ///
+    /// A function is named by its name, by its index (a number), or by the id under which it is listed (#ID or #ID.GENERATION).
+    ///
+    /// The exit code is 0, or 1 if nobody serves at the socket or the request is refused.
+    Ctl(CtlOptions),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +94,11 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) stats: bool,
 
+    /// While the program runs, let `tierup ctl SOCKET` look at it and act on it, over a local socket that is made here and is yours
+    /// only.
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) serve: Option<PathBuf>,
+
     /// Log to standard error, e.g. `tierup=debug` for every transition.
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
@@ -108,6 +119,69 @@ impl RunOptions {
     pub(crate) fn args(&self) -> &[String] {
         self.program.get(1..).unwrap_or_default()
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CtlOptions {
+    /// Where the program serves.
+    pub(crate) socket: PathBuf,
+
+    /// Print what the service says, one JSON value per line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) what: CtlCommand,
+}
+
+/// What can be asked of a program that runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlCommand {
+    /// Show what happens, as it happens, until the program ends.
+    Events {
+        /// Only to these functions.
+        names: Vec<String>,
+    },
+    /// Say where a function is, and what is missing for its next promotion.
+    Why {
+        /// Which function.
+        name: String,
+    },
+    /// Say what the broker has done so far.
+    Stats,
+    /// List functions.
+    Beads {
+        /// Only those whose name contains this.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        containing: String,
+    },
+    /// Wait until a function runs code of a tier, or of a higher one.
+    Tier {
+        /// Which function.
+        name: String,
+        /// 1 for the first compiled tier.
+        tier: u8,
+        /// For how long at most; unless given, until the program ends.
+        #[arg(long, value_name = "SECONDS")]
+        within: Option<u32>,
+    },
+    /// Stop new entries into a function's code. It may be compiled again.
+    Invalidate {
+        /// Which function.
+        name: String,
+    },
+    /// Have a function start over: its code, its failures and what was learnt of it are forgotten.
+    Reload {
+        /// Which function.
+        name: String,
+    },
+    /// Return a function to the interpreter, and keep it there until it is reloaded.
+    Disable {
+        /// Which function.
+        name: String,
+    },
+    /// Compile nothing any more, and serve no longer. The program goes on with the code it has.
+    Shutdown,
 }
 
 #[derive(Debug, Args)]

@@ -11,9 +11,18 @@ use crate::error::CliError;
 ///
 /// [`CliError::Write`], unless the reader has gone.
 pub(crate) fn line(text: impl fmt::Display) -> Result<(), CliError> {
+    line_to_reader(text).map(drop)
+}
+
+/// Prints a line of results, and returns whether there is a reader.
+///
+/// # Errors
+///
+/// As [`line`].
+pub(crate) fn line_to_reader(text: impl fmt::Display) -> Result<bool, CliError> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Write(error)),
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
     }
 }
 

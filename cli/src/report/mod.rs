@@ -1,6 +1,6 @@
 //! `--stats`: what tiered, when, why, and what it cost.
 
-mod table;
+pub(crate) mod table;
 mod timeline;
 pub(crate) mod units;
 
