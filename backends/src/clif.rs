@@ -41,24 +41,54 @@ fn constant() -> MemFlagsData {
 ///
 /// If the builder is in no block, or the block has fewer than two parameters.
 pub fn prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps, headroom: i64, code: impl Into<TrapCode>) -> BodyAbi {
+    polling_prologue(b, traps, headroom, code.into(), |b, _, cells| call_poll_stub(b, cells))
+}
+
+/// As [`prologue`], for code that is [sampled](crate::LowerCx::sampled): asked to look, it [tells](Countdown::tell) of no work at its
+/// entry.
+///
+/// # Panics
+///
+/// As [`prologue`].
+pub fn sampled_prologue(
+    b: &mut FunctionBuilder<'_>,
+    traps: &mut Traps,
+    headroom: i64,
+    code: impl Into<TrapCode>,
+    countdown: Countdown,
+) -> BodyAbi {
+    polling_prologue(b, traps, headroom, code.into(), |b, abi, _| {
+        let none = b.ins().iconst(I32, 0);
+        countdown.tell(b, abi, none, None);
+    })
+}
+
+/// A prologue that does `look` where the thread is asked to.
+fn polling_prologue(
+    b: &mut FunctionBuilder<'_>,
+    traps: &mut Traps,
+    headroom: i64,
+    code: TrapCode,
+    look: impl FnOnce(&mut FunctionBuilder<'_>, &BodyAbi, Value),
+) -> BodyAbi {
     let abi = leaf_prologue(b, traps);
     // Others raise it, but to see that at the next call is soon enough.
     let limit = b.ins().load(I64, constant(), abi.cells, offset::STACK_LIMIT);
     let sp = b.ins().get_stack_pointer(I64);
     let low = if headroom == 0 { sp } else { b.ins().iadd_imm_s(sp, -headroom) };
     let is_below = b.ins().icmp(IntCC::UnsignedLessThan, low, limit);
-    let (look, next) = (cold_block(b), b.create_block());
-    b.ins().brif(is_below, look, &[], next, &[]);
-    b.seal_block(look);
-    b.switch_to_block(look);
+    let (below, next) = (cold_block(b), b.create_block());
+    b.ins().brif(is_below, below, &[], next, &[]);
+    b.seal_block(below);
+    b.switch_to_block(below);
     let cells = cells_again(b, abi.vmctx);
     let floor = b.ins().load(I64, constant(), cells, offset::STACK_FLOOR);
     let exhausted = b.ins().icmp(IntCC::UnsignedLessThan, low, floor);
-    let (exit, asked) = (traps.exit(b, code.into()), cold_block(b));
+    let (exit, asked) = (traps.exit(b, code), cold_block(b));
     b.ins().brif(exhausted, exit, &[], asked, &[]);
     b.seal_block(asked);
     b.switch_to_block(asked);
-    call_poll_stub(b, cells);
+    look(b, &abi, cells);
     b.ins().jump(next, &[]);
     b.seal_block(next);
     b.switch_to_block(next);

@@ -14,7 +14,7 @@ use cranelift_codegen::{
     isa::{CallConv, TargetFrontendConfig},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use tierup_broker::{Assumption, Bailout, BailoutReason, BeadRef, CompileRequest, Tier, UnitKind};
+use tierup_broker::{Assumption, Bailout, BailoutReason, BeadRef, CodeUnit, CompileRequest, Tier, UnitKind};
 use tierup_osr::Sites;
 
 use crate::{
@@ -51,6 +51,7 @@ pub struct LowerCx<'a, G> {
     guest: &'a G,
     tier: Tier,
     countdown: Option<Countdown>,
+    samples: bool,
     target: &'a Target<'a>,
     parts: Option<(&'a mut Function, &'a mut FunctionBuilderContext)>,
     finished: &'a Cell<bool>,
@@ -88,6 +89,8 @@ pub(crate) struct Job<'r> {
     pub(crate) kind: UnitKind,
     /// The countdown the code may spend.
     pub(crate) countdown: Option<Countdown>,
+    /// Whether it need not.
+    pub(crate) samples: bool,
     /// Number of its first exit: that many the unit has already.
     pub(crate) first_exit: u32,
     /// What the code may assume, if a broker asks for it.
@@ -99,7 +102,7 @@ pub(crate) struct Job<'r> {
 impl<'r> Job<'r> {
     /// A body that does not count.
     pub(crate) fn body(tier: Tier) -> Self {
-        Job { tier, kind: UnitKind::Body, countdown: None, first_exit: 0, premises: None, is_callee: false }
+        Job { tier, kind: UnitKind::Body, countdown: None, samples: false, first_exit: 0, premises: None, is_callee: false }
     }
 
     /// A variant that does not count.
@@ -110,7 +113,8 @@ impl<'r> Job<'r> {
     /// What the broker requests.
     pub(crate) fn of<G>(request: &'r CompileRequest<'_, G>) -> Self {
         let countdown = request.counts().then(|| Countdown::of_bead(request.bead().id));
-        Job { kind: request.kind(), countdown, premises: Some(request), ..Self::body(request.tier()) }
+        let samples = request.samples();
+        Job { kind: request.kind(), countdown, samples, premises: Some(request), ..Self::body(request.tier()) }
     }
 
     /// The body of another function, for a unit that has so many exits already.
@@ -142,10 +146,32 @@ pub(crate) struct Label {
     pub(crate) name: Option<String>,
     /// The site it is entered at, if it is a variant.
     pub(crate) site: Option<u32>,
-    /// The code spends the bead's countdown.
-    pub(crate) counting: bool,
+    pub(crate) tally: Tally,
     /// What tag and code refer to.
     pub(crate) kept: Option<Kept>,
+}
+
+/// How the work of the code becomes known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Tally {
+    /// Callers count calls.
+    #[default]
+    Calls,
+    /// The code spends the bead's countdown.
+    Counted,
+    /// The code polls.
+    Sampled,
+}
+
+impl Tally {
+    /// Tells the unit.
+    pub(crate) fn note(self, unit: CodeUnit) -> CodeUnit {
+        match self {
+            Tally::Calls => unit,
+            Tally::Counted => unit.counting(),
+            Tally::Sampled => unit.sampled(),
+        }
+    }
 }
 
 /// Something of the embedder's that lives as long as the code.
@@ -175,6 +201,7 @@ impl<'a, G> LowerCx<'a, G> {
             guest,
             tier: job.tier,
             countdown: job.countdown,
+            samples: job.samples,
             target,
             parts: Some((func, context)),
             finished,
@@ -212,8 +239,22 @@ impl<'a, G> LowerCx<'a, G> {
     /// to it: the interpreter then counts none. One that does not ask need not: calls by the interpreter are counted there, and
     /// calls by native code are not.
     pub fn countdown(&mut self) -> Option<Countdown> {
-        self.label.counting = self.countdown.is_some();
+        if self.countdown.is_some() {
+            self.label.tally = Tally::Counted;
+        }
         self.countdown
+    }
+
+    /// The bead's countdown, if there is a tier above this one and the code need not charge anything to it, because it can be sampled. A
+    /// lowering that asks promises that the code polls, at its entry ([`clif::sampled_prologue`]) and at the header of every loop, and
+    /// [tells](Countdown::tell) of no work where it finds the cell raised. Where there is nobody to sample it, or it does not poll, ask for
+    /// the [countdown](Self::countdown).
+    pub fn sampled(&mut self) -> Option<Countdown> {
+        let countdown = self.countdown.filter(|_| self.samples);
+        if countdown.is_some() {
+            self.label.tally = Tally::Sampled;
+        }
+        countdown
     }
 
     /// How [`clif::access`] protects linear memory in this tier.

@@ -41,7 +41,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn ticket(self: &Arc<Self>) -> BreakTicket<G> {
         let stamp = self.reclaimer.stamp();
         // After the stamp: a thread that is asked before it might answer too early, and not be asked again.
-        self.roster.raise();
+        self.roster.raise(crate::POLL_BROKER);
         BreakTicket { shared: Arc::clone(self), stamp }
     }
 }

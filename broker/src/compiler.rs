@@ -79,6 +79,7 @@ pub struct CompileRequest<'a, G> {
     pub(crate) bead: BeadId,
     pub(crate) running: Tier,
     pub(crate) counts: bool,
+    pub(crate) samples: bool,
     pub(crate) size: u32,
     pub(crate) tier: Tier,
     pub(crate) kind: UnitKind,
@@ -109,6 +110,13 @@ impl<G> CompileRequest<'_, G> {
     /// ([`CodeUnit::counting`]); otherwise its callers in the interpreter count their calls.
     pub fn counts(&self) -> bool {
         self.counts
+    }
+
+    /// Whether code that polls need not count, because it is [sampled](CodeUnit::sampled). Not where
+    /// [nobody could](crate::Mode) sample it, nor where nobody [wants to know](Self::counts), nor where it is wanted more exactly than a
+    /// sample tells, because the [policy](crate::HotnessPolicy) waits for little work.
+    pub fn samples(&self) -> bool {
+        self.counts && self.samples
     }
 
     /// Size of the guest body in bytes, as registered.

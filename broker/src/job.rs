@@ -270,13 +270,16 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let (cold, tier) = (self.registry.cold(id), target.tier);
         // SAFETY: the caller holds one of the bead's lanes, which keeps the slot from being recycled.
         let guest = unsafe { self.guest(&base.version, cold) };
+        let next = self.next_tier(tier, self.registry.hot(id).state.snapshot());
+        // Ordering: Relaxed. Written at registration.
+        let size = cold.size.load(Ordering::Relaxed);
         let request = CompileRequest {
             guest,
             bead: self.bead_id(id),
             running: base.version.tier(),
-            counts: self.next_tier(tier, self.registry.hot(id).state.snapshot()).is_some(),
-            // Ordering: Relaxed. Written at registration.
-            size: cold.size.load(Ordering::Relaxed),
+            counts: next.is_some(),
+            samples: next.is_some_and(|next| self.samples(next, size)),
+            size,
             tier,
             kind: target.kind(),
             ticket: &base.ticket,
@@ -342,6 +345,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
                         // From now on loops count for what comes after; threads that are in one look again at their next
                         // back-edge.
                         let _ = self.start_over_from(id, next.header.top());
+                    }
+                    #[cfg(feature = "threads")]
+                    if unit.sampled {
+                        self.crew.begin_sampling();
                     }
                     self.post_timed(id, from, target, Transition::Installed, waited, cost, code_bytes);
                     return Outcome::Installed;

@@ -39,6 +39,8 @@ mod queue;
 mod registry;
 mod retire;
 mod roster;
+#[cfg(feature = "threads")]
+mod sampler;
 mod shared;
 mod state;
 mod stats;
@@ -77,7 +79,7 @@ pub use policy::{
     Decision, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, HotnessPolicy, KeepAlways, NeverReason,
     OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason,
 };
-pub use roster::POLL_BROKER;
+pub use roster::{POLL_BROKER, POLL_SAMPLE};
 pub use stats::{BeadStats, Stats, TierStats};
 pub use subscribers::Subscription;
 pub use thread::{

@@ -177,7 +177,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             told |= record.flag();
         }
         if told {
-            self.roster.raise();
+            self.roster.raise(crate::POLL_BROKER);
         }
         self.tidy();
     }

@@ -11,6 +11,10 @@ use crate::{
 /// embedder's.
 pub const POLL_BROKER: u64 = 1 << 63;
 
+/// The bit of [`ThreadCells::interrupt`] by which a broker [samples](crate::InterpThread::sample_native) a thread. Raised only when there is
+/// code that is [sampled](crate::CodeUnit::sampled).
+pub const POLL_SAMPLE: u64 = 1 << 62;
+
 /// The cells of the registered threads. The lock is taken by whoever registers a thread, lets one go, or raises; while it is
 /// held none of the cells are freed.
 #[derive(Default)]
@@ -35,11 +39,11 @@ impl Roster {
         lock(&self.cells).retain(|&of| of != Cells(cells));
     }
 
-    /// Asks every thread to poll.
-    pub(crate) fn raise(&self) {
+    /// Raises `bits` of every thread's poll cell.
+    pub(crate) fn raise(&self, bits: u64) {
         for Cells(cells) in &*lock(&self.cells) {
             // SAFETY: not freed while it is on the roster.
-            unsafe { ThreadCells::raise(cells.as_ptr(), POLL_BROKER) };
+            unsafe { ThreadCells::raise(cells.as_ptr(), bits) };
         }
     }
 }

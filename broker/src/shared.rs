@@ -19,7 +19,7 @@ use crate::{
     stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     target::Target,
-    tuning::{CENSUS_SHARE, LIMBO_EAGER, UNIT_WEIGHT, VERSION_WEIGHT},
+    tuning::{CENSUS_SHARE, LIMBO_EAGER, SAMPLE_WORK, UNIT_WEIGHT, VERSION_WEIGHT},
     unit::InstalledUnit,
     version::{CodeHeader, CodeVersion, Counting, FIRST_LINEAGE, NO_LINEAGE},
     warm_up::WarmUp,
@@ -315,6 +315,21 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Tier::compiled(self.tiers.len()).find(|&next| next > tier && self.is_open(next) && !state.is_disabled(next))
     }
 
+    /// Whether code of a bead of that size is to be sampled until it is promoted to `next`: not where there is no thread to do it, nor
+    /// where a sample would tell of more than a quarter of the work.
+    pub(crate) fn samples(&self, next: Tier, size: u32) -> bool {
+        let budget = self.policy.first_budget(next, size).min(self.policy.osr_budget(next, size));
+        self.mode.has_workers() && budget / 4 >= SAMPLE_WORK
+    }
+
+    /// Work units to charge for a sample.
+    pub(crate) fn sampled_work(&self) -> u32 {
+        #[cfg(feature = "threads")]
+        return self.crew.sampler.charge();
+        #[cfg(not(feature = "threads"))]
+        return 0;
+    }
+
     /// Whether the tier has a compiler that was not turned off.
     pub(crate) fn is_open(&self, tier: Tier) -> bool {
         // Ordering: Relaxed. A compile too many is all a late look costs.
@@ -397,7 +412,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let Collected { free, asks } = self.reclaimer.collect(self.census_budget());
         if asks {
             // After the stamp, as in `ticket`.
-            self.roster.raise();
+            self.roster.raise(crate::POLL_BROKER);
         }
         for item in free {
             match item {

@@ -49,6 +49,27 @@ pub(crate) const WATCH: u32 = 64;
 /// The same for native code, which comes every few hundred thousand work units.
 pub(crate) const NATIVE_WATCH: u32 = 4;
 
+/// How often native code is sampled while it does something.
+pub(crate) const SAMPLE_PERIOD: Duration = Duration::from_millis(2);
+
+/// Samples in a row that nobody is charged for before they become rarer. Fewer would be held against guests that share their thread's
+/// time with the host.
+#[cfg(feature = "threads")]
+pub(crate) const IDLE_SAMPLES: u32 = 32;
+
+/// How often it is looked whether it does anything, at least. (OpenJ9's sampler has ten milliseconds while it is busy, a second
+/// when it is not.)
+#[cfg(feature = "threads")]
+pub(crate) const SLOWEST_SAMPLE_PERIOD: Duration = Duration::from_millis(64);
+
+/// Work units a sample is worth: what sampled code is taken to do in the time between two, 4,096 in a microsecond. (Cranelift's
+/// code of the benchmark kernels does 4,000 to 12,000.) No more is charged when the sampler comes late: who was running then is not known.
+pub(crate) const SAMPLE_WORK: u32 = 4096 * SAMPLE_PERIOD.as_micros() as u32;
+
+/// How soon a thread that is in sampled code answers: as long as such code goes without a poll, at most.
+#[cfg(feature = "threads")]
+pub(crate) const PROMPT_ANSWER: Duration = Duration::from_micros(100);
+
 /// Largest slice a thread draws in a loop while a variant of the function is being compiled, or exists at another site: a few
 /// microseconds of interpretation.
 pub(crate) const OSR_SLICE: i32 = 1 << 12;

@@ -35,6 +35,7 @@ pub struct CodeUnit {
     pub(crate) code_bytes: usize,
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) counting: bool,
+    pub(crate) sampled: bool,
     premises: Vec<Premise>,
     guards: Vec<GuardId>,
     lease: Lease,
@@ -48,7 +49,7 @@ unsafe impl Sync for CodeUnit {}
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
         let (premises, guards) = (Vec::new(), Vec::new());
-        CodeUnit { entry, code_bytes, ticket, counting: false, premises, guards, lease: Lease(Some(lease)) }
+        CodeUnit { entry, code_bytes, ticket, counting: false, sampled: false, premises, guards, lease: Lease(Some(lease)) }
     }
 
     /// Says that the code spends the bead's countdown by itself, so that callers need not.
@@ -56,6 +57,14 @@ impl CodeUnit {
     pub fn counting(mut self) -> Self {
         self.counting = true;
         self
+    }
+
+    /// Says that the code polls, at its entry and its loops, and counts nothing: threads that find
+    /// [`POLL_SAMPLE`](crate::POLL_SAMPLE) in it tell of [that](crate::InterpThread::sample_native). Callers need not count either.
+    #[must_use]
+    pub fn sampled(mut self) -> Self {
+        self.sampled = true;
+        self.counting()
     }
 
     /// Says that the code contains the body of another function, which was captured before it was read. The unit is refused if
@@ -117,6 +126,8 @@ pub(crate) struct InstalledUnit {
     pub(crate) tier: Tier,
     /// The code spends the countdown, not its callers.
     pub(crate) counting: bool,
+    /// Its work is found out by sampling.
+    pub(crate) sampled: bool,
     pub(crate) premises: Premises,
     pub(crate) exits: ExitCounts,
     /// It may be given up or withdrawn for reasons of its own.
@@ -157,6 +168,7 @@ impl InstalledUnit {
             code_bytes: unit.code_bytes,
             tier,
             counting: unit.counting,
+            sampled: unit.sampled,
             premises: Premises::new(premises, &record, dependents),
             exits: ExitCounts::new(unit.guards),
             speculative,

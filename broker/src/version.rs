@@ -79,6 +79,8 @@ pub(crate) struct CodeHeader {
     faces: [Face; 4],
     /// The body's tier: the interpreter's when there is none.
     pub(crate) tier: Tier,
+    /// The body is [sampled](crate::CodeUnit::sampled).
+    pub(crate) sampled: bool,
     /// The highest tier of a variant.
     pub(crate) osr_tier: Tier,
     /// Which registered or reloaded body this is a version of: an install made for another lineage loses.
@@ -179,6 +181,7 @@ impl<G> CodeVersion<G> {
         let header = CodeHeader {
             faces: std::array::from_fn(|_| Face { entry, variants: table }),
             tier: body.as_ref().map_or(Tier::INTERPRETER, |body| body.tier),
+            sampled: body.as_ref().is_some_and(|body| body.sampled),
             osr_tier: variants.highest(),
             lineage,
             variants,

@@ -9,6 +9,7 @@ use crate::{
     contain::contained,
     job::Outcome,
     parking::Parking,
+    sampler::Sampler,
     shared::Shared,
     sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
     tuning::{self, LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
@@ -34,6 +35,7 @@ pub(crate) struct Crew<G> {
     active: AtomicUsize,
     spawn_failures: AtomicU32,
     watchdog: Arc<Watchdog>,
+    pub(crate) sampler: Arc<Sampler>,
 }
 
 impl<G: Send + Sync + 'static> Crew<G> {
@@ -52,6 +54,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
             watchdog: Arc::new(Watchdog::default()),
+            sampler: Arc::new(Sampler::default()),
         }
     }
 
@@ -134,6 +137,12 @@ impl<G: Send + Sync + 'static> Crew<G> {
             worker.unpark();
         }
         self.watchdog.stop();
+        self.sampler.stop();
+    }
+
+    /// Code was installed that is to be sampled.
+    pub(crate) fn begin_sampling(&self) {
+        self.sampler.begin(self.shared.get());
     }
 
     pub(crate) fn fill(&self, stats: &mut Stats) {

@@ -2,11 +2,13 @@
 
 use std::ffi::c_void;
 
+use tierup::POLL_SAMPLE;
 use tierup::abi::{NO_SITE, Regs, Segment, ThreadCells};
 
 use crate::backtrace;
 use crate::driver;
 use crate::interrupt;
+use crate::module::Function;
 use crate::osr::{self, Asking};
 use crate::store::StoreInner;
 use crate::trap::{MAX_FRAMES, Raised, RaisedFrame, TrapCode};
@@ -27,7 +29,7 @@ pub(crate) unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *m
     let (cells, store) = unsafe { ((*vmctx).cells, (*(*vmctx).instance).store) };
     // A callee without native code has no prologue that polls, and may take long.
     // SAFETY: the cells are this thread's, and the stub has recorded where native code was left.
-    if unsafe { interrupt::is_asked(cells) && on_poll(cells) != 0 } {
+    if unsafe { interrupt::awaits_answer(cells) && answer(cells) != 0 } {
         return 1;
     }
     // The stub recorded where native code was left; calls made from here on will overwrite it.
@@ -86,39 +88,70 @@ pub(crate) unsafe extern "C" fn on_count(vmctx: *mut c_void, callee: u64, work: 
     // SAFETY: by the caller, the instance is alive and its store runs on this thread, whose handle is borrowed mutably only when
     // no guest runs; the token is a WebAssembly function's.
     unsafe {
-        if interrupt::is_asked((*vmctx).cells) && on_poll((*vmctx).cells) != 0 {
+        let cells = (*vmctx).cells;
+        if interrupt::awaits_answer(cells) && answer(cells) != 0 {
             return 1;
         }
         let store = (*(*vmctx).instance).store;
         let function = (*(*vmctx).funcs.add(callee as usize)).wasm();
         if site == NO_SITE {
-            (*store).thread.count_native(function.bead.as_ref(), work, None);
+            let _ = tell(store, function, work, None);
             return 0;
         }
-        (*(*vmctx).cells).leave = 0;
+        (*cells).leave = 0;
         // The stub recorded where the code was left, which waits, and so its body is there.
-        let Some(body) = (*store).engine.native_body((*(*vmctx).cells).exit_pc).map(|body| &*body) else { return 0 };
-        if !function.has(body) {
+        let body = (*store).engine.native_body((*cells).exit_pc).map(|body| &*body);
+        let Some(body) = body.filter(|body| function.has(body)) else {
             // The loops of its successor are others.
+            (*store).thread.skip_sample();
             return 0;
-        }
+        };
         let may_leave = osr::provoke(store, function, body, site, Asking::Native);
-        let should_leave = (*store).thread.count_native(function.bead.as_ref(), work, Some(site));
+        let should_leave = tell(store, function, work, Some(site));
         let leaves = may_leave && should_leave && osr::can_finish(store, vmctx, body);
-        (*(*vmctx).cells).leave = u64::from(leaves);
+        (*cells).leave = u64::from(leaves);
     }
     0
 }
 
-/// The poll hook: compiled code was asked to look.
+/// Tells the broker of the work of compiled code, which is counted or sampled, and whether the code should leave.
 ///
 /// # Safety
 ///
-/// Called by the poll and count stubs, and by the bridge: the cells are this thread's, and where its code was left is recorded.
+/// The calling thread runs `store`.
+unsafe fn tell(store: *mut StoreInner, function: &Function, work: u32, site: Option<u32>) -> bool {
+    // SAFETY: by the caller; nothing borrows the thread mutably while guests run.
+    let (thread, cells) = unsafe { (&(*store).thread, (*store).cells) };
+    // SAFETY: they are the thread's.
+    match work == 0 && unsafe { interrupt::asked(cells) } & POLL_SAMPLE != 0 {
+        true => thread.sample_native(function.bead.as_ref(), site),
+        false => thread.count_native(function.bead.as_ref(), work, site),
+    }
+}
+
+/// The poll hook: compiled code that is not sampled was asked to look.
+///
+/// # Safety
+///
+/// Called by the poll stub: the cells are this thread's, and where its code was left is recorded.
 pub(crate) unsafe extern "C" fn on_poll(cells: *mut ThreadCells) -> u32 {
     // SAFETY: the store put itself there when it was made, and it runs on this thread.
     let store = unsafe { (*cells).host.cast::<StoreInner>() };
-    // SAFETY: as above.
+    // SAFETY: nothing borrows the thread mutably while guests run.
+    unsafe { (*store).thread.skip_sample() };
+    // SAFETY: by the caller.
+    unsafe { answer(cells) }
+}
+
+/// Answers what native code was asked for. Returns 0, or 1 after putting what was raised into the store.
+///
+/// # Safety
+///
+/// The cells are this thread's, and where its native code was left is recorded.
+unsafe fn answer(cells: *mut ThreadCells) -> u32 {
+    // SAFETY: as in `on_poll`.
+    let store = unsafe { (*cells).host.cast::<StoreInner>() };
+    // SAFETY: by the caller.
     let Err(code) = (unsafe { interrupt::answer(store) }) else { return 0 };
     let mut raised = Raised::new(code);
     // SAFETY: the cells are this thread's, and the code waits in this very call.

@@ -66,7 +66,7 @@ pub(crate) unsafe fn call(store: *mut StoreInner, func: *const FuncRef, slots: &
     // SAFETY: as above; its cells are its thread's, and `entered` has set the limit.
     let room = unsafe { check_machine_stack((*store).cells) };
     // SAFETY: as above; no native frame was left without a record.
-    let asked = unsafe { if interrupt::is_asked((*store).cells) { interrupt::answer(store) } else { Ok(()) } };
+    let asked = unsafe { if interrupt::awaits_answer((*store).cells) { interrupt::answer(store) } else { Ok(()) } };
     let result = if let Err(code) = asked {
         Err(code.into())
     } else if room.is_err() || fp.wrapping_add(slots.len()) > end {

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tierup::{POLL_BROKER, StackReport, ThreadCells, census};
+use tierup::{POLL_BROKER, POLL_SAMPLE, StackReport, ThreadCells, census};
 
 use crate::exec;
 use crate::module::Body;
@@ -68,12 +68,34 @@ impl fmt::Debug for InterruptHandle {
 #[inline(always)]
 pub(crate) unsafe fn is_asked(cells: *const ThreadCells) -> bool {
     // SAFETY: by the caller.
-    let interrupt = unsafe { &(*cells).interrupt };
-    // Ordering: Relaxed. What it leads to acquires.
-    interrupt.load(Ordering::Relaxed) != 0
+    unsafe { asked(cells) != 0 }
 }
 
-/// Answers what the thread is asked for.
+/// Whether anybody has asked the thread for anything that a host answers as well as guests: a [sample](POLL_SAMPLE) is for guests.
+///
+/// # Safety
+///
+/// As [`is_asked`].
+#[inline(always)]
+pub(crate) unsafe fn awaits_answer(cells: *const ThreadCells) -> bool {
+    // SAFETY: by the caller.
+    unsafe { asked(cells) & !POLL_SAMPLE != 0 }
+}
+
+/// What the thread is asked for: bits of its poll cell.
+///
+/// # Safety
+///
+/// As [`is_asked`].
+#[inline(always)]
+pub(crate) unsafe fn asked(cells: *const ThreadCells) -> u64 {
+    // SAFETY: by the caller.
+    let interrupt = unsafe { &(*cells).interrupt };
+    // Ordering: Relaxed. What it leads to acquires.
+    interrupt.load(Ordering::Relaxed)
+}
+
+/// Answers what the thread is asked for, but for samples.
 ///
 /// # Errors
 ///

@@ -66,6 +66,16 @@ fn expected(rounds: u32) -> [Val; 2] {
 
 #[test]
 fn a_loop_goes_from_the_interpreter_to_llvm_within_one_call() {
+    one_call(Tiered::new(2, 20));
+}
+
+/// The baseline's code counts nothing where a budget is worth some samples.
+#[test]
+fn a_sampled_loop_goes_from_the_interpreter_to_llvm_within_one_call() {
+    one_call(Tiered::new(2, 1_000_000));
+}
+
+fn one_call(policy: Tiered) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let optimized = Arc::new(AtomicBool::new(false));
     let (told, is_optimized) = (Arc::clone(&events), Arc::clone(&optimized));
@@ -77,7 +87,7 @@ fn a_loop_goes_from_the_interpreter_to_llvm_within_one_call() {
         }),
         deadline: Some(PATIENCE),
         mode: Some(Mode::Background),
-        policy: Some(Arc::new(Tiered::new(2, 20))),
+        policy: Some(Arc::new(policy)),
         on_event: Some(Arc::new(move |event: &Event| {
             told.lock().unwrap().push(event.clone());
             if event.what == Transition::Installed && event.to == Tier::new(2) && event.site.is_some() {

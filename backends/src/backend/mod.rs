@@ -17,7 +17,7 @@ pub(crate) use isa::HostIsa;
 use crate::{
     CodeMemory, CompileTotals, CompiledFunction,
     frontend::Frontend,
-    lower::{Job, Lower, Lowered},
+    lower::{Job, Lower, Lowered, Tally},
     speculation::{self, Speculation},
 };
 use codegen::Codegen;
@@ -33,8 +33,7 @@ pub struct CraneliftBackend<G, L> {
 /// What came of one compile.
 struct Compiled {
     code: CompiledFunction,
-    /// The code spends the bead's countdown.
-    counting: bool,
+    tally: Tally,
     assumed: Vec<Assumption>,
 }
 
@@ -112,7 +111,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
             checkpoint()?;
             let Lowered { label, speculation: Speculation { exits, assumed } } = lowered;
             let code = self.codegen.compile(context, &label, exits, checkpoint)?;
-            Ok(Compiled { code, counting: label.counting, assumed })
+            Ok(Compiled { code, tally: label.tally, assumed })
         })
     }
 }
@@ -134,11 +133,10 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
             false => Ok(()),
             true => Err(Bailout::retryable(BailoutReason::Cancelled)),
         };
-        let Compiled { code, counting, assumed } = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
+        let Compiled { code, tally, assumed } = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
         let exits = code.exits().cloned();
         let unit = request.unit(code.entry(), code.code_bytes(), Box::new(code));
-        let unit = speculation::note(unit, exits.as_deref(), &assumed);
-        Ok(if counting { unit.counting() } else { unit })
+        Ok(tally.note(speculation::note(unit, exits.as_deref(), &assumed)))
     }
 }
 

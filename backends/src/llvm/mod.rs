@@ -251,7 +251,7 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
         let exits = compiled.exits().cloned();
         let code = request.unit(compiled.entry(), compiled.code_bytes(), Box::new(compiled));
         let code = speculation::note(callees.note(unit.contents, code), exits.as_deref(), &assumed);
-        Ok(if unit.label.counting { code.counting() } else { code })
+        Ok(unit.label.tally.note(code))
     }
 
     fn wants_warm_up(&self) -> bool {

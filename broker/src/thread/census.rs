@@ -1,7 +1,7 @@
 //! A thread answers a census: the two polls of those who can tell what is on their stack.
 
 use super::InterpThread;
-use crate::StackReport;
+use crate::{POLL_BROKER, StackReport};
 
 impl<G: Send + Sync + 'static> InterpThread<G> {
     /// As [`poll`](Self::poll), by a thread that can tell which units have frames on its stack: when the reclaimer wants to know,
@@ -20,7 +20,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// - No callback of the broker (compiler, policy, events, guest handles) is under way on this thread.
     pub unsafe fn poll_with(&self, walk: impl FnOnce(&mut StackReport)) {
         self.answers.set(true);
-        self.lower();
+        self.lower(POLL_BROKER);
         let report = self.shared.reclaimer.asks_for_census(self.counted.get()).then(|| told_by(walk));
         let answered = report.is_some();
         let epoch = self.shared.reclaimer.poll(self.participant(), report);

@@ -6,6 +6,7 @@ mod countdown;
 mod exit;
 mod interrupt;
 mod poll;
+mod sample;
 mod spent;
 mod watch;
 
@@ -13,7 +14,7 @@ use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
 
 pub(crate) use countdown::Countdown;
 
-use spent::At;
+use spent::{At, BackEdge};
 use watch::{Behind, Watch};
 
 use crate::{
@@ -42,6 +43,8 @@ pub struct InterpThread<G: Send + Sync + 'static> {
     participant: NonNull<Participant>,
     shared: Arc<Shared<G>>,
     watch: Cell<Watch>,
+    /// It has raised [`POLL_SAMPLE`](crate::POLL_SAMPLE) itself, for the watch.
+    looks: Cell<bool>,
     behind: Cell<Behind>,
     /// The thread tells what is on its stack.
     answers: Cell<bool>,
@@ -71,9 +74,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         shared.reclaimer.go_online(participant);
         shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);
-        let (watch, behind) = (Cell::new(Watch::OFF), Cell::new(Behind::NOWHERE));
+        let (watch, looks, behind) = (Cell::new(Watch::OFF), Cell::new(false), Cell::new(Behind::NOWHERE));
         let (answers, counted) = (Cell::new(false), Cell::new(0));
-        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, behind, answers, counted })
+        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, looks, behind, answers, counted })
     }
 
     /// A guest function is about to be called: native code to run instead of interpreting it, if there is any.
@@ -153,7 +156,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     #[cold]
     #[inline(never)]
     fn back_edge_unserved(&self, bead: BeadRef<'_, G>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
-        self.loop_spent(bead, site, work.min(MAX_CHARGE), Tier::INTERPRETER);
+        self.loop_spent(bead, BackEdge::interpreted(site), work.min(MAX_CHARGE));
         // In sync mode it may have been installed just now.
         self.osr_entry(bead, site)
     }
@@ -201,18 +204,23 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// the next call. The answer is whether the code should leave its loop at `site`, because a variant that is better than
     /// any code that counts is there to go on in. Who is told so but cannot leave may go on.
     pub fn count_native(&self, bead: BeadRef<'_, G>, work: u32, site: Option<u32>) -> bool {
+        self.tell_native(bead, work, site.map(BackEdge::counted))
+    }
+
+    /// Native code has done `work` units, and is at its entry or at a back-edge.
+    fn tell_native(&self, bead: BeadRef<'_, G>, work: u32, edge: Option<BackEdge>) -> bool {
         debug_assert!(self.shared.owns(bead), "a bead of another broker");
         let work = work.min(MAX_CHARGE);
-        let Some(site) = site else {
+        let Some(edge) = edge else {
             if !self.charge(bead, work) {
                 self.spent(bead, work, At::Call);
             }
             return false;
         };
-        if !self.charge(bead, work) && !self.should_leave(bead, site) {
-            self.loop_spent(bead, site, work, NATIVE);
+        if !self.charge(bead, work) && !self.should_leave(bead, edge.site) {
+            self.loop_spent(bead, edge, work);
         }
-        self.should_leave(bead, site)
+        self.should_leave(bead, edge.site)
     }
 
     /// Whether counting code should go on in a variant. The broker is not told which code asks: a variant that does not count is

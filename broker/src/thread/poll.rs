@@ -26,15 +26,15 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The thread looks: what whoever finds [`POLL_BROKER`](crate::POLL_BROKER) in the poll cell calls, and whoever else wants to.
     /// A few loads and stores. Native code that calls this has to look at its validity cell afterwards.
     pub fn poll(&self) {
-        self.lower();
+        self.lower(POLL_BROKER);
         self.shared.reclaimer.poll(self.participant(), None);
         self.keep_asking();
     }
 
     /// Takes back what the broker asks this thread.
-    pub(super) fn lower(&self) {
+    pub(super) fn lower(&self, bits: u64) {
         // SAFETY: the cells live as long as the handle, and this is their thread.
-        unsafe { &*self.cells() }.lower(POLL_BROKER);
+        unsafe { &*self.cells() }.lower(bits);
     }
 
     /// The thread has looked, and has something left to answer: it is still asked.

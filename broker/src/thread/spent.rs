@@ -18,21 +18,45 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) enum At {
     Call,
-    Loop {
-        site: u32,
-        /// The tier of the code that asks, as far as it is known.
-        asking: Tier,
-    },
+    Loop(BackEdge),
+}
+
+/// A back-edge at which a countdown was spent, or looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BackEdge {
+    pub(super) site: u32,
+    /// The tier of the code that asks, as far as it is known.
+    pub(super) asking: Tier,
+    /// How many back-edges are to be watched, if these are to be.
+    pub(super) watch: u32,
+}
+
+impl BackEdge {
+    /// Of the interpreter, which tells of each.
+    pub(super) fn interpreted(site: u32) -> Self {
+        BackEdge { site, asking: Tier::INTERPRETER, watch: WATCH }
+    }
+
+    /// Of native code that counts, and tells of one every few hundred thousand work units.
+    pub(super) fn counted(site: u32) -> Self {
+        BackEdge { site, asking: NATIVE, watch: NATIVE_WATCH }
+    }
+
+    /// Of native code that is sampled, and can be asked to tell of each.
+    pub(super) fn sampled(site: u32) -> Self {
+        BackEdge { watch: WATCH, ..Self::counted(site) }
+    }
 }
 
 impl<G: Send + Sync + 'static> InterpThread<G> {
     /// The countdown is spent in a loop that has no variant here: as [`Self::spent`], unless the loop is being watched.
     #[cold]
     #[inline(never)]
-    pub(super) fn loop_spent(&self, bead: BeadRef<'_, G>, site: u32, work: u32, asking: Tier) {
+    pub(super) fn loop_spent(&self, bead: BeadRef<'_, G>, edge: BackEdge, work: u32) {
+        let BackEdge { site, asking, .. } = edge;
         let id = bead.id as u32;
         let mut watch = self.watch.get();
-        if watch.is_of(id) {
+        if watch.is_of_tier(id, asking) {
             watch.note(site);
             self.watch.set(watch);
             if watch.is_on() {
@@ -47,8 +71,10 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
                 // Compiled on this thread. The slot stays void, so that every back-edge finds it.
                 return;
             }
+        } else if watch.is_of(id) {
+            self.watch.set(Watch::OFF);
         }
-        self.spent(bead, work, At::Loop { site, asking });
+        self.spent(bead, work, At::Loop(edge));
     }
 
     /// No site that was seen may have a variant: the loops count on, for one further out.
@@ -94,20 +120,20 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         };
         let most = match at {
             At::Call => self.called(bead),
-            At::Loop { site, asking } => self.looped(bead, site, asking, deficit),
+            At::Loop(edge) => self.looped(bead, edge, deficit),
         };
         let drawn = self.shared.draw(id, deficit, most);
         let rest = drawn.unwrap_or(0);
         self.set_slot(bead, CountSlot { countdown: rest, generation });
-        if let At::Loop { asking, .. } = at {
+        if let At::Loop(edge) = at {
             // Whether or not the bead's budget could pay: native loops tell of more at once than it may ever hold.
-            self.count_loop(bead, asking, deficit.saturating_add(rest));
+            self.count_loop(bead, edge.asking, deficit.saturating_add(rest));
         }
         match (drawn, at) {
-            (_, At::Loop { site, asking }) if most == 0 => self.loops_spent(bead, site, asking, drawn.is_none()),
+            (_, At::Loop(edge)) if most == 0 => self.loops_spent(bead, edge, drawn.is_none()),
             (Some(_), _) => self.shared.foresee(id),
             (None, At::Call) => self.shared.budget_spent(id),
-            (None, At::Loop { site, asking }) => self.budget_spent_in_loop(bead, site, asking),
+            (None, At::Loop(edge)) => self.budget_spent_in_loop(bead, edge),
         }
     }
 
@@ -124,16 +150,17 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
 
     /// The loops have done their work: watches them, and asks when the watch is over. Together with it the bead's budget may have
     /// run out.
-    fn loops_spent(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, budget_too: bool) {
+    fn loops_spent(&self, bead: BeadRef<'_, G>, edge: BackEdge, budget_too: bool) {
         if budget_too {
             // Looked at by whoever ends the watch.
             self.shared.set_budget(bead.hot, 0);
         }
-        self.begin_watch(bead, site, asking);
+        self.begin_watch(bead, edge);
     }
 
     /// The budget ran out in a loop before the loops' own: whose code does it pay for?
-    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
+    fn budget_spent_in_loop(&self, bead: BeadRef<'_, G>, edge: BackEdge) {
+        let BackEdge { site, asking, .. } = edge;
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
@@ -142,7 +169,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             // The body's turn comes when the function is called again.
             self.shared.postpone(id);
         } else if prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
-            self.loops_spent(bead, site, asking, true);
+            self.loops_spent(bead, edge, true);
         } else {
             self.shared.budget_spent(id);
         }
@@ -170,7 +197,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     }
 
     /// A slice ran out in a loop, `deficit` units ago. Returns the largest slice to draw: 0 when its loops have done enough.
-    fn looped(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier, deficit: i32) -> i32 {
+    fn looped(&self, bead: BeadRef<'_, G>, edge: BackEdge, deficit: i32) -> i32 {
+        let BackEdge { site, asking, .. } = edge;
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
@@ -195,14 +223,15 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         }
     }
 
-    fn begin_watch(&self, bead: BeadRef<'_, G>, site: u32, asking: Tier) {
+    fn begin_watch(&self, bead: BeadRef<'_, G>, edge: BackEdge) {
+        let BackEdge { site, asking, watch } = edge;
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
         let at_once = self.shared.prospect(id, &header.variants, asking, site).is_none_or(|prospect| prospect.budget == 0);
         // One watch at a time: two that interrupt each other would never end.
         if !at_once && !self.watch.get().is_on() {
-            self.watch.set(Watch::new(id, if asking == NATIVE { NATIVE_WATCH } else { WATCH }));
+            self.watch.set(Watch::new(id, asking, watch));
         } else if self.is_closed(id, site) {
             self.nothing_to_ask(bead);
         } else {

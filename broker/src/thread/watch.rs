@@ -1,10 +1,13 @@
 //! What one thread remembers about the loops it runs: the one it watches, and the one it was left behind in.
 #![forbid(unsafe_code)]
 
-/// The next few back-edges of one bead, looked at one by one. Copied in and out of a cell.
+use crate::Tier;
+
+/// The next few back-edges of one bead's code of one tier, looked at one by one. Copied in and out of a cell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Watch {
     id: u32,
+    tier: Tier,
     left: u32,
     /// Sites seen, and seen twice: one bit each, the last for all that have none of their own.
     seen: u64,
@@ -16,10 +19,10 @@ const TOLD_APART: u32 = 63;
 
 impl Watch {
     /// Nothing is watched.
-    pub(crate) const OFF: Watch = Watch { id: 0, left: 0, seen: 0, twice: 0 };
+    pub(crate) const OFF: Watch = Watch { id: 0, tier: Tier::INTERPRETER, left: 0, seen: 0, twice: 0 };
 
-    pub(crate) fn new(id: u32, back_edges: u32) -> Self {
-        Watch { id, left: back_edges, seen: 0, twice: 0 }
+    pub(crate) fn new(id: u32, tier: Tier, back_edges: u32) -> Self {
+        Watch { id, tier, left: back_edges, seen: 0, twice: 0 }
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -30,12 +33,22 @@ impl Watch {
         self.is_on() && self.id == id
     }
 
+    /// Whether it is of code of this tier: who has left for better code since has not earned what comes after that.
+    pub(crate) fn is_of_tier(&self, id: u32, tier: Tier) -> bool {
+        self.is_of(id) && self.tier == tier
+    }
+
     /// One back-edge more.
     pub(crate) fn note(&mut self, site: u32) {
         let bit = 1 << site.min(TOLD_APART);
         self.twice |= self.seen & bit;
         self.seen |= bit;
         self.left = self.left.saturating_sub(1);
+    }
+
+    /// Back-edges may have gone unseen: `most` more will do.
+    pub(crate) fn interrupt(&mut self, most: u32) {
+        self.left = self.left.min(most);
     }
 
     /// The site to enter at: the lowest seen twice that is not closed, or else `last`, where the thread is now.
@@ -71,9 +84,10 @@ mod tests {
     use super::*;
 
     fn watched(sites: &[u32]) -> Watch {
-        let mut watch = Watch::new(7, sites.len() as u32);
+        let mut watch = Watch::new(7, Tier::new(1), sites.len() as u32);
         for &site in sites {
             assert!(watch.is_of(7) && !watch.is_of(8));
+            assert!(watch.is_of_tier(7, Tier::new(1)) && !watch.is_of_tier(7, Tier::INTERPRETER));
             watch.note(site);
         }
         assert!(!watch.is_on());

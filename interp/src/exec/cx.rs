@@ -150,7 +150,12 @@ pub(super) unsafe fn poll(cx: *mut Cx) -> Status {
     // SAFETY: by the caller.
     let answered = unsafe {
         let store = (*cx).store;
-        if interrupt::is_asked((*store).cells) { interrupt::answer(store) } else { Ok(()) }
+        if interrupt::is_asked((*store).cells) {
+            (*store).thread.skip_sample();
+            interrupt::answer(store)
+        } else {
+            Ok(())
+        }
     };
     answered.map_or_else(|code| code as Status, |()| FINISHED)
 }

@@ -80,9 +80,6 @@ fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     // Before anything uses a variable: that may give the header more parameters.
     replace_operands(f, f.operands.height() - params, header);
     let count = f.begin_loop(header);
-    if count.is_none() {
-        f.poll_at_header();
-    }
     f.open(FrameKind::Loop { header, count }, ty);
     f.plant_exit();
 }

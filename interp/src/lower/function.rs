@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ptr;
 
 use tierup::{Bailout, BailoutReason, LowerCx};
-use wasmparser::{FuncValidator, Operator, OperatorsReader, ValidatorResources};
+use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
-use super::clif::{self, Block, BodyAbi, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types};
+use super::clif::{
+    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
+};
 use super::count::{Counter, Counting};
 use super::exit::Resuming;
 use super::facts::Facts;
@@ -78,6 +80,38 @@ pub(super) enum Profiling {
     SpeculateAlways,
 }
 
+/// A body that is about to be lowered.
+pub(super) struct Opened<'a> {
+    body: &'a Body,
+    /// Behind the locals.
+    reader: BinaryReader<'a>,
+    /// It goes without a stack check, and so does not poll where it is called.
+    is_leaf: bool,
+    /// It polls nowhere.
+    pub(super) is_silent: bool,
+}
+
+impl<'a> Opened<'a> {
+    /// Reads the locals of `body`.
+    ///
+    /// # Errors
+    ///
+    /// Terminal: the body does not validate.
+    pub(super) fn new(
+        module: &'a ModuleInner,
+        body: &'a Body,
+        validator: &mut FuncValidator<ValidatorResources>,
+        plants_exits: bool,
+    ) -> Result<Self, Bailout> {
+        let mut reader = body.read(module).get_binary_reader();
+        validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
+        let size = validator.len_locals() as usize + body.bytes(module).len();
+        let has = if size <= SMALL_LEAF && !plants_exits { Some(Has::of(OperatorsReader::new(reader.clone()))?) } else { None };
+        let is_leaf = has.is_some_and(|has| !has.calls);
+        Ok(Opened { body, reader, is_leaf, is_silent: is_leaf && has.is_some_and(|has| !has.loops) })
+    }
+}
+
 /// How a body is to be lowered.
 pub(super) struct Manner<'a> {
     /// Counting, if the function may go to a higher tier.
@@ -101,22 +135,19 @@ pub(super) struct Manner<'a> {
 pub(super) fn lower<'a>(
     module: &'a ModuleInner,
     function: &Function,
-    body: &Body,
+    opened: Opened<'a>,
     validator: &mut FuncValidator<ValidatorResources>,
     manner: Manner<'a>,
     cx: &'a LowerCx<'a, FuncHandle>,
     b: &mut FunctionBuilder<'_>,
 ) -> Result<(), Bailout> {
-    let mut reader = body.read(module).get_binary_reader();
-    validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
-
-    let size = validator.len_locals() as usize + body.bytes(module).len();
-    let is_leaf = size <= SMALL_LEAF && !manner.plants_exits && !calls_guest(OperatorsReader::new(reader.clone()))?;
+    let (body, reader) = (opened.body, opened.reader);
     // A callee's frame is its caller's, who has checked it.
-    let prologue = match manner.polls {
-        _ if is_leaf || cx.is_callee() => clif::leaf_prologue,
-        true => checked_prologue,
-        false => silent_prologue,
+    let prologue = match manner.counting {
+        _ if opened.is_leaf || cx.is_callee() => Prologue::Leaf,
+        Some(Counting { countdown, flush: None, .. }) => Prologue::Sampled(countdown),
+        _ if manner.polls => Prologue::Polling,
+        _ => Prologue::Silent,
     };
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
@@ -146,29 +177,54 @@ fn invalid(error: &wasmparser::Error) -> Bailout {
 }
 
 /// How a body begins: in its entry block, which has its parameters.
-type Prologue = fn(&mut FunctionBuilder<'_>, &mut Traps) -> BodyAbi;
-
-fn checked_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
-    // Nothing above the limit: what host code needs is kept free below it.
-    clif::prologue(b, traps, 0, TrapCode::StackOverflow as u64)
+enum Prologue {
+    /// It does nothing.
+    Leaf,
+    /// It checks the stack,
+    Silent,
+    /// and polls,
+    Polling,
+    /// for samples.
+    Sampled(Countdown),
 }
 
-fn silent_prologue(b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
-    clif::silent_prologue(b, traps, 0, TrapCode::StackOverflow as u64)
+impl Prologue {
+    fn emit(self, b: &mut FunctionBuilder<'_>, traps: &mut Traps) -> BodyAbi {
+        // Nothing above the limit: what host code needs is kept free below it.
+        let (headroom, code) = (0, TrapCode::StackOverflow as u64);
+        match self {
+            Prologue::Leaf => clif::leaf_prologue(b, traps),
+            Prologue::Silent => clif::silent_prologue(b, traps, headroom, code),
+            Prologue::Polling => clif::prologue(b, traps, headroom, code),
+            Prologue::Sampled(countdown) => clif::sampled_prologue(b, traps, headroom, code, countdown),
+        }
+    }
 }
 
 /// Locals and body bytes up to which a body that calls no guest code goes without a stack check: its frame then takes
 /// a small part of what is kept free below the limit, whatever it spills (no operator leaves more than one value).
 const SMALL_LEAF: usize = 512;
 
-/// Whether a body calls guest code, that is, whether frames can pile up above its own.
-fn calls_guest(mut reader: OperatorsReader<'_>) -> Result<bool, Bailout> {
-    while !reader.eof() {
-        if let Operator::Call { .. } | Operator::CallIndirect { .. } = reader.read().map_err(|e| invalid(&e))? {
-            return Ok(true);
+/// What a body has.
+#[derive(Clone, Copy)]
+struct Has {
+    /// Calls of guest code: frames can pile up above its own.
+    calls: bool,
+    loops: bool,
+}
+
+impl Has {
+    fn of(mut reader: OperatorsReader<'_>) -> Result<Self, Bailout> {
+        let mut has = Has { calls: false, loops: false };
+        while !reader.eof() && !has.calls {
+            match reader.read().map_err(|e| invalid(&e))? {
+                Operator::Call { .. } | Operator::CallIndirect { .. } => has.calls = true,
+                Operator::Loop { .. } => has.loops = true,
+                _ => {}
+            }
         }
+        Ok(has)
     }
-    Ok(false)
 }
 
 impl<'a, 'f> FuncLower<'a, 'f> {
@@ -180,7 +236,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         b.seal_block(entry);
         let regions = Regions::declare(b);
         let mut traps = Traps::new();
-        let abi = prologue(b, &mut traps);
+        let abi = prologue.emit(b, &mut traps);
         Self {
             cx,
             facts,

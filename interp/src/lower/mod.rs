@@ -45,7 +45,7 @@ mod vmctx;
 
 use count::Counting;
 use exit::Resuming;
-use function::{Manner, Profiling};
+use function::{Manner, Opened, Profiling};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::{Bailout, BailoutReason, CraneliftBackend, CraneliftBackendBuilder, Lower, LowerCx, MemoryStyle, OptLevel, Tier};
@@ -130,10 +130,16 @@ impl Lower<FuncHandle> for WasmLower {
             cx.set_name(name);
         }
         let index = function.index;
-        let counting = cx.countdown().map(|countdown| Counting { countdown, function: index, flush: self.flush });
-        let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
+        let opened = Opened::new(&module, body, &mut validator, self.plants_exits)?;
+        // What never polls would never be sampled.
+        let sampled = if self.flush > 0 && !opened.is_silent { cx.sampled() } else { None };
+        let counting = match sampled {
+            Some(countdown) => Some(Counting { countdown, function: index, flush: None }),
+            None => cx.countdown().map(|countdown| Counting { countdown, function: index, flush: Some(self.flush) }),
+        };
+        let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let profiling = match self.speculate {
             Speculate::Off => Profiling::Off,
             _ if counting.is_some() => Profiling::Record,
@@ -147,7 +153,7 @@ impl Lower<FuncHandle> for WasmLower {
         let resuming = if exits { Resuming::new(&module, body) } else { None };
         let polls = self.interruptible || !cx.polls_loops();
         let manner = Manner { counting, resuming, plants_exits, profiling, polls, leaves_at_polls: self.leaves_at_polls };
-        function::lower(&module, function, body, &mut validator, manner, cx, &mut builder)?;
+        function::lower(&module, function, opened, &mut validator, manner, cx, &mut builder)?;
         builder.finish();
         self.validators.lock().unwrap_or_else(PoisonError::into_inner).push(validator.into_allocations());
         Ok(())

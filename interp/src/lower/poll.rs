@@ -1,6 +1,7 @@
 //! Polls: where compiled code looks whether its thread is asked for anything, at least every 100 us.
 //!
-//! Calls are polls, by their prologues. Code that counts polls when it tells of its work. Other loops look once a turn, a load and a
+//! Calls are polls, by their prologues. Code that counts polls when it tells of its work, and code that is sampled tells of it where it
+//! polls (`count.rs`). Other loops look once a turn, a load and a
 //! branch; but in an optimizing tier that puts polls into loops by itself, when it has done to them what polls would prevent. Code of
 //! such a tier does neither unless it is [`Config::interruptible`](crate::Config::interruptible).
 //!
