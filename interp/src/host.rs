@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use crate::error::Error;
 use crate::func::{Extern, Val};
 use crate::instance::InstanceInner;
+use crate::interrupt;
 use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::{FuncType, ValType};
@@ -102,6 +103,18 @@ impl<T> Caller<'_, T> {
     /// The importing instance's first memory, if it has one.
     pub fn memory(&mut self) -> Option<&mut [u8]> {
         self.memory_and_data().map(|(memory, _)| memory)
+    }
+
+    /// Runs `wait` on the importing instance's first memory, if it has one, and the store's data, as [`AsStore::parked`](crate::AsStore::parked)
+    /// does: nobody waits for this thread meanwhile.
+    pub fn parked_with_memory<R>(&mut self, wait: impl FnOnce(Option<&mut [u8]>, &mut T) -> R) -> R {
+        let store = self.store;
+        let (memory, data) = match self.memory_and_data() {
+            Some((memory, data)) => (Some(memory), data),
+            None => (None, self.data_mut()),
+        };
+        // SAFETY: the caller holds the store, and `wait` has bytes and data of it only.
+        unsafe { interrupt::parked_in(store, || wait(memory, data)) }
     }
 
     /// [`Caller::memory`] together with [`Caller::data_mut`].

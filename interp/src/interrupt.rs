@@ -121,11 +121,19 @@ pub(crate) unsafe fn answer(store: *mut StoreInner) -> Result<(), TrapCode> {
 
 /// As [`AsStore::parked`].
 pub(crate) fn parked<R>(store: &(impl AsStore + ?Sized), wait: impl FnOnce() -> R) -> R {
-    let store = store.store_ptr();
-    // SAFETY: whoever holds the store's borrow holds the store, which is alive; nothing borrows the thread mutably meanwhile.
+    // SAFETY: whoever holds the store's borrow holds the store, which is alive, and `wait` has none to run guests with.
+    unsafe { parked_in(store.store_ptr(), wait) }
+}
+
+/// The same, of a store that is only held.
+///
+/// # Safety
+///
+/// The calling thread holds `store`, and `wait` runs no guests of it.
+pub(crate) unsafe fn parked_in<R>(store: *mut StoreInner, wait: impl FnOnce() -> R) -> R {
+    // SAFETY: by the caller, the store is alive; nothing borrows the thread mutably meanwhile.
     let thread = unsafe { &(*store).thread };
-    // SAFETY: as in `answer`: a host function was called through the bridge, or by an interpreter beneath it. `wait` has no store to
-    // run guests with.
+    // SAFETY: as in `answer`: a host function was called through the bridge, or by an interpreter beneath it. Guests by the caller.
     unsafe { thread.parked_with(|report| report_frames(store, report), wait) }
 }
 

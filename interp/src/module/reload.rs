@@ -124,6 +124,8 @@ impl Module {
             let handle = FuncHandle { module: Arc::downgrade(&self.0), index: function.index, body: Some(Arc::clone(body)) };
             broker.reload_as(function.bead.as_ref(), handle, BeadSpec { size: body.bytes(module).len() as u32 });
         }
+        // Where there are no workers nobody else would, nor deliver the events.
+        broker.collect();
         module.later.all().retain(|body| body.strong_count() > 0);
         Ok(Reloaded { functions: changed.iter().map(|(function, _)| function.index).collect() })
     }

@@ -120,7 +120,7 @@ pub(crate) fn observe_reloading(engine: &Engine, wasm: &[u8], seed: u64, reloads
             turn += 1;
             let edition = &editions[turn as usize % editions.len()];
             reloaded += module.reload_from(edition).expect("an edition of the module").functions.len() as u64;
-            thread::sleep(Duration::from_micros(mix(turn) % 500));
+            thread::sleep(Duration::from_micros(mix(turn) % 3000));
         }
         guest.join().expect("it does not panic")
     })

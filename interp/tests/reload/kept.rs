@@ -1,133 +1,8 @@
-//! Bodies that were replaced are kept as long as frames of theirs are, and no longer.
+//! Bodies that were replaced are kept as long as frames of theirs are.
 
-use std::sync::{Mutex, PoisonError};
-
-use tierup_interp::{Caller, Config, Engine, Instance, Linker, Module, Store, TierMode, Val};
+use tierup_interp::{Caller, Instance, Linker, Module, Store, Val};
 
 use super::wasm;
-
-/// The tests look at the memory of the process, one after the other.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// `leaf` returns the number of its edition, in a body of some size. `main` calls the host and `leaf` in turns.
-fn edition(number: u32) -> String {
-    let filler = "(drop (i32.add (local.get 0) (i32.const 77)))".repeat(100);
-    format!(
-        r#"(module
-            (import "host" "turn" (func $turn (param i32)))
-            (func $leaf (param i32) (result i32) {filler} (i32.const {number}))
-            (func (export "main") (param $left i32) (result i32) (local $last i32)
-                (loop $next
-                    (call $turn (local.get $last))
-                    (local.set $last (call $leaf (local.get $left)))
-                    (br_if $next (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
-                local.get $last))"#
-    )
-}
-
-/// Of the binaries that [`edition`] makes, without making each anew.
-struct Binary {
-    bytes: Vec<u8>,
-    number: usize,
-}
-
-/// Five bytes of LEB128.
-const FIRST: u32 = 1 << 28;
-
-impl Binary {
-    fn new() -> Self {
-        let bytes = wasm(&edition(FIRST));
-        let found: Vec<_> = bytes.windows(6).enumerate().filter(|(_, at)| *at == [0x41, 0x80, 0x80, 0x80, 0x80, 0x01]).collect();
-        let [(number, _)] = found[..] else { panic!("the constant is there once: {found:?}") };
-        Self { bytes, number: number + 1 }
-    }
-
-    fn edition(&mut self, number: u32) -> &[u8] {
-        let mut number = FIRST + number;
-        for byte in &mut self.bytes[self.number..self.number + 4] {
-            *byte = number as u8 | 0x80;
-            number >>= 7;
-        }
-        &self.bytes
-    }
-}
-
-struct Host {
-    module: Module,
-    binary: Binary,
-    turns: u32,
-    most: usize,
-    /// Bytes of the process, at most: in the first half, and in all.
-    warm: u64,
-    resident: u64,
-    until: u32,
-}
-
-impl Host {
-    fn turn(&mut self, last: i32) {
-        if self.turns > 0 {
-            assert_eq!(last as u32, FIRST + self.turns, "the body of the turn before was called");
-        }
-        self.turns += 1;
-        let edition = self.binary.edition(self.turns);
-        assert_eq!(self.module.reload_from(edition).expect("an edition").functions, [1]);
-        self.most = self.most.max(self.module.later_bodies());
-        if self.turns.is_multiple_of(self.until / 20) {
-            self.resident = self.resident.max(resident());
-            if self.turns <= self.until / 2 {
-                self.warm = self.resident;
-            }
-        }
-    }
-}
-
-/// Bytes of this process that are in memory.
-fn resident() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number of pages") * 4096
-}
-
-fn configurations() -> Vec<(&'static str, Config, u32)> {
-    let config = |tier| Config { tier, interruptible: true, ..Config::default() };
-    let is_full = std::env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full");
-    let all = vec![
-        ("interpreted", config(TierMode::Interp), if is_full { 100_000 } else { 10_000 }),
-        ("baseline", config(TierMode::Baseline), if is_full { 10_000 } else { 1_000 }),
-    ];
-    #[cfg(feature = "llvm")]
-    if super::has_llvm() {
-        let opt = ("optimized", config(TierMode::Opt), if is_full { 3_000 } else { 300 });
-        return all.into_iter().chain([opt]).collect();
-    }
-    all
-}
-
-/// Beneath a `main` that does not return meanwhile.
-#[test]
-fn each_body_goes_when_the_next_is_there() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (name, config, turns) in configurations() {
-        let engine = Engine::new(config).expect("an engine");
-        let module = Module::new(&engine, wasm(&edition(FIRST))).expect("a valid module");
-        let host = Host { module: module.clone(), binary: Binary::new(), turns: 0, most: 0, warm: 0, resident: 0, until: turns };
-        let mut store = Store::new(&engine, host).expect("a store");
-        let mut linker = Linker::new();
-        linker.func_wrap("host", "turn", |mut caller: Caller<'_, Host>, last: i32| caller.data_mut().turn(last));
-        let instance = linker.instantiate(&mut store, &module).expect("it has what it needs");
-        let main = instance.func(&store, "main").unwrap();
-        assert_eq!(main.call(&mut store, &[Val::I32(turns as i32)]).unwrap(), [Val::I32((FIRST + turns) as i32)]);
-        let Host { most, warm, resident, .. } = *store.data();
-        let stats = engine.broker().stats();
-        println!("{name}: {turns} reloads, at most {most} bodies, {warm} bytes, then {resident}; {} censuses", stats.censuses);
-        assert!(most < 400, "{name}: {most} bodies");
-        assert!(resident < warm + (4 << 20), "{name}: {warm} bytes, then {resident}");
-        assert!(stats.censuses > 0, "{name}");
-        drop(store);
-        engine.broker().collect();
-        engine.broker().collect();
-        assert_eq!(module.later_bodies(), 1, "{name}: what is not current is gone");
-    }
-}
 
 /// `f` calls the host, which reloads it, and then itself: a stack of frames of as many bodies.
 fn generations(number: u32, depth: u32) -> String {
@@ -155,7 +30,6 @@ fn generations(number: u32, depth: u32) -> String {
 /// Each frame goes on in its own body, however many reloads and censuses there were since it began.
 #[test]
 fn bodies_on_the_stack_stay() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     const DEPTH: u32 = 40;
     for configuration in super::configurations() {
         let engine = configuration.engine().expect("an engine");

@@ -25,6 +25,19 @@ pub fn add_to_linker<T: 'static>(
             });
         )*};
     }
+    // What may wait for somebody does so parked: nobody else has to wait for the guest meanwhile.
+    macro_rules! define_waiting {
+        ($($name:ident = $function:path, ($($arg:ident: $ty:ty),*);)*) => {$(
+            linker.func_wrap(MODULE, stringify!($name), move |mut caller: Caller<'_, T>, $($arg: $ty),*| -> u32 {
+                call_parked(&mut caller, project, |ctx, guest| $function(ctx, guest, $($arg),*))
+            });
+        )*};
+    }
+    define_waiting! {
+        fd_read = file::fd_read, (fd: u32, iovecs: u32, count: u32, read: u32);
+        fd_write = file::fd_write, (fd: u32, iovecs: u32, count: u32, written: u32);
+        poll_oneoff = poll::poll_oneoff, (subscriptions: u32, events: u32, count: u32, happened: u32);
+    }
     define! {
         args_get = args::args_get, (pointers: u32, bytes: u32);
         args_sizes_get = args::args_sizes_get, (count: u32, bytes: u32);
@@ -46,13 +59,11 @@ pub fn add_to_linker<T: 'static>(
         fd_prestat_get = readdir::fd_prestat_get, (fd: u32, at: u32);
         fd_prestat_dir_name = readdir::fd_prestat_dir_name, (fd: u32, at: u32, len: u32);
         fd_pwrite = file::fd_pwrite, (fd: u32, iovecs: u32, count: u32, offset: u64, written: u32);
-        fd_read = file::fd_read, (fd: u32, iovecs: u32, count: u32, read: u32);
         fd_readdir = readdir::fd_readdir, (fd: u32, buffer: u32, len: u32, cookie: u64, used: u32);
         fd_renumber = file::fd_renumber, (from: u32, to: u32);
         fd_seek = file::fd_seek, (fd: u32, offset: i64, whence: u32, position: u32);
         fd_sync = file::fd_sync, (fd: u32);
         fd_tell = file::fd_tell, (fd: u32, position: u32);
-        fd_write = file::fd_write, (fd: u32, iovecs: u32, count: u32, written: u32);
         path_create_directory = path::path_create_directory, (fd: u32, path: u32, len: u32);
         path_filestat_get = filestat::path_filestat_get, (fd: u32, lookup: u32, path: u32, len: u32, at: u32);
         path_filestat_set_times = filestat::path_filestat_set_times,
@@ -66,7 +77,6 @@ pub fn add_to_linker<T: 'static>(
         path_rename = path::path_rename, (fd: u32, path: u32, len: u32, to_fd: u32, to: u32, to_len: u32);
         path_symlink = path::path_symlink, (target: u32, target_len: u32, fd: u32, path: u32, len: u32);
         path_unlink_file = path::path_unlink_file, (fd: u32, path: u32, len: u32);
-        poll_oneoff = poll::poll_oneoff, (subscriptions: u32, events: u32, count: u32, happened: u32);
         proc_raise = process::proc_raise, (signal: u32);
         random_get = random::random_get, (at: u32, len: u32);
         sched_yield = process::sched_yield, ();
@@ -97,10 +107,22 @@ fn call<T: 'static>(
     project: impl Fn(&mut T) -> &mut WasiCtx,
     function: impl FnOnce(&mut WasiCtx, &mut Guest<'_>) -> Result<(), Errno>,
 ) -> u32 {
-    let result = match caller.memory_and_data() {
+    number(match caller.memory_and_data() {
         Some((memory, data)) => function(project(data), &mut Guest::new(memory)),
         None => function(project(caller.data_mut()), &mut Guest::new(&mut [])),
-    };
+    })
+}
+
+/// The same, parked.
+fn call_parked<T: 'static>(
+    caller: &mut Caller<'_, T>,
+    project: impl Fn(&mut T) -> &mut WasiCtx,
+    function: impl FnOnce(&mut WasiCtx, &mut Guest<'_>) -> Result<(), Errno>,
+) -> u32 {
+    number(caller.parked_with_memory(|memory, data| function(project(data), &mut Guest::new(memory.unwrap_or_default()))))
+}
+
+fn number(result: Result<(), Errno>) -> u32 {
     match result {
         Ok(()) => 0,
         Err(errno) => errno as u32,
