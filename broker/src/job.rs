@@ -236,12 +236,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     fn base(&self, id: u32) -> Base<G> {
         let pin = self.reclaimer.pin();
-        let (_, version) = self.current(&pin, self.registry.hot(id));
+        let (word, _) = self.current(&pin, self.registry.hot(id));
         // Ordering: Relaxed. A measure of how long it may take.
         let size = self.registry.cold(id).size.load(Ordering::Relaxed);
         let limit = self.deadline.map(|limit| limit.saturating_mul(1 + size / DEADLINE_BYTES));
         let id = UnitId { bead: self.bead_id(id), serial: self.dependents.serial() };
-        Base { version: self.lease(version), ticket: Ticket::new(limit, UnitRecord::new(id)) }
+        Base { version: self.lease(&pin, word), ticket: Ticket::new(limit, UnitRecord::new(id)) }
     }
 
     fn no_longer_wanted(&self, id: u32, target: Target, running: &CodeVersion<G>) -> Option<LossReason> {

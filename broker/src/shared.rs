@@ -206,9 +206,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         (word, version)
     }
 
-    /// A strong count on a version reached under a pin.
-    pub(crate) fn lease(&self, version: &CodeVersion<G>) -> Arc<CodeVersion<G>> {
-        // SAFETY: every version is made by `Arc::new`; the count is at least one while it is reachable or in limbo.
+    /// A strong count on the version that `word`, as [`Self::current`] gave it, publishes. It takes the word, because a
+    /// reference to a version may not reach the counts in front of it.
+    pub(crate) fn lease(&self, _pin: &Pin<'_, G>, word: *mut Face) -> Arc<CodeVersion<G>> {
+        let version = CodeVersion::<G>::of_word(word);
+        // SAFETY: every version is made by `Arc::new`; the pin keeps its count at one at least.
         unsafe {
             Arc::increment_strong_count(version);
             Arc::from_raw(version)
