@@ -1,0 +1,113 @@
+use super::*;
+use crate::{Function, Kind, Machine, Program, Record, TierFacts, plan};
+
+/// A small program by chance: `functions` of two or three tiers, on one or two threads.
+fn small(seed: u64, functions: u32, tiers: usize) -> Program {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let function = |dice: &mut fastrand::Rng, index: u32| {
+        let mut pace = 4.0;
+        let facts = (0..tiers).map(|tier| {
+            pace /= 1.2 + dice.f64() * 4.0;
+            TierFacts { pace, compile: if tier == 0 { 0 } else { dice.u64(1..4_000) * 4_u64.pow(tier as u32) }, code_bytes: 100 }
+        });
+        Function { name: format!("f{index}"), size: 100, tiers: facts.collect() }
+    };
+    let functions: Vec<_> = (0..functions).map(|index| function(&mut dice, index)).collect();
+    let threads = dice.u16(1..3);
+    let records = (0..40).map(|_| Record {
+        thread: dice.u16(..threads),
+        function: dice.u32(..functions.len() as u32),
+        kind: if dice.u8(..4) == 0 { Kind::Loop { site: 0 } } else { Kind::Calls },
+        work: dice.u64(1..2_000),
+    });
+    Program { name: format!("small {seed}"), tiers: vec![String::new(); tiers], records: records.collect(), functions }
+}
+
+const MACHINES: [Machine; 3] =
+    [Machine { workers: 1, sharing: 1.0 }, Machine { workers: 2, sharing: 1.0 }, Machine { workers: 1, sharing: 2.0 }];
+
+#[test]
+fn no_plan_is_better_than_the_bound() {
+    for seed in 0..300 {
+        let program = small(seed, 1 + seed as u32 % 5, 2 + seed as usize % 2);
+        let machine = MACHINES[seed as usize % 3];
+        let bound = lower_bound(&program, machine);
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let jobs = candidates(&program);
+        for _ in 0..50 {
+            let mut plan = jobs.clone();
+            dice.shuffle(&mut plan);
+            plan.truncate(dice.usize(..=plan.len()));
+            let time = plan::time(&program, machine, &plan);
+            assert!(bound <= time * (1.0 + 1e-9), "{seed}: {bound} {time} {plan:?}");
+        }
+    }
+}
+
+#[test]
+fn the_search_finds_the_best_plan_of_small_programs() {
+    let (mut missed, mut worst) = (0, 0.0_f64);
+    for seed in 0..60 {
+        // Up to six functions of one compiled tier, or three of two.
+        let program = if seed % 2 == 0 { small(seed, 6, 2) } else { small(seed, 3, 3) };
+        let machine = MACHINES[seed as usize % 3];
+        let Some(best) = exhaustive(&program, machine, 20_000) else { continue };
+        let found = search(&program, machine, seed, 3_000);
+        assert!(found.time >= best.time * (1.0 - 1e-9), "{seed}: {} is better than the best, {}", found.time, best.time);
+        let lost = found.time / best.time - 1.0;
+        missed += u32::from(lost > 1e-9);
+        worst = worst.max(lost);
+    }
+    assert!(missed <= 3 && worst < 0.02, "{missed} missed, by up to {worst}");
+}
+
+#[test]
+fn what_is_known_by_hand() {
+    let facts = |pace, compile| TierFacts { pace, compile, code_bytes: 10 };
+    let function = |name: &str| Function { name: name.to_owned(), size: 10, tiers: vec![facts(4.0, 0), facts(1.0, 1_000)] };
+    let calls = |function, work| Record { thread: 0, function, kind: Kind::Calls, work };
+    let program = Program {
+        name: String::new(),
+        tiers: vec![String::new(); 2],
+        functions: vec![function("a"), function("b")],
+        records: vec![calls(0, 1_000), calls(1, 100), calls(0, 1_000)],
+    };
+    let machine = Machine { workers: 1, sharing: 1.0 };
+    let job = |function| plan::Job { function, tier: 1, kind: Kind::Calls };
+    assert_eq!(plan::time(&program, machine, &[]), 8_400.0);
+    // 1,000 ns interpreted are 250 units; then 750, 400 ns of b, 1,000.
+    assert_eq!(plan::time(&program, machine, &[job(0)]), 1_000.0 + 750.0 + 400.0 + 1_000.0);
+    // Twice as slow while it is compiled: 250 units in 2,000 ns.
+    assert_eq!(plan::time(&program, Machine { sharing: 2.0, ..machine }, &[job(0)]), 2_000.0 + 750.0 + 400.0 + 1_000.0);
+    assert_eq!(candidates(&program), [job(0)], "b would not pay");
+    assert_eq!(exhaustive(&program, machine, 100).map(|best| best.time), Some(3_150.0));
+    // b's worker of its own would be done in time.
+    assert_eq!(lower_bound(&program, machine), 1_000.0 + 750.0 + 100.0 + 1_000.0);
+    let outcome = plan::outcome(&program, machine, &[job(0), job(1)]);
+    assert_eq!((outcome.compiles, outcome.compile_time, outcome.wasted), (2, 2_000.0, 1_000.0));
+    // The second compile ends in the midst of b's only record.
+    assert_eq!(outcome.residency, [1_000.0 + 250.0, 750.0 + 37.5 + 1_000.0]);
+}
+
+#[test]
+fn a_loop_is_served_by_its_variant_or_by_the_body_it_was_called_in() {
+    let facts = |pace, compile| TierFacts { pace, compile, code_bytes: 10 };
+    let program = |records| Program {
+        name: String::new(),
+        tiers: vec![String::new(); 2],
+        functions: vec![Function { name: String::new(), size: 1, tiers: vec![facts(2.0, 0), facts(1.0, 100)] }],
+        records,
+    };
+    let at = |kind, work| Record { thread: 0, function: 0, kind, work };
+    let machine = Machine { workers: 1, sharing: 1.0 };
+    let job = |kind| plan::Job { function: 0, tier: 1, kind };
+    let site = Kind::Loop { site: 3 };
+    // The call begins interpreted and stays so; the variant for another site is of no use.
+    let early = program(vec![at(Kind::Calls, 10), at(site, 1_000)]);
+    assert_eq!(plan::time(&early, machine, &[job(Kind::Calls)]), 2_020.0);
+    assert_eq!(plan::time(&early, machine, &[job(Kind::Loop { site: 0 })]), 2_020.0);
+    assert_eq!(plan::time(&early, machine, &[job(site)]), 100.0 + 960.0);
+    // A call that begins in the body keeps it.
+    let late = program(vec![at(Kind::Calls, 100), at(site, 1_000)]);
+    assert_eq!(plan::time(&late, machine, &[job(Kind::Calls)]), 100.0 + 50.0 + 1_000.0);
+}

@@ -1,0 +1,162 @@
+//! What a program takes under a plan: which compiles there are, and in which order.
+//!
+//! A plan knows the future. Its compiles begin at the start, each as soon as a worker is free. A record runs in the fastest code
+//! there is for it: a call in its function's body, a loop in a variant for its site, or in the body that its call was begun in. New
+//! code is used in the midst of a record.
+
+use crate::{
+    Kind, Machine, Program,
+    metrics::{Meter, Outcome},
+};
+
+/// A compile: of a body, or of a loop's variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Job {
+    /// The function's place in [`Program::functions`].
+    pub function: u32,
+    /// The tier, from 1 on.
+    pub tier: u8,
+    /// What the code serves.
+    pub kind: Kind,
+}
+
+/// The time a program takes, in nanoseconds, under a plan.
+pub fn time(program: &Program, machine: Machine, plan: &[Job]) -> f64 {
+    Run::new(program, machine, plan, None).run().0
+}
+
+/// What becomes of a program under a plan.
+pub fn outcome(program: &Program, machine: Machine, plan: &[Job]) -> Outcome {
+    Run::new(program, machine, plan, Some(Meter::new(program))).run().1.expect("it was given").outcome()
+}
+
+/// The code of one function, by what it serves.
+#[derive(Debug, Clone, Default)]
+struct Code {
+    /// The tier of the fastest body, and the number of the compile that made it.
+    body: (u8, Option<usize>),
+    variants: Vec<(u32, u8, Option<usize>)>,
+}
+
+struct Thread<'p> {
+    /// Its records, by place.
+    records: std::vec::IntoIter<&'p crate::Record>,
+    current: Option<(&'p crate::Record, f64)>,
+    /// For each function: the body its last call was begun in.
+    begun: Vec<(u8, Option<usize>)>,
+}
+
+struct Run<'p> {
+    program: &'p Program,
+    machine: Machine,
+    jobs: std::slice::Iter<'p, Job>,
+    /// What each worker compiles, how much time that still takes, and the compile's number.
+    workers: Vec<Option<(&'p Job, f64, Option<usize>)>>,
+    code: Vec<Code>,
+    threads: Vec<Thread<'p>>,
+    now: f64,
+    meter: Option<Meter<'p>>,
+}
+
+impl<'p> Run<'p> {
+    fn new(program: &'p Program, machine: Machine, plan: &'p [Job], meter: Option<Meter<'p>>) -> Self {
+        let mut records = vec![Vec::new(); program.threads()];
+        program.records.iter().for_each(|record| records[usize::from(record.thread)].push(record));
+        let thread = |records: Vec<&'p crate::Record>| {
+            Thread { records: records.into_iter(), current: None, begun: vec![(0, None); program.functions.len()] }
+        };
+        Run {
+            program,
+            machine,
+            jobs: plan.iter(),
+            workers: vec![None; machine.workers],
+            code: vec![Code::default(); program.functions.len()],
+            threads: records.into_iter().map(thread).collect(),
+            now: 0.0,
+            meter,
+        }
+    }
+
+    fn run(mut self) -> (f64, Option<Meter<'p>>) {
+        loop {
+            for thread in &mut self.threads {
+                while thread.current.is_none_or(|(_, left)| left <= 0.0) {
+                    thread.current = thread.records.next().map(|record| (record, record.work as f64));
+                    if thread.current.is_none() {
+                        break;
+                    }
+                }
+            }
+            if self.threads.iter().all(|thread| thread.current.is_none()) {
+                return (self.now, self.meter);
+            }
+            for worker in self.workers.iter_mut().filter(|worker| worker.is_none()) {
+                let Some(job) = self.jobs.next() else { break };
+                let number = self.meter.as_mut().map(|meter| meter.compile(job.function, job.tier.into()));
+                let time = self.program.functions[job.function as usize].tiers[usize::from(job.tier)].compile;
+                *worker = Some((job, time as f64, number));
+            }
+            self.advance();
+        }
+    }
+
+    /// Until the next record or compile is over.
+    fn advance(&mut self) {
+        let slow = if self.workers.iter().any(Option::is_some) { self.machine.sharing } else { 1.0 };
+        let chosen: Vec<_> = (0..self.threads.len()).map(|thread| self.choose(thread)).collect();
+        let of_threads = (self.threads.iter().zip(&chosen))
+            .filter_map(|(thread, code)| Some(thread.current?.1 * code.as_ref()?.2));
+        let of_workers = self.workers.iter().flatten().map(|(_, left, _)| *left);
+        let step = of_threads.chain(of_workers).fold(f64::INFINITY, f64::min);
+        let end = self.now + step * slow;
+        for (thread, code) in self.threads.iter_mut().zip(chosen) {
+            if let (Some((record, left)), Some((tier, compile, pace))) = (&mut thread.current, code) {
+                // The shortest is over, whatever rounding says.
+                let work = if *left * pace <= step { *left } else { step / pace };
+                *left -= work;
+                if let Some(meter) = &mut self.meter {
+                    meter.segment(record, tier.into(), work, self.now, end, compile);
+                }
+                if record.kind == Kind::Calls {
+                    thread.begun[record.function as usize] = (tier, compile);
+                }
+            }
+        }
+        for worker in &mut self.workers {
+            if let Some((job, left, number)) = worker {
+                *left -= step;
+                if *left <= 0.0 {
+                    let code = &mut self.code[job.function as usize];
+                    match job.kind {
+                        Kind::Calls if job.tier > code.body.0 => code.body = (job.tier, *number),
+                        Kind::Calls => {}
+                        Kind::Loop { site } => code.variants.push((site, job.tier, *number)),
+                    }
+                    *worker = None;
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    /// The code a thread's record runs in: its tier, who made it, and its pace.
+    fn choose(&self, thread: usize) -> Option<(u8, Option<usize>, f64)> {
+        let thread = &self.threads[thread];
+        let (record, _) = thread.current?;
+        let function = record.function as usize;
+        let pace = |tier: u8| self.program.functions[function].tiers[usize::from(tier)].pace;
+        let code = &self.code[function];
+        let (mut tier, mut compile) = match record.kind {
+            Kind::Calls => code.body,
+            Kind::Loop { .. } => thread.begun[function],
+        };
+        if let Kind::Loop { site } = record.kind {
+            for &(at, variant, number) in &code.variants {
+                if at == site && variant > tier {
+                    (tier, compile) = (variant, number);
+                }
+            }
+        }
+        Some((tier, compile, pace(tier)))
+    }
+}

@@ -1,0 +1,91 @@
+//! What a program does, whatever compiles it.
+
+/// What a tier is for one function.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TierFacts {
+    /// Nanoseconds a work unit takes in its code.
+    pub pace: f64,
+    /// Nanoseconds its compile takes; 0 for the interpreter.
+    pub compile: u64,
+    /// Bytes of its code.
+    pub code_bytes: u32,
+}
+
+/// One guest function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Function {
+    /// What people call it.
+    pub name: String,
+    /// Bytes of its body.
+    pub size: u32,
+    /// The interpreter, then the compiled tiers in order: as many for each function of a program.
+    pub tiers: Vec<TierFacts>,
+}
+
+/// How work was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// By calls, their short loops included: new code serves the next one.
+    Calls,
+    /// By a loop of a call that had begun before: only a variant that is entered at this site serves it.
+    Loop {
+        /// The loop's number in its function.
+        site: u32,
+    },
+}
+
+/// Some work of one function on one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// The thread, numbered from 0.
+    pub thread: u16,
+    /// The function's place in [`Program::functions`].
+    pub function: u32,
+    /// How it was done.
+    pub kind: Kind,
+    /// Work units.
+    pub work: u64,
+}
+
+/// A program: what it did, and what it could have been compiled to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Program {
+    /// What it is called in reports.
+    pub name: String,
+    /// Names of the tiers, the interpreter first.
+    pub tiers: Vec<String>,
+    /// All functions.
+    pub functions: Vec<Function>,
+    /// What was done, on each thread in order.
+    pub records: Vec<Record>,
+}
+
+impl Program {
+    /// Threads that did something.
+    pub fn threads(&self) -> usize {
+        self.records.iter().map(|record| usize::from(record.thread) + 1).max().unwrap_or(0)
+    }
+
+    /// Nanoseconds of all records in one tier, on one processor.
+    pub fn time_in(&self, tier: usize) -> f64 {
+        let pace = |record: &Record| self.functions[record.function as usize].tiers[tier].pace;
+        self.records.iter().map(|record| record.work as f64 * pace(record)).sum()
+    }
+}
+
+/// What a program runs on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Threads that compile.
+    pub workers: usize,
+    /// How many times as long everything takes while both a program's thread and a compile run: 1 where they have processors of
+    /// their own, about 2 where they share one.
+    pub sharing: f64,
+}
+
+impl Default for Machine {
+    /// Two workers on processors of their own.
+    fn default() -> Self {
+        Machine { workers: 2, sharing: 1.0 }
+    }
+}
