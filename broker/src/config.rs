@@ -4,9 +4,9 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    Broker, Compiler, ConfigError, DeoptPolicy, Event, HotnessPolicy, KeepAlways, Tier, Tiered,
+    Broker, Compiler, ConfigError, DeoptPolicy, Event, HotnessPolicy, KeepAlways, ManualClock, Tier, Tiered, Work,
     event::OnEvent,
-    shared::{Bridge, Describe, Parts, no_bridge},
+    shared::{Bridge, Describe, OnWork, Parts, no_bridge},
     sync::Arc,
     tuning,
 };
@@ -53,8 +53,10 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     max_beads: u32,
     deadline: Option<Duration>,
     census_after: Option<u64>,
+    clock: Option<ManualClock>,
     on_event: Option<OnEvent>,
     describe: Option<Describe<G>>,
+    on_work: Option<OnWork<G>>,
     #[cfg(feature = "threads")]
     workers: Option<usize>,
     #[cfg(feature = "threads")]
@@ -74,8 +76,10 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             max_beads: tuning::MAX_BEADS,
             deadline: Some(tuning::DEADLINE),
             census_after: Some(tuning::CENSUS_AFTER),
+            clock: None,
             on_event: None,
             describe: None,
+            on_work: None,
             #[cfg(feature = "threads")]
             workers: None,
             #[cfg(feature = "threads")]
@@ -115,6 +119,15 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
+    /// Has the broker tell the time by `clock`: for simulations. Deadlines of compiles are still measured by the machine's. In
+    /// [`Mode::Pump`] the queue is then the one of background mode: requests of functions that went cold are dropped, and of as many
+    /// workers as are [configured](Self::workers) one is kept for small jobs. Default: the machine's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: ManualClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
     /// Where native code ends up when it calls a function that has no native code. Default: a function that aborts the process.
     #[must_use]
     pub fn bridge(mut self, entry: *const u8) -> Self {
@@ -150,6 +163,14 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
     #[must_use]
     pub fn on_event(mut self, callback: Arc<dyn Fn(&Event) + Send + Sync>) -> Self {
         self.on_event = Some(callback);
+        self
+    }
+
+    /// Is told of all work that is counted, slice by slice, for recordings. A documented exception to what interpreter threads never
+    /// do: `tell` runs on them, and they wait for it. It must not call the broker.
+    #[must_use]
+    pub fn on_work(mut self, tell: impl Fn(&G, Work) + Send + Sync + 'static) -> Self {
+        self.on_work = Some(Arc::new(tell));
         self
     }
 
@@ -204,9 +225,13 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             return Err(ConfigError::Workers { given, limit: tuning::MOST_WORKERS });
         }
         #[cfg(feature = "threads")]
-        let patience = self.stale_after.filter(|_| self.mode.has_workers());
+        let patience = self.stale_after.filter(|_| self.mode.has_workers() || self.clock.is_some());
         #[cfg(not(feature = "threads"))]
         let patience = None;
+        #[cfg(feature = "threads")]
+        let large_jobs = self.workers.filter(|_| self.clock.is_some()).map_or(usize::MAX, |workers| (workers - 1).max(1));
+        #[cfg(not(feature = "threads"))]
+        let large_jobs = usize::MAX;
         Ok(Broker::new(Parts {
             mode: self.mode,
             policy: self.policy,
@@ -219,8 +244,11 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             deadline: self.deadline,
             census_after: self.census_after,
             patience,
+            large_jobs,
+            clock: self.clock,
             on_event: self.on_event,
             describe: self.describe,
+            on_work: self.on_work,
         }))
     }
 }

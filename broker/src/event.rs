@@ -3,13 +3,11 @@
 //! Whoever makes a transition posts its event on a lock-free list; workers (in pump and sync mode: `run_pending` and the
 //! compiling call) deliver what is posted to the `on_event` callback, to subscribers and to `tracing`, target `tierup`.
 
-use std::{
-    fmt, ptr,
-    time::{Duration, Instant},
-};
+use std::{fmt, ptr, time::Duration};
 
 use crate::{
     Bailout, BeadId, DeoptDecision, GuardId, NeverReason, Reason, Tier,
+    clock::Clock,
     contain::contained,
     mutation::ordering,
     subscribers::{Subscribers, Subscription},
@@ -195,14 +193,14 @@ pub(crate) type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Where events are posted and delivered.
 pub(crate) struct Events {
-    start: Instant,
+    clock: Clock,
     posted: AtomicPtr<Node>,
     subscribers: Arc<Subscribers>,
 }
 
 impl Events {
-    pub(crate) fn new(callback: Option<OnEvent>) -> Self {
-        Events { start: Instant::now(), posted: AtomicPtr::new(ptr::null_mut()), subscribers: Subscribers::new(callback) }
+    pub(crate) fn new(clock: Clock, callback: Option<OnEvent>) -> Self {
+        Events { clock, posted: AtomicPtr::new(ptr::null_mut()), subscribers: Subscribers::new(callback) }
     }
 
     /// Tells `callback` as well from now on.
@@ -212,7 +210,7 @@ impl Events {
 
     /// Time since the broker was built.
     pub(crate) fn now(&self) -> Duration {
-        self.start.elapsed()
+        self.clock.now()
     }
 
     /// Posts an event for the next delivery. Any thread, no lock.

@@ -15,13 +15,22 @@ use crate::{
     version::{CodeVersion, Counting},
 };
 
+/// What was taken from a bead's budget.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drawn {
+    /// Work units, those included that were owed.
+    pub(crate) units: u32,
+    /// What of them the thread may still spend; `None` when the budget could not pay.
+    pub(crate) slice: Option<i32>,
+}
+
 impl<G: Send + Sync + 'static> Shared<G> {
     /// Pays `deficit` work units from the bead's shared budget and draws a slice of at most `most` on top: that is the thread's
     /// own.
     ///
-    /// `None` when the budget cannot pay. Exactly one of the threads that find it so is told: the budget is then
+    /// There is none when the budget cannot pay. Exactly one of the threads that find it so is told: the budget is then
     /// out of reach until that thread has asked the policy.
-    pub(crate) fn draw(&self, id: u32, deficit: i32, most: i32) -> Option<i32> {
+    pub(crate) fn draw(&self, id: u32, deficit: i32, most: i32) -> Drawn {
         let hot = self.registry.hot(id);
         // Ordering: Relaxed, here and below. A count: exact because it is an RMW; it publishes nothing.
         let mut left = hot.budget.load(Ordering::Relaxed);
@@ -32,7 +41,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             match hot.budget.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
                     self.registry.cold(id).work.fetch_add(drawn as u64, Ordering::Relaxed);
-                    return (left >= deficit).then(|| drawn - deficit);
+                    return Drawn { units: drawn as u32, slice: (left >= deficit).then(|| drawn - deficit) };
                 }
                 Err(actual) => left = actual,
             }

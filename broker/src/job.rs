@@ -1,6 +1,6 @@
 //! One compile, from a queued request to published code.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
     Bailout, BailoutReason, CompileRequest, Reason, Tier, Transition,
@@ -192,9 +192,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
             return Outcome::Lost(reason);
         }
         watch(&base.ticket);
-        let start = Instant::now();
+        let start = self.events.now();
         let result = self.call_compiler(id, target, &base);
-        let cost = start.elapsed();
+        let cost = self.events.now().saturating_sub(start);
         let slot = &self.tiers[tier.slot()];
         slot.counters.note_compile(waited, cost);
         if result.is_ok() {

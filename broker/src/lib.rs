@@ -15,6 +15,7 @@ mod break_ticket;
 mod broker;
 mod callee;
 mod census;
+mod clock;
 mod compiler;
 mod config;
 mod contain;
@@ -67,6 +68,7 @@ pub use break_ticket::BreakTicket;
 pub use broker::{BeadInfo, Broker};
 pub use callee::Callee;
 pub use census::StackReport;
+pub use clock::ManualClock;
 pub use compiler::{CompileRequest, Compiler};
 pub use config::{BrokerBuilder, Mode};
 #[cfg(loom)]
@@ -80,6 +82,7 @@ pub use policy::{
     OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason,
 };
 pub use roster::{POLL_BROKER, POLL_SAMPLE};
+pub use shared::Work;
 pub use stats::{BeadStats, Stats, TierStats};
 pub use subscribers::Subscription;
 pub use thread::{

@@ -202,8 +202,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(patience: Option<Duration>) -> Self {
-        let waiting = Mutex::new(Waiting { large_limit: usize::MAX, ..Waiting::default() });
+    pub(crate) fn new(patience: Option<Duration>, large_limit: usize) -> Self {
+        let waiting = Mutex::new(Waiting { large_limit, ..Waiting::default() });
         Queue { inbox: Inbox::default(), waiting, pending: AtomicUsize::new(0), patience }
     }
 

@@ -5,6 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
     aging::{Collected, Free, Retired},
+    clock::{Clock, ManualClock},
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     history::DeoptHistory,
@@ -26,6 +27,17 @@ use crate::{
 };
 
 pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
+pub(crate) type OnWork<G> = Arc<dyn Fn(&G, Work) + Send + Sync>;
+
+/// Work that a thread has done in a function, or draws to do at once: a slice of its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Work {
+    /// The loop in which the slice before ran out; `None` for a call.
+    pub site: Option<u32>,
+    /// Work units.
+    pub units: u32,
+}
 
 /// One configured compiler.
 pub(crate) struct TierSlot<G> {
@@ -72,6 +84,7 @@ pub(crate) struct Shared<G> {
     pub(crate) ledger: Arc<CodeLedger>,
     pub(crate) dependents: Arc<Dependents>,
     pub(crate) describe: Option<Describe<G>>,
+    pub(crate) on_work: Option<OnWork<G>>,
     pub(crate) stopped: AtomicBool,
     pub(crate) warm_up: WarmUp,
     #[cfg(feature = "threads")]
@@ -111,8 +124,12 @@ pub(crate) struct Parts<G> {
     pub(crate) census_after: Option<u64>,
     /// How long a function may do nothing before its request is dropped.
     pub(crate) patience: Option<Duration>,
+    /// Large jobs that may be compiled at one time.
+    pub(crate) large_jobs: usize,
+    pub(crate) clock: Option<ManualClock>,
     pub(crate) on_event: Option<crate::event::OnEvent>,
     pub(crate) describe: Option<Describe<G>>,
+    pub(crate) on_work: Option<OnWork<G>>,
     #[cfg(feature = "threads")]
     pub(crate) crew: crate::worker::Crew<G>,
 }
@@ -124,8 +141,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Shared {
             registry: Registry::new(parts.max_beads),
             reclaimer: Reclaimer::new(),
-            queue: Queue::new(parts.patience),
-            events: Events::new(parts.on_event),
+            queue: Queue::new(parts.patience, parts.large_jobs),
+            events: Events::new(Clock::of(parts.clock), parts.on_event),
             tiers,
             policy: parts.policy,
             deopt_policy: parts.deopt_policy,
@@ -137,6 +154,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             ledger: Arc::new(CodeLedger::default()),
             dependents: Arc::default(),
             describe: parts.describe,
+            on_work: parts.on_work,
             stopped: AtomicBool::new(false),
             warm_up,
             #[cfg(feature = "threads")]

@@ -11,8 +11,7 @@ fn ask(id: u32, reason: Reason, time: Duration) -> Ask {
 }
 
 fn queue_of(large_limit: usize, patience: Option<Duration>, asks: impl IntoIterator<Item = Ask>) -> Queue {
-    let queue = Queue::new(patience);
-    queue.lock().large_limit = large_limit;
+    let queue = Queue::new(patience, large_limit);
     asks.into_iter().for_each(|ask| queue.push(ask));
     queue
 }

@@ -8,7 +8,7 @@ use super::{
     watch::{Behind, Watch},
 };
 use crate::{
-    BeadRef, CountSlot, Reason, Tier,
+    BeadRef, CountSlot, Reason, Tier, Work,
     loops::NATIVE,
     sync::Ordering,
     tuning::{MAX_SLICE, MIN_RECOUNT, NATIVE_WATCH, OSR_SLICE, WATCH},
@@ -123,6 +123,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             At::Loop(edge) => self.looped(bead, edge, deficit),
         };
         let drawn = self.shared.draw(id, deficit, most);
+        self.tell_work(bead, at, drawn.units);
+        let drawn = drawn.slice;
         let rest = drawn.unwrap_or(0);
         self.set_slot(bead, CountSlot { countdown: rest, generation });
         if let At::Loop(edge) = at {
@@ -135,6 +137,15 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             (None, At::Call) => self.shared.budget_spent(id),
             (None, At::Loop(edge)) => self.budget_spent_in_loop(bead, edge),
         }
+    }
+
+    /// Whoever [records](crate::BrokerBuilder::on_work) what is done hears of it when it is drawn.
+    fn tell_work(&self, bead: BeadRef<'_, G>, at: At, units: u32) {
+        let Some(tell) = self.shared.on_work.as_ref().filter(|_| units > 0) else { return };
+        let site = if let At::Loop { site, .. } = at { Some(site) } else { None };
+        // SAFETY: the bead is borrowed from its owner, so the slot is not recycled.
+        let guest = unsafe { self.shared.registry.cold(bead.id as u32).guest() };
+        tell(guest, Work { site, units });
     }
 
     fn slot(&self, bead: BeadRef<'_, G>) -> CountSlot {
