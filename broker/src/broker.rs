@@ -92,6 +92,11 @@ impl<G: Send + Sync + 'static> Broker<G> {
         ran
     }
 
+    /// Requests that wait or are being compiled.
+    pub fn pending(&self) -> usize {
+        self.shared().queue.pending()
+    }
+
     /// Compiles `bead` for `tier` on the calling thread and installs it, waiting if another thread is at it. Returns at once
     /// when the bead runs that tier, or a higher one, already.
     ///

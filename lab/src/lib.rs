@@ -9,14 +9,15 @@
 //! - How long does it take under a *policy*? Replaying it on a virtual clock says so.
 //!
 //! What a policy loses against the oracle's plan is its *regret*.
-#![forbid(unsafe_code)]
 
 mod metrics;
 pub mod oracle;
 pub mod plan;
 mod program;
+mod replay;
 pub mod synthetic;
 pub mod trace;
 
 pub use metrics::Outcome;
 pub use program::{Function, Kind, Machine, Program, Record, TierFacts};
+pub use replay::{ReplayError, replay};

@@ -1,9 +1,6 @@
 //! What became of a program: how long it took, and where the time went.
 
-use crate::{Program, Record};
-
-/// Windows that the throughput of a run is looked at in.
-const WINDOWS: usize = 200;
+use crate::{Kind, Program, Record};
 
 /// What a run of a program came to. Times are nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,13 +56,14 @@ pub(crate) struct Meter<'p> {
     best: Vec<f64>,
     residency: Vec<f64>,
     compiles: Vec<Compile>,
+    /// For each function: the latest compile of each code.
+    made: Vec<Vec<(usize, Kind, usize)>>,
     code_bytes: u64,
     waits: Vec<f64>,
     late_work: f64,
     /// For each function: work done so far in its code of each tier or below.
     done: Vec<f64>,
-    /// Segments: when each began and ended, and how much was done, in time of the best code.
-    segments: Vec<(f64, f64, f64)>,
+    throughput: Throughput,
     end: f64,
 }
 
@@ -77,23 +75,27 @@ impl<'p> Meter<'p> {
             best: program.functions.iter().map(best).collect(),
             residency: vec![0.0; program.tiers.len()],
             compiles: Vec::new(),
+            made: vec![Vec::new(); program.functions.len()],
             code_bytes: 0,
             waits: Vec::new(),
             late_work: 0.0,
             done: vec![0.0; program.functions.len()],
-            segments: Vec::new(),
+            throughput: Throughput::default(),
             end: 0.0,
         }
     }
 
-    /// `work` of a record was done in `tier`, from `start` to `end`. Compiles whose code it was save what it would have taken interpreted.
-    pub(crate) fn segment(&mut self, record: &Record, tier: usize, work: f64, start: f64, end: f64, compile: Option<usize>) {
+    /// `work` of a record was done from `start` to `end`, in code of a tier that was compiled for calls or for a loop. Its compile saves what the work
+    /// would have taken interpreted.
+    pub(crate) fn segment(&mut self, record: &Record, (tier, kind): (usize, Kind), work: f64, start: f64, end: f64) {
         let function = record.function as usize;
         let tiers = &self.program.functions[function].tiers;
         self.residency[tier] += end - start;
-        self.segments.push((start, end, work * self.best[function]));
+        self.throughput.note(start, end, work * self.best[function]);
         self.end = self.end.max(end);
-        if let Some(compile) = compile {
+        if tier > 0
+            && let Some(&(.., compile)) = self.made[function].iter().rev().find(|made| (made.0, made.1) == (tier, kind))
+        {
             self.compiles[compile].saved += work * (tiers[0].pace - tiers[tier].pace);
         }
         self.done[function] += work;
@@ -104,15 +106,15 @@ impl<'p> Meter<'p> {
         }
     }
 
-    /// A compile was begun, of a body or a variant; the answer is its number.
-    pub(crate) fn compile(&mut self, function: u32, tier: usize) -> usize {
+    /// A compile was begun, of a body or of a loop's variant.
+    pub(crate) fn compile(&mut self, function: u32, tier: usize, kind: Kind) {
         let facts = self.program.functions[function as usize].tiers[tier];
         self.compiles.push(Compile { took: facts.compile as f64, saved: 0.0 });
+        self.made[function as usize].push((tier, kind, self.compiles.len() - 1));
         self.code_bytes += u64::from(facts.code_bytes);
-        self.compiles.len() - 1
     }
 
-    /// A request waited so long.
+    /// A request waited so long to be compiled.
     pub(crate) fn waited(&mut self, time: f64) {
         self.waits.push(time);
     }
@@ -128,32 +130,59 @@ impl<'p> Meter<'p> {
             compiles: self.compiles.len(),
             compile_time: self.compiles.iter().map(|compile| compile.took).sum(),
             wasted: self.compiles.iter().filter(|compile| compile.saved < compile.took).map(|compile| compile.took).sum(),
-            warm: self.warm(),
+            warm: self.throughput.reached([0.5, 0.9, 0.99]),
             residency: self.residency,
             late_work: self.late_work,
             code_bytes: self.code_bytes,
             waits: self.waits,
         }
     }
+}
 
-    fn warm(&self) -> [f64; 3] {
-        if self.end <= 0.0 {
-            return [0.0; 3];
+/// What was done when, in windows of equal width. When they are full, two become one.
+#[derive(Debug, Default)]
+struct Throughput {
+    width: f64,
+    done: Vec<f64>,
+}
+
+/// Windows there are at most.
+const WINDOWS: usize = 1 << 12;
+/// Windows that the throughput of a whole run is looked at in.
+const LOOKS: usize = 200;
+
+impl Throughput {
+    /// `work`, in time of the best code, was done evenly from `start` to `end`.
+    fn note(&mut self, start: f64, end: f64, work: f64) {
+        if self.width == 0.0 {
+            self.width = 1.0;
         }
-        let width = self.end / WINDOWS as f64;
-        let mut done = [0.0; WINDOWS];
-        for &(start, end, work) in &self.segments {
-            let first = ((start / width) as usize).min(WINDOWS - 1);
-            let last = ((end / width) as usize).min(WINDOWS - 1);
-            for (window, sum) in done.iter_mut().enumerate().take(last + 1).skip(first) {
-                let inside = (end.min((window + 1) as f64 * width) - start.max(window as f64 * width)).max(0.0);
-                *sum += if end > start { work * inside / (end - start) } else { work };
-            }
+        while end >= self.width * WINDOWS as f64 {
+            self.done = self.done.chunks(2).map(|pair| pair.iter().sum()).collect();
+            self.width *= 2.0;
         }
-        let peak = done.iter().copied().fold(0.0, f64::max);
-        [0.5, 0.9, 0.99].map(|part| {
-            let first = done.iter().position(|&sum| sum >= part * peak).unwrap_or(WINDOWS - 1);
-            (first + 1) as f64 * width
+        let (first, last) = ((start / self.width) as usize, (end / self.width) as usize);
+        if self.done.len() <= last {
+            self.done.resize(last + 1, 0.0);
+        }
+        if first == last {
+            self.done[first] += work;
+            return;
+        }
+        for window in first..=last {
+            let inside = end.min((window + 1) as f64 * self.width) - start.max(window as f64 * self.width);
+            self.done[window] += work * inside.max(0.0) / (end - start);
+        }
+    }
+
+    /// When it first reached each part of the best there ever was.
+    fn reached(&self, parts: [f64; 3]) -> [f64; 3] {
+        let each = self.done.len().div_ceil(LOOKS).max(1);
+        let looks: Vec<f64> = self.done.chunks_exact(each).map(|windows| windows.iter().sum()).collect();
+        let peak = looks.iter().copied().fold(0.0, f64::max);
+        parts.map(|part| {
+            let first = looks.iter().position(|&sum| sum >= part * peak).unwrap_or(0);
+            ((first + 1) * each) as f64 * self.width
         })
     }
 }

@@ -5,7 +5,7 @@
 //! code is used in the midst of a record.
 
 use crate::{
-    Kind, Machine, Program,
+    Kind, Machine, Program, Record,
     metrics::{Meter, Outcome},
 };
 
@@ -30,28 +30,28 @@ pub fn outcome(program: &Program, machine: Machine, plan: &[Job]) -> Outcome {
     Run::new(program, machine, plan, Some(Meter::new(program))).run().1.expect("it was given").outcome()
 }
 
-/// The code of one function, by what it serves.
+/// The code of one function.
 #[derive(Debug, Clone, Default)]
 struct Code {
-    /// The tier of the fastest body, and the number of the compile that made it.
-    body: (u8, Option<usize>),
-    variants: Vec<(u32, u8, Option<usize>)>,
+    /// The highest tier of a body.
+    body: u8,
+    /// Sites and tiers of variants.
+    variants: Vec<(u32, u8)>,
 }
 
 struct Thread<'p> {
-    /// Its records, by place.
-    records: std::vec::IntoIter<&'p crate::Record>,
-    current: Option<(&'p crate::Record, f64)>,
+    records: std::vec::IntoIter<&'p Record>,
+    current: Option<(&'p Record, f64)>,
     /// For each function: the body its last call was begun in.
-    begun: Vec<(u8, Option<usize>)>,
+    begun: Vec<u8>,
 }
 
 struct Run<'p> {
     program: &'p Program,
     machine: Machine,
     jobs: std::slice::Iter<'p, Job>,
-    /// What each worker compiles, how much time that still takes, and the compile's number.
-    workers: Vec<Option<(&'p Job, f64, Option<usize>)>>,
+    /// What each worker compiles, and how much time that still takes.
+    workers: Vec<Option<(&'p Job, f64)>>,
     code: Vec<Code>,
     threads: Vec<Thread<'p>>,
     now: f64,
@@ -62,8 +62,8 @@ impl<'p> Run<'p> {
     fn new(program: &'p Program, machine: Machine, plan: &'p [Job], meter: Option<Meter<'p>>) -> Self {
         let mut records = vec![Vec::new(); program.threads()];
         program.records.iter().for_each(|record| records[usize::from(record.thread)].push(record));
-        let thread = |records: Vec<&'p crate::Record>| {
-            Thread { records: records.into_iter(), current: None, begun: vec![(0, None); program.functions.len()] }
+        let thread = |records: Vec<&'p Record>| {
+            Thread { records: records.into_iter(), current: None, begun: vec![0; program.functions.len()] }
         };
         Run {
             program,
@@ -92,9 +92,11 @@ impl<'p> Run<'p> {
             }
             for worker in self.workers.iter_mut().filter(|worker| worker.is_none()) {
                 let Some(job) = self.jobs.next() else { break };
-                let number = self.meter.as_mut().map(|meter| meter.compile(job.function, job.tier.into()));
+                if let Some(meter) = &mut self.meter {
+                    meter.compile(job.function, job.tier.into(), job.kind);
+                }
                 let time = self.program.functions[job.function as usize].tiers[usize::from(job.tier)].compile;
-                *worker = Some((job, time as f64, number));
+                *worker = Some((job, time as f64));
             }
             self.advance();
         }
@@ -106,31 +108,30 @@ impl<'p> Run<'p> {
         let chosen: Vec<_> = (0..self.threads.len()).map(|thread| self.choose(thread)).collect();
         let of_threads = (self.threads.iter().zip(&chosen))
             .filter_map(|(thread, code)| Some(thread.current?.1 * code.as_ref()?.2));
-        let of_workers = self.workers.iter().flatten().map(|(_, left, _)| *left);
+        let of_workers = self.workers.iter().flatten().map(|(_, left)| *left);
         let step = of_threads.chain(of_workers).fold(f64::INFINITY, f64::min);
         let end = self.now + step * slow;
         for (thread, code) in self.threads.iter_mut().zip(chosen) {
-            if let (Some((record, left)), Some((tier, compile, pace))) = (&mut thread.current, code) {
+            if let (Some((record, left)), Some((tier, kind, pace))) = (&mut thread.current, code) {
                 // The shortest is over, whatever rounding says.
                 let work = if *left * pace <= step { *left } else { step / pace };
                 *left -= work;
                 if let Some(meter) = &mut self.meter {
-                    meter.segment(record, tier.into(), work, self.now, end, compile);
+                    meter.segment(record, (tier.into(), kind), work, self.now, end);
                 }
                 if record.kind == Kind::Calls {
-                    thread.begun[record.function as usize] = (tier, compile);
+                    thread.begun[record.function as usize] = tier;
                 }
             }
         }
         for worker in &mut self.workers {
-            if let Some((job, left, number)) = worker {
+            if let Some((job, left)) = worker {
                 *left -= step;
                 if *left <= 0.0 {
                     let code = &mut self.code[job.function as usize];
                     match job.kind {
-                        Kind::Calls if job.tier > code.body.0 => code.body = (job.tier, *number),
-                        Kind::Calls => {}
-                        Kind::Loop { site } => code.variants.push((site, job.tier, *number)),
+                        Kind::Calls => code.body = code.body.max(job.tier),
+                        Kind::Loop { site } => code.variants.push((site, job.tier)),
                     }
                     *worker = None;
                 }
@@ -139,24 +140,22 @@ impl<'p> Run<'p> {
         self.now = end;
     }
 
-    /// The code a thread's record runs in: its tier, who made it, and its pace.
-    fn choose(&self, thread: usize) -> Option<(u8, Option<usize>, f64)> {
+    /// The code a thread's record runs in: its tier, what it was compiled for, and its pace.
+    fn choose(&self, thread: usize) -> Option<(u8, Kind, f64)> {
         let thread = &self.threads[thread];
         let (record, _) = thread.current?;
         let function = record.function as usize;
-        let pace = |tier: u8| self.program.functions[function].tiers[usize::from(tier)].pace;
         let code = &self.code[function];
-        let (mut tier, mut compile) = match record.kind {
-            Kind::Calls => code.body,
-            Kind::Loop { .. } => thread.begun[function],
-        };
-        if let Kind::Loop { site } = record.kind {
-            for &(at, variant, number) in &code.variants {
-                if at == site && variant > tier {
-                    (tier, compile) = (variant, number);
+        let (tier, kind) = match record.kind {
+            Kind::Calls => (code.body, Kind::Calls),
+            Kind::Loop { site } => {
+                let variants = code.variants.iter().filter(|(at, _)| *at == site).map(|(_, tier)| *tier);
+                match variants.max() {
+                    Some(variant) if variant > thread.begun[function] => (variant, record.kind),
+                    _ => (thread.begun[function], Kind::Calls),
                 }
             }
-        }
-        Some((tier, compile, pace(tier)))
+        };
+        Some((tier, kind, self.program.functions[function].tiers[usize::from(tier)].pace))
     }
 }

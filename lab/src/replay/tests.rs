@@ -1,0 +1,79 @@
+use tierup_broker::{Threshold, Tiered};
+
+use super::*;
+use crate::{Function, Kind, Record, TierFacts, oracle, plan, synthetic};
+
+const ONE: Machine = Machine { workers: 1, sharing: 1.0 };
+
+fn function(paces: &[f64], compile: u64) -> Function {
+    let facts = |(tier, &pace): (usize, &f64)| TierFacts { pace, compile: if tier == 0 { 0 } else { compile }, code_bytes: 10 };
+    Function { name: "f".to_owned(), size: 100, tiers: paces.iter().enumerate().map(facts).collect() }
+}
+
+fn program(functions: Vec<Function>, records: Vec<Record>) -> Program {
+    let tiers = functions[0].tiers.iter().map(|_| "tier".to_owned()).collect();
+    Program { name: String::new(), tiers, functions, records }
+}
+
+fn calls(function: u32, work: u64) -> Record {
+    Record { thread: 0, function, kind: Kind::Calls, work }
+}
+
+#[test]
+fn a_threshold_is_kept_and_a_compile_takes_its_time() {
+    let program = program(vec![function(&[2.0, 1.0], 100_000)], vec![calls(0, 1_000_000)]);
+    let outcome = replay(&program, ONE, Threshold { calls: 1_000 }).unwrap();
+    // 64,000 units until it is asked for, 50,000 while it is compiled, the rest in its code.
+    let expected = 2.0 * 64_000.0 + 100_000.0 + (1_000_000.0 - 114_000.0);
+    assert!((outcome.total - expected).abs() < 1_000.0, "{} for {expected}", outcome.total);
+    assert_eq!((outcome.compiles, outcome.compile_time, outcome.wasted), (1, 100_000.0, 0.0));
+    let never = replay(&program, ONE, Threshold { calls: u32::MAX }).unwrap();
+    assert_eq!((never.total, never.compiles), (2_000_000.0, 0));
+    let shared = replay(&program, Machine { sharing: 2.0, ..ONE }, Threshold { calls: 1_000 }).unwrap();
+    assert!((shared.total - expected - 100_000.0).abs() < 1_000.0, "{}: the compile takes twice as long for both", shared.total);
+}
+
+#[test]
+fn loops_are_entered_in_the_middle() {
+    let at = |kind, work| Record { thread: 0, function: 0, kind, work };
+    let program =
+        program(vec![function(&[8.0, 2.0, 1.0], 10_000)], vec![at(Kind::Calls, 64), at(Kind::Loop { site: 0 }, 20_000_000)]);
+    let outcome = replay(&program, ONE, Tiered::new(1_000, 10_000)).unwrap();
+    // 64,000 interpreted, 640,000 in the baseline, and what the watches and the compiles add.
+    let expected = 8.0 * 64_000.0 + 2.0 * 640_000.0 + (20_000_000.0 - 704_000.0);
+    assert!((outcome.total / expected - 1.0).abs() < 0.02, "{} for {expected}", outcome.total);
+    assert!(outcome.residency.iter().all(|time| *time > 0.0), "{:?}", outcome.residency);
+}
+
+#[test]
+fn the_same_again_is_the_same() {
+    for program in synthetic::all(3) {
+        let machine = Machine { workers: 2, sharing: 1.5 };
+        let first = replay(&program, machine, Tiered::default()).unwrap();
+        assert_eq!(first, replay(&program, machine, Tiered::default()).unwrap(), "{}", program.name);
+    }
+}
+
+#[test]
+fn several_threads_and_workers() {
+    let mut program = synthetic::all(3).remove(1);
+    let half = program.records.len() / 2;
+    program.records[half..].iter_mut().for_each(|record| record.thread = 1);
+    let one = replay(&program, ONE, Tiered::default()).unwrap();
+    let four = replay(&program, Machine { workers: 4, sharing: 1.0 }, Tiered::default()).unwrap();
+    assert!(four.total < one.total, "{} with four workers, {} with one", four.total, one.total);
+}
+
+#[test]
+fn no_policy_is_better_than_the_bound() {
+    for program in synthetic::all(7) {
+        for machine in [ONE, Machine { workers: 2, sharing: 2.0 }] {
+            let bound = oracle::lower_bound(&program, machine);
+            for policy in [Tiered::development(), Tiered::default(), Tiered::production()] {
+                let outcome = replay(&program, machine, policy).unwrap();
+                assert!(outcome.total >= bound * (1.0 - 1e-9), "{}: {} under {bound}", program.name, outcome.total);
+                assert!(outcome.total <= plan::time(&program, machine, &[]) * machine.sharing, "{}: slower than slow", program.name);
+            }
+        }
+    }
+}
