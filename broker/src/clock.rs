@@ -1,7 +1,10 @@
 //! What time it is, since the broker was built: by the machine's clock, or by one that the embedder sets.
 #![forbid(unsafe_code)]
 
-use std::{fmt, time::{Duration, Instant}};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use crate::sync::{Arc, AtomicU64, Ordering};
 

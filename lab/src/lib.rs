@@ -10,6 +10,7 @@
 //!
 //! What a policy loses against the oracle's plan is its *regret*.
 
+mod compare;
 mod metrics;
 pub mod oracle;
 pub mod plan;
@@ -18,6 +19,7 @@ mod replay;
 pub mod synthetic;
 pub mod trace;
 
+pub use compare::Comparison;
 pub use metrics::Outcome;
 pub use program::{Function, Kind, Machine, Program, Record, TierFacts};
 pub use replay::{ReplayError, replay};

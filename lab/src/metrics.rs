@@ -24,7 +24,7 @@ pub struct Outcome {
     pub code_bytes: u64,
     /// When the throughput first reached half, nine tenths and 99 % of the best it ever was.
     pub warm: [f64; 3],
-    /// How long requests waited to be compiled, in order of their length: nothing for a plan, which does not ask.
+    /// How long requests whose code was installed had waited to be compiled, the shortest first: nothing for a plan, which does not ask.
     pub waits: Vec<f64>,
 }
 
@@ -59,9 +59,8 @@ pub(crate) struct Meter<'p> {
     /// For each function: the latest compile of each code.
     made: Vec<Vec<(usize, Kind, usize)>>,
     code_bytes: u64,
-    waits: Vec<f64>,
     late_work: f64,
-    /// For each function: work done so far in its code of each tier or below.
+    /// For each function: work done so far.
     done: Vec<f64>,
     throughput: Throughput,
     end: f64,
@@ -77,7 +76,6 @@ impl<'p> Meter<'p> {
             compiles: Vec::new(),
             made: vec![Vec::new(); program.functions.len()],
             code_bytes: 0,
-            waits: Vec::new(),
             late_work: 0.0,
             done: vec![0.0; program.functions.len()],
             throughput: Throughput::default(),
@@ -114,27 +112,27 @@ impl<'p> Meter<'p> {
         self.code_bytes += u64::from(facts.code_bytes);
     }
 
-    /// A request waited so long to be compiled.
-    pub(crate) fn waited(&mut self, time: f64) {
-        self.waits.push(time);
-    }
-
-    /// Everything is over.
-    pub(crate) fn outcome(mut self) -> Outcome {
-        self.waits.sort_by(f64::total_cmp);
-        let ideal = (self.program.records.iter()).map(|record| record.work as f64 * self.best[record.function as usize]).sum::<f64>();
+    /// Everything is over. Requests waited so long for their compiles.
+    pub(crate) fn outcome(self, mut waits: Vec<f64>) -> Outcome {
+        waits.sort_by(f64::total_cmp);
+        let ideal =
+            (self.program.records.iter()).map(|record| record.work as f64 * self.best[record.function as usize]).sum::<f64>();
         let threads = self.program.threads().max(1) as f64;
         Outcome {
             total: self.end,
             excess: (self.end * threads - ideal) / threads,
             compiles: self.compiles.len(),
-            compile_time: self.compiles.iter().map(|compile| compile.took).sum(),
-            wasted: self.compiles.iter().filter(|compile| compile.saved < compile.took).map(|compile| compile.took).sum(),
+            compile_time: self.compiles.iter().fold(0.0, |sum, compile| sum + compile.took),
+            wasted: self
+                .compiles
+                .iter()
+                .filter(|compile| compile.saved < compile.took)
+                .fold(0.0, |sum, compile| sum + compile.took),
             warm: self.throughput.reached([0.5, 0.9, 0.99]),
             residency: self.residency,
             late_work: self.late_work,
             code_bytes: self.code_bytes,
-            waits: self.waits,
+            waits,
         }
     }
 }

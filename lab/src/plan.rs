@@ -5,7 +5,7 @@
 //! code is used in the midst of a record.
 
 use crate::{
-    Kind, Machine, Program, Record,
+    Kind, Machine, Program,
     metrics::{Meter, Outcome},
 };
 
@@ -22,12 +22,22 @@ pub struct Job {
 
 /// The time a program takes, in nanoseconds, under a plan.
 pub fn time(program: &Program, machine: Machine, plan: &[Job]) -> f64 {
-    Run::new(program, machine, plan, None).run().0
+    Run::new(program, machine, plan, None).run()
+}
+
+/// When each record begins and ends under a plan.
+pub(crate) fn timeline(program: &Program, machine: Machine, plan: &[Job]) -> Vec<(f64, f64)> {
+    let mut run = Run::new(program, machine, plan, None);
+    run.timeline = Some(vec![(0.0, 0.0); program.records.len()]);
+    run.run();
+    run.timeline.unwrap_or_default()
 }
 
 /// What becomes of a program under a plan.
 pub fn outcome(program: &Program, machine: Machine, plan: &[Job]) -> Outcome {
-    Run::new(program, machine, plan, Some(Meter::new(program))).run().1.expect("it was given").outcome()
+    let mut run = Run::new(program, machine, plan, Some(Meter::new(program)));
+    run.run();
+    run.meter.unwrap_or_else(|| Meter::new(program)).outcome(Vec::new())
 }
 
 /// The code of one function.
@@ -39,9 +49,10 @@ struct Code {
     variants: Vec<(u32, u8)>,
 }
 
-struct Thread<'p> {
-    records: std::vec::IntoIter<&'p Record>,
-    current: Option<(&'p Record, f64)>,
+struct Thread {
+    records: std::vec::IntoIter<usize>,
+    /// The one at hand, and the work left of it.
+    current: Option<(usize, f64)>,
     /// For each function: the body its last call was begun in.
     begun: Vec<u8>,
 }
@@ -53,18 +64,18 @@ struct Run<'p> {
     /// What each worker compiles, and how much time that still takes.
     workers: Vec<Option<(&'p Job, f64)>>,
     code: Vec<Code>,
-    threads: Vec<Thread<'p>>,
+    threads: Vec<Thread>,
     now: f64,
     meter: Option<Meter<'p>>,
+    timeline: Option<Vec<(f64, f64)>>,
 }
 
 impl<'p> Run<'p> {
     fn new(program: &'p Program, machine: Machine, plan: &'p [Job], meter: Option<Meter<'p>>) -> Self {
         let mut records = vec![Vec::new(); program.threads()];
-        program.records.iter().for_each(|record| records[usize::from(record.thread)].push(record));
-        let thread = |records: Vec<&'p Record>| {
-            Thread { records: records.into_iter(), current: None, begun: vec![0; program.functions.len()] }
-        };
+        program.records.iter().enumerate().for_each(|(place, record)| records[usize::from(record.thread)].push(place));
+        let thread =
+            |records: Vec<usize>| Thread { records: records.into_iter(), current: None, begun: vec![0; program.functions.len()] };
         Run {
             program,
             machine,
@@ -74,21 +85,26 @@ impl<'p> Run<'p> {
             threads: records.into_iter().map(thread).collect(),
             now: 0.0,
             meter,
+            timeline: None,
         }
     }
 
-    fn run(mut self) -> (f64, Option<Meter<'p>>) {
+    fn run(&mut self) -> f64 {
         loop {
             for thread in &mut self.threads {
                 while thread.current.is_none_or(|(_, left)| left <= 0.0) {
-                    thread.current = thread.records.next().map(|record| (record, record.work as f64));
-                    if thread.current.is_none() {
-                        break;
+                    if let (Some((place, _)), Some(timeline)) = (thread.current, &mut self.timeline) {
+                        timeline[place].1 = self.now;
+                    }
+                    thread.current = thread.records.next().map(|place| (place, self.program.records[place].work as f64));
+                    let Some((place, _)) = thread.current else { break };
+                    if let Some(timeline) = &mut self.timeline {
+                        timeline[place].0 = self.now;
                     }
                 }
             }
             if self.threads.iter().all(|thread| thread.current.is_none()) {
-                return (self.now, self.meter);
+                return self.now;
             }
             for worker in self.workers.iter_mut().filter(|worker| worker.is_none()) {
                 let Some(job) = self.jobs.next() else { break };
@@ -106,13 +122,14 @@ impl<'p> Run<'p> {
     fn advance(&mut self) {
         let slow = if self.workers.iter().any(Option::is_some) { self.machine.sharing } else { 1.0 };
         let chosen: Vec<_> = (0..self.threads.len()).map(|thread| self.choose(thread)).collect();
-        let of_threads = (self.threads.iter().zip(&chosen))
-            .filter_map(|(thread, code)| Some(thread.current?.1 * code.as_ref()?.2));
+        let of_threads =
+            (self.threads.iter().zip(&chosen)).filter_map(|(thread, code)| Some(thread.current?.1 * code.as_ref()?.2));
         let of_workers = self.workers.iter().flatten().map(|(_, left)| *left);
         let step = of_threads.chain(of_workers).fold(f64::INFINITY, f64::min);
         let end = self.now + step * slow;
         for (thread, code) in self.threads.iter_mut().zip(chosen) {
-            if let (Some((record, left)), Some((tier, kind, pace))) = (&mut thread.current, code) {
+            if let (Some((place, left)), Some((tier, kind, pace))) = (&mut thread.current, code) {
+                let record = &self.program.records[*place];
                 // The shortest is over, whatever rounding says.
                 let work = if *left * pace <= step { *left } else { step / pace };
                 *left -= work;
@@ -143,7 +160,7 @@ impl<'p> Run<'p> {
     /// The code a thread's record runs in: its tier, what it was compiled for, and its pace.
     fn choose(&self, thread: usize) -> Option<(u8, Kind, f64)> {
         let thread = &self.threads[thread];
-        let (record, _) = thread.current?;
+        let record = &self.program.records[thread.current?.0];
         let function = record.function as usize;
         let code = &self.code[function];
         let (tier, kind) = match record.kind {

@@ -102,7 +102,13 @@ fn zipf(count: u32, seed: u64) -> Program {
     let total: f64 = weights.iter().sum();
     let mut pick = || {
         let mut left = dice.f64() * total;
-        weights.iter().position(|weight| { left -= weight; left <= 0.0 }).unwrap_or(0) as u32
+        weights
+            .iter()
+            .position(|weight| {
+                left -= weight;
+                left <= 0.0
+            })
+            .unwrap_or(0) as u32
     };
     let records = (0..20_000).map(|_| calls(pick(), 20_000)).collect();
     program("zipf", functions, records)

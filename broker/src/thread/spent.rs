@@ -142,7 +142,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// Whoever [records](crate::BrokerBuilder::on_work) what is done hears of it when it is drawn.
     fn tell_work(&self, bead: BeadRef<'_, G>, at: At, units: u32) {
         let Some(tell) = self.shared.on_work.as_ref().filter(|_| units > 0) else { return };
-        let site = if let At::Loop { site, .. } = at { Some(site) } else { None };
+        let site = if let At::Loop(edge) = at { Some(edge.site) } else { None };
         // SAFETY: the bead is borrowed from its owner, so the slot is not recycled.
         let guest = unsafe { self.shared.registry.cold(bead.id as u32).guest() };
         tell(guest, Work { site, units });

@@ -1,8 +1,10 @@
 //! A good plan: greedy at first, then made better by small changes.
 //!
-//! The greedy order is Smith's rule, what there is to win over what it costs. Then a change is tried: a compile is left out, put
-//! in, moved, or made one for another tier. What is not worse is kept (hill climbing with plateaus), and the best of all is kept aside. The same seed
-//! gives the same plan.
+//! The greedy plan is made in the order in which workers become free. Each takes the compile that saves most for the time it takes
+//! (Smith's rule), where only the work counts that comes after the compile is done: when that is, a run of the plan before says, so that plan and
+//! times settle in a few rounds. Several such plans are made, that value time more or less. From the best of them a change is
+//! tried at a time: a compile is left out, put in, moved, or made one for another tier. What is not worse is kept (hill climbing
+//! with plateaus). The same seed gives the same plan.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +22,7 @@ pub struct Best {
     pub plan: Vec<Job>,
 }
 
-/// All compiles that could pay at all: those that would save more than they take if their code were there from the start.
+/// All compiles that could save anything, if their code were there from the start: those that save most for their time first.
 pub fn candidates(program: &Program) -> Vec<Job> {
     let mut work: HashMap<(u32, Kind), f64> = HashMap::new();
     for record in &program.records {
@@ -35,7 +37,7 @@ pub fn candidates(program: &Program) -> Vec<Job> {
         let tiers = &program.functions[function as usize].tiers;
         for (tier, facts) in tiers.iter().enumerate().skip(1) {
             let gain = work * (tiers[0].pace - facts.pace);
-            if gain > facts.compile as f64 {
+            if gain > 0.0 {
                 jobs.push((gain / (facts.compile as f64 + 1.0), Job { function, tier: tier as u8, kind }));
             }
         }
@@ -45,7 +47,12 @@ pub fn candidates(program: &Program) -> Vec<Job> {
     jobs.into_iter().map(|(_, job)| job).collect()
 }
 
-/// The best plan found after looking at `looks` plans.
+/// Rounds in which a greedy plan and its times settle.
+const ROUNDS: usize = 4;
+/// How much the time of a compile counts: the power it is taken to.
+const WEIGHTS: [f64; 4] = [1.0, 0.7, 0.4, 1.4];
+
+/// The best plan found after looking at about `looks` plans.
 pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Best {
     let candidates = candidates(program);
     let mut best = Best { time: plan::time(program, machine, &[]), plan: Vec::new() };
@@ -53,39 +60,115 @@ pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Bes
         return best;
     }
     let mut looks_left = looks;
-    let look = |plan: Vec<Job>, looks_left: &mut u32| {
-        *looks_left = looks_left.saturating_sub(1);
-        Best { time: plan::time(program, machine, &plan), plan }
+    let look = |plan: Vec<Job>, best: &mut Best| {
+        let time = plan::time(program, machine, &plan);
+        if time <= best.time {
+            *best = Best { time, plan };
+        }
     };
-    let top = candidates.iter().map(|job| job.tier).max().unwrap_or(1);
-    // By tier alone, all at once, and the cheap tier before the dear one.
-    let mut starts = vec![candidates.clone(), once(&candidates, |_| true)];
-    starts.extend((1..=top).map(|tier| once(&candidates, |job| job.tier == tier)));
-    starts.push(candidates.iter().filter(|job| job.tier == 1).chain(candidates.iter().filter(|job| job.tier > 1)).copied().collect());
-    let mut current = best.clone();
-    for start in starts {
-        let found = look(start, &mut looks_left);
-        if found.time < current.time {
-            current = found;
+    look(once(&candidates), &mut best);
+    for weight in WEIGHTS {
+        let mut plan = best.plan.clone();
+        for _ in 0..ROUNDS {
+            plan = greedy(program, machine, &candidates, &plan::timeline(program, machine, &plan), weight);
+            look(plan.clone(), &mut best);
+            looks_left = looks_left.saturating_sub(2);
         }
     }
     let mut dice = fastrand::Rng::with_seed(seed);
-    while looks_left > 0 {
-        if current.time < best.time {
-            best = current.clone();
-        }
-        let tried = look(changed(&current.plan, &candidates, &mut dice), &mut looks_left);
-        if tried.time <= current.time {
-            current = tried;
-        }
+    for _ in 0..looks_left {
+        look(changed(&best.plan, &candidates, &mut dice), &mut best);
     }
-    if current.time < best.time { current } else { best }
+    best
+}
+
+/// A plan made in the order in which workers are free, if records begin and end when `times` says.
+fn greedy(program: &Program, machine: Machine, candidates: &[Job], times: &[(f64, f64)], weight: f64) -> Vec<Job> {
+    let mut work: HashMap<(u32, Kind), Vec<Part>> = HashMap::new();
+    for (record, &(start, end)) in program.records.iter().zip(times) {
+        let kinds = [Some(record.kind), (record.kind != Kind::Calls).then_some(Kind::Calls)];
+        kinds.into_iter().flatten().for_each(|kind| {
+            work.entry((record.function, kind)).or_default().push(Part { start, end, work: record.work as f64 })
+        });
+    }
+    let work: HashMap<(u32, Kind), After> = work.into_iter().map(|(key, parts)| (key, After::new(parts))).collect();
+    let lost = (machine.sharing - 1.0) / machine.workers as f64;
+    let mut free = vec![0.0_f64; machine.workers];
+    let mut plan = Vec::new();
+    // What each function is in already, or will be.
+    let mut tier_of: HashMap<(u32, Kind), usize> = HashMap::new();
+    let mut open: Vec<Job> = candidates.to_vec();
+    loop {
+        let worker = (0..free.len()).min_by(|&left, &right| free[left].total_cmp(&free[right])).unwrap_or(0);
+        let now = free[worker];
+        let value = |job: &Job| {
+            let (key, tiers) = ((job.function, job.kind), &program.functions[job.function as usize].tiers);
+            let before = tier_of.get(&key).copied().unwrap_or(0);
+            let took = tiers[usize::from(job.tier)].compile as f64;
+            let gain = tiers[before].pace - tiers[usize::from(job.tier)].pace;
+            let saved = if gain > 0.0 { work[&key].after(now + took) * gain - lost * took } else { 0.0 };
+            (saved, took)
+        };
+        open.retain(|job| value(job).0 > 0.0);
+        let rank = |job: &Job| {
+            let (saved, took) = value(job);
+            saved / took.max(1.0).powf(weight)
+        };
+        let Some(next) =
+            (0..open.len()).max_by(|&left, &right| rank(&open[left]).total_cmp(&rank(&open[right])).then(right.cmp(&left)))
+        else {
+            return plan;
+        };
+        let job = open.remove(next);
+        free[worker] = now + value(&job).1;
+        tier_of.insert((job.function, job.kind), job.tier.into());
+        plan.push(job);
+    }
+}
+
+/// Some work, and when it is done.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: f64,
+    end: f64,
+    work: f64,
+}
+
+/// How much of some work comes after a time.
+struct After {
+    parts: Vec<Part>,
+    /// The work of each part and all that follow.
+    sums: Vec<f64>,
+}
+
+impl After {
+    fn new(mut parts: Vec<Part>) -> Self {
+        parts.sort_by(|left, right| left.end.total_cmp(&right.end));
+        let mut sum = 0.0;
+        let mut sums: Vec<f64> = parts
+            .iter()
+            .rev()
+            .map(|part| {
+                sum += part.work;
+                sum
+            })
+            .collect();
+        sums.reverse();
+        After { parts, sums }
+    }
+
+    fn after(&self, time: f64) -> f64 {
+        let first = self.parts.partition_point(|part| part.end <= time);
+        let Some(&Part { start, end, work }) = self.parts.get(first) else { return 0.0 };
+        let begun = if time > start && end > start { work * (time - start) / (end - start) } else { 0.0 };
+        self.sums[first] - begun
+    }
 }
 
 /// The best compile of each function alone.
-fn once(candidates: &[Job], which: impl Fn(&Job) -> bool) -> Vec<Job> {
+fn once(candidates: &[Job]) -> Vec<Job> {
     let mut seen = HashSet::new();
-    candidates.iter().filter(|job| which(job) && seen.insert((job.function, job.kind))).copied().collect()
+    candidates.iter().filter(|job| seen.insert((job.function, job.kind))).copied().collect()
 }
 
 fn changed(plan: &[Job], candidates: &[Job], dice: &mut fastrand::Rng) -> Vec<Job> {

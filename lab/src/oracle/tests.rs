@@ -79,8 +79,10 @@ fn what_is_known_by_hand() {
     assert_eq!(plan::time(&program, machine, &[job(0)]), 1_000.0 + 750.0 + 400.0 + 1_000.0);
     // Twice as slow while it is compiled: 250 units in 2,000 ns.
     assert_eq!(plan::time(&program, Machine { sharing: 2.0, ..machine }, &[job(0)]), 2_000.0 + 750.0 + 400.0 + 1_000.0);
-    assert_eq!(candidates(&program), [job(0)], "b would not pay");
-    assert_eq!(exhaustive(&program, machine, 100).map(|best| best.time), Some(3_150.0));
+    assert_eq!(candidates(&program), [job(0), job(1)]);
+    // The worker has nothing better to do than b: its code comes when a quarter of b's work is left.
+    let both = Best { time: 1_000.0 + 750.0 + 250.0 + 37.5 + 1_000.0, plan: vec![job(0), job(1)] };
+    assert_eq!(exhaustive(&program, machine, 100), Some(both));
     // b's worker of its own would be done in time.
     assert_eq!(lower_bound(&program, machine), 1_000.0 + 750.0 + 100.0 + 1_000.0);
     let outcome = plan::outcome(&program, machine, &[job(0), job(1)]);

@@ -82,7 +82,8 @@ impl<'p> GuestThread<'p> {
             self.thread.quiescent();
         }
         while self.record.is_none_or(|(_, left)| left <= 0.0) {
-            self.record = self.records.by_ref().find(|record| record.thread == self.number).map(|record| (record, record.work as f64));
+            self.record =
+                self.records.by_ref().find(|record| record.thread == self.number).map(|record| (record, record.work as f64));
             if self.record.is_none() {
                 return;
             }

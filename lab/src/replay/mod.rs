@@ -14,9 +14,12 @@ mod guest;
 mod tests;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tierup_broker::{BeadSpec, Broker, ConfigError, HotnessPolicy, ManualClock, Mode, RegisterError};
+use tierup_broker::{BeadSpec, Broker, ConfigError, HotnessPolicy, ManualClock, Mode, RegisterError, Transition};
 
 use self::{
     compiler::{ReplayCompiler, Stage},
@@ -55,15 +58,22 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
     let clock = ManualClock::new();
     let stage = Arc::new(Stage::default());
     let mut builder = Broker::builder().mode(Mode::Pump).clock(clock.clone()).workers(machine.workers).policy(policy);
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&waits);
+    builder = builder.on_event(Arc::new(move |event| {
+        if event.what == Transition::Installed {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(event.queue_wait.as_nanos() as f64);
+        }
+    }));
     builder = builder.deadline(None).max_beads(program.functions.len().max(1) as u32);
     for name in program.tiers.iter().skip(1) {
         builder = builder.compiler(ReplayCompiler::new(name, &stage));
     }
     let broker = Arc::new(builder.build()?);
-    let beads = program.functions.iter().zip(0..).map(|(function, number)| broker.register(number, BeadSpec { size: function.size }));
+    let beads =
+        program.functions.iter().zip(0..).map(|(function, number)| broker.register(number, BeadSpec { size: function.size }));
     let beads = beads.collect::<Result<Vec<_>, _>>()?;
-    let mut workers =
-        (0..machine.workers).map(|number| Worker::start(number, &broker, &stage)).collect::<Result<Vec<_>, _>>()?;
+    let mut workers = (0..machine.workers).map(|number| Worker::start(number, &broker, &stage)).collect::<Result<Vec<_>, _>>()?;
     let mut threads = Vec::new();
     for number in 0..program.threads() {
         threads.push(GuestThread::new(program, number as u16, broker.register_thread()?));
@@ -103,5 +113,6 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
     }
     drop(threads);
     drop(workers);
-    Ok(meter.outcome())
+    let waits = std::mem::take(&mut *waits.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(meter.outcome(waits))
 }

@@ -61,6 +61,7 @@ fn several_threads_and_workers() {
     program.records[half..].iter_mut().for_each(|record| record.thread = 1);
     let one = replay(&program, ONE, Tiered::default()).unwrap();
     let four = replay(&program, Machine { workers: 4, sharing: 1.0 }, Tiered::default()).unwrap();
+    assert!(four.wait(0.99) < one.wait(0.99) && one.wait(0.5) > 0.0, "{} {}", four.wait(0.99), one.wait(0.99));
     assert!(four.total < one.total, "{} with four workers, {} with one", four.total, one.total);
 }
 
@@ -72,7 +73,11 @@ fn no_policy_is_better_than_the_bound() {
             for policy in [Tiered::development(), Tiered::default(), Tiered::production()] {
                 let outcome = replay(&program, machine, policy).unwrap();
                 assert!(outcome.total >= bound * (1.0 - 1e-9), "{}: {} under {bound}", program.name, outcome.total);
-                assert!(outcome.total <= plan::time(&program, machine, &[]) * machine.sharing, "{}: slower than slow", program.name);
+                assert!(
+                    outcome.total <= plan::time(&program, machine, &[]) * machine.sharing,
+                    "{}: slower than slow",
+                    program.name
+                );
             }
         }
     }

@@ -97,7 +97,9 @@ impl<R: Read> TraceReader<R> {
             ended: false,
         };
         let mut head = [0; MAGIC.len() + 1];
-        reader.fill(&mut head).map_err(|what| reader.wrong(if matches!(what, What::Truncated) { What::Foreign } else { what }))?;
+        reader
+            .fill(&mut head)
+            .map_err(|what| reader.wrong(if matches!(what, What::Truncated) { What::Foreign } else { what }))?;
         match head {
             [.., VERSION] if head.starts_with(MAGIC) => {}
             [.., version] if head.starts_with(MAGIC) => return Err(reader.wrong(What::Version(version))),

@@ -85,7 +85,10 @@ fn nonsense_with_a_right_checksum_is_refused() {
         ("a record of a function before the first", vec![tiers.clone(), function.clone(), section(3, &[0, 1, 1])]),
         ("unknown flags", vec![tiers.clone(), function.clone(), section(3, &[8, 0, 1])]),
         ("a number without an end", vec![tiers.clone(), function.clone(), section(3, &[0, 0, 0x80])]),
-        ("a number of more than 64 bits", vec![tiers.clone(), function.clone(), section(3, &[&[0, 0][..], &[0xff; 10]].concat())]),
+        (
+            "a number of more than 64 bits",
+            vec![tiers.clone(), function.clone(), section(3, &[&[0, 0][..], &[0xff; 10]].concat())],
+        ),
         ("facts of nobody", vec![tiers.clone(), section(4, &[0])]),
         ("a pace of zero", vec![tiers.clone(), function.clone(), section(4, &[0; 1 + 2 * 10])]),
         ("an end of something else", vec![tiers.clone(), section(5, &[7, 0])]),

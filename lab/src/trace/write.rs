@@ -32,8 +32,7 @@ impl<W: Write> TraceWriter<W> {
         assert!((1..=MAX_TIERS).contains(&tiers.len()), "one to {MAX_TIERS} tiers");
         out.write_all(MAGIC)?;
         out.write_all(&[VERSION])?;
-        let mut writer =
-            TraceWriter { out, tiers: tiers.len(), functions: 0, records: 0, pending: Vec::new(), last: FIRST };
+        let mut writer = TraceWriter { out, tiers: tiers.len(), functions: 0, records: 0, pending: Vec::new(), last: FIRST };
         let mut payload = Vec::new();
         varint::put(&mut payload, tiers.len() as u64);
         tiers.iter().for_each(|name| put_text(&mut payload, name.as_ref()));

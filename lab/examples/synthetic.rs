@@ -1,0 +1,30 @@
+//! The policies that come with the broker, on programs that are made up to be hard: `cargo run --release -p tierup-lab --example synthetic`.
+//!
+//! A first argument is the number of workers (2), a second how much a thread and a compile slow each other (1), a third a seed (1).
+
+use std::env;
+
+use tierup_broker::Tiered;
+use tierup_lab::{Comparison, Machine, synthetic};
+
+fn main() {
+    let mut args = env::args().skip(1);
+    let workers = args.next().map_or(Ok(2), |text| text.parse()).expect("a number of workers");
+    let sharing = args.next().map_or(Ok(1.0), |text| text.parse()).expect("a factor from 1 on");
+    let seed = args.next().map_or(Ok(1), |text| text.parse()).expect("a seed");
+    let machine = Machine { workers, sharing };
+    for program in synthetic::all(seed) {
+        let policies = [
+            ("never", Tiered::new(u32::MAX, u32::MAX)),
+            ("at once", Tiered::new(1, 1)),
+            ("development", Tiered::development()),
+            ("default", Tiered::default()),
+            ("production", Tiered::production()),
+        ];
+        let policies = policies.map(|(name, policy)| (name.to_owned(), policy));
+        match Comparison::new(&program, machine, policies, seed, 2_000) {
+            Ok(comparison) => println!("{comparison}"),
+            Err(error) => eprintln!("{}: {error}", program.name),
+        }
+    }
+}
