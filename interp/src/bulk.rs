@@ -13,6 +13,7 @@ use std::{ptr, slice};
 use crate::memory::MemoryInner;
 use crate::table::TableInner;
 use crate::trap::TrapCode;
+use crate::unwritten;
 use crate::vmctx::{MemoryDef, TableDef, VmCtx};
 
 /// What `memory.grow` and `table.grow` return when they cannot.
@@ -118,6 +119,32 @@ unsafe fn elements<'a>(table: &TableDef) -> &'a mut [u64] {
     unsafe { slice::from_raw_parts_mut(table.base, table.len as usize) }
 }
 
+/// To be called before table `index` is written to: whoever relies on its being as it was made is told.
+///
+/// # Safety
+///
+/// As the module says.
+pub(crate) unsafe fn table_written(vmctx: *mut VmCtx, index: u32) {
+    // SAFETY: by the caller; the borrow of the engine is of a store that outlives this.
+    unsafe {
+        let watch = &raw mut (**(*vmctx).tables.add(index as usize)).watch;
+        unwritten::tell(watch, &(*(*(*vmctx).instance).store).engine);
+    }
+}
+
+/// To be called before global `index` is written to, as [`table_written`].
+///
+/// # Safety
+///
+/// As the module says.
+pub(crate) unsafe fn global_written(vmctx: *mut VmCtx, index: u32) {
+    // SAFETY: as above.
+    unsafe {
+        let watch = &raw mut (*(*vmctx).globals.add(index as usize)).watch;
+        unwritten::tell(watch, &(*(*(*vmctx).instance).store).engine);
+    }
+}
+
 /// `table.get`.
 ///
 /// # Errors
@@ -145,7 +172,10 @@ pub(crate) unsafe fn table_get(vmctx: *mut VmCtx, index: u32, at: u32) -> Result
 pub(crate) unsafe fn table_set(vmctx: *mut VmCtx, index: u32, at: u32, value: u64) -> Result<(), TrapCode> {
     // SAFETY: by the caller.
     let elements = unsafe { elements(&table(vmctx, index).def) };
-    *elements.get_mut(at as usize).ok_or(TrapCode::TableOutOfBounds)? = value;
+    let element = elements.get_mut(at as usize).ok_or(TrapCode::TableOutOfBounds)?;
+    // SAFETY: by the caller; it leaves the elements alone.
+    unsafe { table_written(vmctx, index) };
+    *element = value;
     Ok(())
 }
 
@@ -166,6 +196,8 @@ pub(crate) unsafe fn table_size(vmctx: *mut VmCtx, index: u32) -> u32 {
 /// As the module says; `value` is a reference of the table's type.
 pub(crate) unsafe fn table_grow(vmctx: *mut VmCtx, index: u32, value: u64, delta: u32) -> u32 {
     // SAFETY: by the caller.
+    unsafe { table_written(vmctx, index) };
+    // SAFETY: by the caller.
     let table = unsafe { table(vmctx, index) };
     table.grow(u64::from(delta), value).map_or(CANNOT_GROW, |old| old as u32)
 }
@@ -183,6 +215,8 @@ pub(crate) unsafe fn table_fill(vmctx: *mut VmCtx, index: u32, at: u32, value: u
     // SAFETY: by the caller.
     let elements = unsafe { elements(&table(vmctx, index).def) };
     let at = within(at, len, elements.len() as u64, TrapCode::TableOutOfBounds)?;
+    // SAFETY: by the caller; it leaves the elements alone.
+    unsafe { table_written(vmctx, index) };
     elements[at..at + len as usize].fill(value);
     Ok(())
 }
@@ -204,6 +238,8 @@ pub(crate) unsafe fn table_copy(vmctx: *mut VmCtx, to: u32, from: u32, dst: u32,
     let src = within(src, len, from_len, TrapCode::TableOutOfBounds)?;
     let dst = within(dst, len, to_len, TrapCode::TableOutOfBounds)?;
     if len > 0 {
+        // SAFETY: by the caller.
+        unsafe { table_written(vmctx, to) };
         // SAFETY: both ranges were just checked and are not empty; they may overlap.
         unsafe { ptr::copy(from_base.add(src), to_base.add(dst), len as usize) };
     }
@@ -233,6 +269,8 @@ pub(crate) unsafe fn table_init(
     let segment = unsafe { &*(*vmctx).instance }.element_segment(segment);
     let src = within(src, len, segment.len() as u64, TrapCode::TableOutOfBounds)?;
     let dst = within(dst, len, elements.len() as u64, TrapCode::TableOutOfBounds)?;
+    // SAFETY: by the caller; it leaves the elements alone.
+    unsafe { table_written(vmctx, index) };
     elements[dst..dst + len as usize].copy_from_slice(&segment[src..src + len as usize]);
     Ok(())
 }

@@ -73,7 +73,7 @@ pub enum Deopt {
 }
 
 /// Whether the optimizing tier takes for granted that the program goes on as it has so far: that indirect calls call what they have
-/// called. Code leaves for the interpreter where that turns out wrong.
+/// called, and that tables and globals are not written to that never were. Code leaves for the interpreter where that turns out wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Speculate {
     /// Never. Nothing is recorded for it either.

@@ -29,6 +29,8 @@ pub(crate) enum GuardKind {
     Target = 1,
     /// That the code was not withdrawn, after a poll.
     Poll = 4,
+    /// That nobody has written to what must not change, after a call.
+    Unwritten = 5,
 }
 
 impl GuardKind {

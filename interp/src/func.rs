@@ -11,7 +11,8 @@ use crate::memory::MemoryInner;
 use crate::store::{AsStore, StoreInner, StoreToken};
 use crate::table::TableInner;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
-use crate::vmctx::FuncRef;
+use crate::unwritten;
+use crate::vmctx::{FuncRef, GlobalDef};
 
 pub use crate::instance::Instance;
 
@@ -141,14 +142,14 @@ handle! {
     Global, global: *const GlobalInner
 }
 
-/// A global's cell and type.
+/// A global's record and type.
 pub(crate) struct GlobalInner {
     pub(crate) ty: GlobalType,
-    /// In a vmctx, or `own`.
-    pub(crate) cell: *mut u64,
+    /// Its cell is in a vmctx, or one of the store's.
+    pub(crate) def: GlobalDef,
 }
 
-// SAFETY: the cell belongs to the same store, which is sent as a whole.
+// SAFETY: the cell belongs to the same store, which is sent as a whole; the watch is a module's, which any thread may use.
 unsafe impl Send for GlobalInner {}
 
 /// Anything that can be imported and exported.
@@ -336,13 +337,15 @@ impl Table {
     pub fn set(&self, store: &mut impl AsStore, at: u64, value: &Val) -> Result<(), Error> {
         let table = self.inner(store)?;
         // SAFETY: as in `ty`.
-        let (def, ty) = unsafe { (&(*table).def, (*table).ty.element) };
+        let (base, len, ty) = unsafe { ((*table).def.base, (*table).def.len, (*table).ty.element) };
         let slot = value.to_slot(ty, store.store_ptr())?;
-        if at >= def.len {
+        if at >= len {
             return Err(Error::Limit { what: "a table index" });
         }
+        // SAFETY: the store is borrowed mutably; it keeps its engine.
+        unsafe { unwritten::tell(&raw mut (*table).def.watch, &(*store.store_ptr()).engine) };
         // SAFETY: just checked; the store is borrowed mutably.
-        unsafe { *def.base.add(at as usize) = slot };
+        unsafe { *base.add(at as usize) = slot };
         Ok(())
     }
 }
@@ -372,7 +375,7 @@ impl Global {
     pub fn get(&self, store: &impl AsStore) -> Result<Val, Error> {
         let global = self.inner(store)?;
         // SAFETY: as in `ty`; no guest runs while the store is borrowed.
-        Ok(unsafe { Val::from_slot((*global).ty.content, *(*global).cell, store.store_ptr()) })
+        Ok(unsafe { Val::from_slot((*global).ty.content, *(*global).def.cell, store.store_ptr()) })
     }
 
     /// Writes it.
@@ -388,8 +391,13 @@ impl Global {
             return Err(Error::ConstantGlobal);
         }
         let slot = value.to_slot(ty.content, store.store_ptr())?;
+        // The record does not change: each instance that names the global has a copy.
+        // SAFETY: as in `ty`.
+        let mut watch = unsafe { (*global).def.watch };
+        // SAFETY: as in `get`; the store keeps its engine.
+        unsafe { unwritten::tell(&raw mut watch, &(*store.store_ptr()).engine) };
         // SAFETY: as in `get`; the store is borrowed mutably.
-        unsafe { *(*global).cell = slot };
+        unsafe { *(*global).def.cell = slot };
         Ok(())
     }
 }

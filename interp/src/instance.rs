@@ -21,7 +21,8 @@ use crate::store::{AsStore, StoreInner, StoreToken};
 use crate::table::TableInner;
 use crate::trap::Raised;
 use crate::types::ExternType;
-use crate::vmctx::{FuncRef, GLOBAL_CELLS, KIND_HOST, KIND_WASM, MemoryDef, TableDef, VmCtx};
+use crate::unwritten;
+use crate::vmctx::{FuncRef, GLOBAL_CELLS, GlobalDef, KIND_HOST, KIND_WASM, MemoryDef, TableDef, VmCtx};
 
 /// An instance of a store.
 #[derive(Clone, PartialEq, Eq)]
@@ -133,7 +134,7 @@ pub(crate) struct InstanceInner {
     pub(crate) vmctx: *mut VmCtx,
     funcs: Box<[FuncRef]>,
     tables: Box<[*mut TableDef]>,
-    global_cells: Box<[*mut u64]>,
+    global_defs: Box<[GlobalDef]>,
     globals: Box<[*const GlobalInner]>,
     pub(crate) memories: Box<[*mut MemoryInner]>,
     /// Element segments as references; dropped ones are empty.
@@ -168,7 +169,11 @@ pub(crate) unsafe fn instantiate(
     // SAFETY: by the caller.
     let instance = unsafe { allocate(store, module, imports) }?;
     // SAFETY: by the caller, and the instance was just made.
-    if let Err(raised) = unsafe { write_segments(instance) } {
+    let written = unsafe { write_segments(instance) };
+    // Also where that failed: functions may have escaped into others' tables.
+    // SAFETY: as above.
+    unsafe { watch_tables(instance) };
+    if let Err(raised) = written {
         // SAFETY: the store is held by the caller.
         return Err(unsafe { backtrace::to_error(store, raised) });
     }
@@ -202,7 +207,7 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
         vmctx,
         funcs: Box::default(),
         tables: Box::default(),
-        global_cells: Box::default(),
+        global_defs: Box::default(),
         globals: Box::default(),
         memories: Box::default(),
         elements: Box::default(),
@@ -265,7 +270,7 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
         match expr {
             ConstExpr::Value(slot) => slot,
             // SAFETY: validation allows only imported globals here, and their records are alive.
-            ConstExpr::Global(index) => unsafe { *(*globals[index as usize]).cell },
+            ConstExpr::Global(index) => unsafe { *(*globals[index as usize]).def.cell },
             ConstExpr::Func(index) => funcs.wrapping_add(index as usize) as u64,
         }
     };
@@ -275,7 +280,8 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
         let cell = unsafe { vmctx.byte_add(GLOBAL_CELLS).cast::<u64>().add(i) };
         // SAFETY: as above; nothing else knows the cell yet.
         unsafe { *cell = evaluate(init, &globals) };
-        globals.push(store.add_global(ty, cell));
+        let watch = unwritten::watch(module.unwritten.global(module.imported_globals + i as u32));
+        globals.push(store.add_global(ty, cell, watch));
     }
     inner.elements = (module.elements.iter())
         .map(|segment| match segment.mode {
@@ -287,7 +293,7 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
     inner.tables = tables.into();
     inner.memories = memories.into();
     // SAFETY: the records are alive, imported or just made.
-    inner.global_cells = globals.iter().map(|&global| unsafe { (*global).cell }).collect();
+    inner.global_defs = globals.iter().map(|&global| unsafe { (*global).def }).collect();
     inner.globals = globals.into();
     inner._hosts = hosts;
 
@@ -300,7 +306,7 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
         instance,
         funcs,
         tables: inner.tables.as_mut_ptr(),
-        globals: inner.global_cells.as_mut_ptr(),
+        globals: inner.global_defs.as_mut_ptr(),
         exit_countdown: store.exit_countdown.cell(),
     };
     // SAFETY: the allocation begins with room for the head; the cells after it are left alone.
@@ -319,8 +325,8 @@ unsafe fn write_segments(instance: *mut InstanceInner) -> Result<(), Raised> {
     let evaluate = |expr: ConstExpr| -> u32 {
         match expr {
             ConstExpr::Value(slot) => slot as u32,
-            // SAFETY: the vmctx lists every global's cell.
-            ConstExpr::Global(index) => unsafe { **(*vmctx).globals.add(index as usize) as u32 },
+            // SAFETY: the vmctx lists every global.
+            ConstExpr::Global(index) => unsafe { *(*(*vmctx).globals.add(index as usize)).cell as u32 },
             ConstExpr::Func(_) => unreachable!("validation wants a number"),
         }
     };
@@ -343,6 +349,21 @@ unsafe fn write_segments(instance: *mut InstanceInner) -> Result<(), Raised> {
         }
     }
     Ok(())
+}
+
+/// The instance's own tables are what their segments made of them: who writes from now on says so.
+///
+/// # Safety
+///
+/// As [`write_segments`].
+unsafe fn watch_tables(instance: *mut InstanceInner) {
+    // SAFETY: by the caller, nothing else uses the instance.
+    let instance = unsafe { &*instance };
+    let module = &instance.module;
+    for (index, &table) in (0..).zip(&instance.tables).skip(module.imported_tables as usize) {
+        // SAFETY: the tables it defines are its store's, which the caller holds.
+        unsafe { (*table).watch = unwritten::watch(module.unwritten.table(index)) };
+    }
 }
 
 fn vmctx_layout(defined_globals: usize) -> Layout {

@@ -38,6 +38,7 @@ mod table;
 mod transfer;
 mod trap;
 mod types;
+mod unwritten;
 mod vmctx;
 
 #[cfg(feature = "llvm")]

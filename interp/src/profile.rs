@@ -117,6 +117,12 @@ impl CallSite {
         self.counts.iter().map(|count| count.load(Relaxed)).fold(0, u32::wrapping_add)
     }
 
+    /// Calls recorded, of whatever target.
+    #[cfg(test)]
+    pub(crate) fn recorded(&self) -> u32 {
+        self.calls().wrapping_add(self.others.load(Relaxed))
+    }
+
     /// What was recorded so far, of a site that is stable after so many calls.
     pub(crate) fn seen(&self, stable: u32) -> Seen {
         if self.others.load(Relaxed) > 0 {

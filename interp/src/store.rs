@@ -28,6 +28,8 @@ use crate::stack::ValueStack;
 use crate::table::TableInner;
 use crate::trap::{Raised, RaisedFrame};
 use crate::types::{GlobalType, MemoryType, TableType};
+use crate::unwritten::Watch;
+use crate::vmctx::GlobalDef;
 use tierup::InterpThread;
 
 /// A logical guest thread and the embedder's data that goes with it.
@@ -207,7 +209,7 @@ impl<T: 'static> Store<T> {
         let slot = value.to_slot(ty.content, self.inner.as_ptr())?;
         let inner = self.inner();
         let cell = Owned::new(slot);
-        let global = inner.add_global(ty, cell.as_ptr());
+        let global = inner.add_global(ty, cell.as_ptr(), ptr::null());
         inner.cells_of_globals.push(cell);
         Ok(Global { token: inner.token.clone(), global })
     }
@@ -228,8 +230,8 @@ impl StoreInner {
         Ok(address)
     }
 
-    pub(crate) fn add_global(&mut self, ty: GlobalType, cell: *mut u64) -> *const GlobalInner {
-        let global = Owned::new(GlobalInner { ty, cell });
+    pub(crate) fn add_global(&mut self, ty: GlobalType, cell: *mut u64, watch: Watch) -> *const GlobalInner {
+        let global = Owned::new(GlobalInner { ty, def: GlobalDef { cell, watch } });
         let address = global.as_ptr();
         self.globals.push(global);
         address

@@ -23,7 +23,8 @@ impl TableInner {
     /// [`Error::Limit`] if the minimum passes `cap` or the memory cannot be had.
     pub(crate) fn new(ty: TableType, cap: u64) -> Result<Self, Error> {
         let cap = cap.min(ty.limits.maximum.unwrap_or(u64::from(u32::MAX)));
-        let mut table = Self { def: TableDef { base: std::ptr::null_mut(), len: 0 }, ty, cap, elements: Vec::new() };
+        let mut table =
+            Self { def: TableDef { base: std::ptr::null_mut(), len: 0, watch: std::ptr::null() }, ty, cap, elements: Vec::new() };
         match table.grow(ty.limits.minimum, 0) {
             Some(_) => Ok(table),
             None => Err(Error::Limit { what: "a table" }),
@@ -36,11 +37,11 @@ impl TableInner {
         let new = old.checked_add(delta).filter(|&new| new <= self.cap)?;
         self.elements.try_reserve(usize::try_from(delta).ok()?).ok()?;
         self.elements.resize(new as usize, value);
-        self.def = TableDef { base: self.elements.as_mut_ptr(), len: new };
+        (self.def.base, self.def.len) = (self.elements.as_mut_ptr(), new);
         Some(old)
     }
 }
 
 // SAFETY: `def.base` points into `elements`, which moves with the table; what the elements refer to belongs to the
-// same store, which is sent as a whole.
+// same store, which is sent as a whole, and `def.watch` is a module's, which any thread may use.
 unsafe impl Send for TableInner {}

@@ -5,7 +5,8 @@
 //! | [`VmCtx`] | 64 + 8 per defined global | `cells` 0, `memory_base` 8, `memory` 16, `instance` 24, `funcs` 32, `tables` 40, `globals` 48, `exit_countdown` 56, inline global cells from 64 |
 //! | [`FuncRef`] | 40 | `code` 0, `vmctx` 8, `callee` 16, `ty` 24, `kind` 28, `func` 32 |
 //! | [`MemoryDef`] | 16 | `base` 0, `len_bytes` 8 |
-//! | [`TableDef`] | 16 | `base` 0, `len` 8 |
+//! | [`TableDef`] | 24 | `base` 0, `len` 8, `watch` 16 |
+//! | [`GlobalDef`] | 16 | `cell` 0, `watch` 8 |
 //!
 //! A guest value is a *slot*, a `u64`: `i32` and `f32` bits zero-extended, a function reference the address of its
 //! [`FuncRef`] or 0, an external reference its number plus one or 0.
@@ -23,6 +24,7 @@ use tierup::Face;
 use crate::host::HostFunc;
 use crate::instance::InstanceInner;
 use crate::module::Function;
+use crate::unwritten::Watch;
 
 /// The word generated code loads to call a function: a bead's code word, or a host function's.
 pub(crate) type CodeCell = AtomicPtr<Face>;
@@ -42,8 +44,8 @@ pub(crate) struct VmCtx {
     pub(crate) funcs: *mut FuncRef,
     /// Every table's record, imports first.
     pub(crate) tables: *mut *mut TableDef,
-    /// Every global's cell, imports first.
-    pub(crate) globals: *mut *mut u64,
+    /// Every global, imports first.
+    pub(crate) globals: *mut GlobalDef,
     /// Resume points that code passes before it leaves, in [`Deopt`](crate::Deopt)'s modes; the store's.
     pub(crate) exit_countdown: *mut i64,
 }
@@ -154,9 +156,28 @@ pub(crate) struct TableDef {
     pub(crate) base: *mut u64,
     /// Elements.
     pub(crate) len: u64,
+    /// Who is to be told before a write.
+    pub(crate) watch: Watch,
 }
 
 const _: () = {
     assert!(offset_of!(TableDef, base) == 0);
     assert!(offset_of!(TableDef, len) == 8);
+    assert!(offset_of!(TableDef, watch) == 16);
+};
+
+/// A global as code of one instance sees it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct GlobalDef {
+    /// Where its value is.
+    pub(crate) cell: *mut u64,
+    /// Who is to be told before a write.
+    pub(crate) watch: Watch,
+}
+
+const _: () = {
+    assert!(offset_of!(GlobalDef, cell) == 0);
+    assert!(offset_of!(GlobalDef, watch) == 8);
+    assert!(size_of::<GlobalDef>() == 16);
 };

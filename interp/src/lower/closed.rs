@@ -1,4 +1,4 @@
-//! Indirect calls through tables that nobody can write to: where the compiler may inline what such a call can reach, the call
+//! Indirect calls through tables that nobody can write to, or nobody has written to: where the compiler may inline what such a call can reach, the call
 //! becomes a choice by the element's number between direct calls. What is not among them (other functions, null, another type,
 //! an index out of bounds) goes the way of every indirect call, which finds what is there, or the trap.
 
@@ -32,7 +32,7 @@ pub(super) fn targets<'m>(f: &mut FuncLower<'m, '_>, ty: u32, table: u32) -> Vec
         return Vec::new();
     }
     let mut candidates = BTreeMap::<u32, Vec<u32>>::new();
-    for (element, function) in (0..).zip(f.facts.closed_table(table).unwrap_or_default()) {
+    for (element, function) in (0..).zip(f.known_elements(table).unwrap_or_default()) {
         if let Some(function) = *function
             && f.facts.canonical_type(f.facts.type_of_function(function)) == f.facts.canonical_type(ty)
         {

@@ -34,13 +34,26 @@ impl<'a> Resuming<'a> {
         let prepared = prepare::ensure(module, body).ok()?;
         Some(Self { module, prepared, room: MOST_WORDS })
     }
+
+    /// Takes room for exits that store so many words; `false` if there is not as much.
+    pub(super) fn reserve(&mut self, words: usize) -> bool {
+        let left = self.room.checked_sub(words);
+        self.room = left.unwrap_or(self.room);
+        left.is_some()
+    }
 }
 
 impl FuncLower<'_, '_> {
     /// What the interpreter's frame holds before the operator whose lowering begins here, if that is a resume point and there is room
     /// for one more exit.
     pub(super) fn frame_state(&mut self) -> Option<FrameState> {
-        let Resuming { module, prepared, room } = self.resuming?;
+        let state = self.reserved_state()?;
+        self.resuming.as_mut()?.reserve(state.values().count()).then_some(state)
+    }
+
+    /// The same where room was reserved.
+    pub(super) fn reserved_state(&mut self) -> Option<FrameState> {
+        let Resuming { module, prepared, .. } = self.resuming?;
         let offset = self.b.srcloc().bits();
         let point = prepared.points(module).at(offset)?;
         let mut state = FrameState::of(self.body, offset);
@@ -49,10 +62,7 @@ impl FuncLower<'_, '_> {
         }
         let operands: Vec<_> = guest_operands(self.operands.all(), &self.frames).collect();
         debug_assert_eq!(operands.len(), point.height as usize, "the interpreter has as many operands");
-        let state = state.slots((prepared.first_operand()..).zip(operands));
-        let room = room.checked_sub(state.values().count())?;
-        self.resuming = Some(Resuming { module, prepared, room });
-        Some(state)
+        Some(state.slots((prepared.first_operand()..).zip(operands)))
     }
 
     /// Plants an exit before the operator whose lowering begins here (of a loop: at its header), if that is a resume point and exits

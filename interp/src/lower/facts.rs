@@ -6,9 +6,10 @@
 use super::clif::{Block, FunctionBuilder, Type};
 use super::signature::clif_type;
 use crate::memory::{MAX_PAGES, PAGE};
-use crate::module::{FuncHandle, ModuleInner};
+use crate::module::{ConstExpr, FuncHandle, ModuleInner};
 use crate::types::{FuncType, TableType, ValType};
-use crate::vmctx::GLOBAL_CELLS;
+use crate::vmctx::{GLOBAL_CELLS, GlobalDef};
+use std::mem::{offset_of, size_of};
 use tierup::BeadRef;
 use wasmparser::BlockType;
 
@@ -37,7 +38,7 @@ pub(super) struct Global {
 pub(super) enum GlobalPlace {
     /// In the vmctx, at this offset.
     Inline(i32),
-    /// Where the vmctx's array of global cells points, at this offset of the array.
+    /// Behind the pointer at this offset of the vmctx's array of globals.
     Imported(i32),
 }
 
@@ -71,7 +72,7 @@ impl<'m> Facts<'m> {
         let ty = self.module.globals[index as usize];
         let place = match index.checked_sub(self.module.imported_globals) {
             Some(defined) => GlobalPlace::Inline(byte_offset(GLOBAL_CELLS, defined, 8)),
-            None => GlobalPlace::Imported(byte_offset(0, index, 8)),
+            None => GlobalPlace::Imported(global_def(index) + offset_of!(GlobalDef, cell) as i32),
         };
         Global { ty: clif_type(ty.content), mutable: ty.mutable, place }
     }
@@ -93,9 +94,36 @@ impl<'m> Facts<'m> {
         (limits.maximum == Some(limits.minimum)).then_some(limits.minimum)
     }
 
+    /// The number of elements a table begins with.
+    pub(super) fn initial_table_len(self, table: u32) -> u64 {
+        self.module.tables[table as usize].limits.minimum
+    }
+
+    /// The functions in a table of a new instance, by element.
+    pub(super) fn initial_elements(self, table: u32) -> Option<&'m [Option<u32>]> {
+        self.module.initial_elements(table)
+    }
+
+    /// What a global is in every new instance, if that is one thing.
+    pub(super) fn initial_value(self, global: u32) -> Option<ConstExpr> {
+        self.module.initial_value(global)
+    }
+
     /// The functions in a table that nobody can write to, by element.
     pub(super) fn closed_table(self, table: u32) -> Option<&'m [Option<u32>]> {
         self.module.closed_table(table)
+    }
+
+    /// Whether somebody may have to be told before this table is written to.
+    pub(super) fn may_table_be_watched(self, table: u32) -> bool {
+        let is_imported = table < self.module.imported_tables && self.module.engine.config().profiles();
+        is_imported || self.module.unwritten.table(table).is_some_and(|unwritten| !unwritten.is_over())
+    }
+
+    /// The same of a global.
+    pub(super) fn may_global_be_watched(self, global: u32) -> bool {
+        let is_imported = global < self.module.imported_globals && self.module.engine.config().profiles();
+        is_imported || self.module.unwritten.global(global).is_some_and(|unwritten| !unwritten.is_over())
     }
 
     /// How many operands a block takes and leaves.
@@ -134,6 +162,11 @@ fn append(b: &mut FunctionBuilder<'_>, block: Block, types: &[ValType]) {
     for &ty in types {
         b.append_block_param(block, clif_type(ty));
     }
+}
+
+/// The offset of a global's record in the vmctx's array of globals.
+pub(super) fn global_def(index: u32) -> i32 {
+    byte_offset(0, index, size_of::<GlobalDef>())
 }
 
 /// The offset of element `index` of an array at `base`. The decoder bounds the index spaces far below overflow.

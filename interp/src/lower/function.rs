@@ -6,6 +6,7 @@ use std::ptr;
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
+use super::assume::Assumed;
 use super::clif::{
     self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
 };
@@ -61,6 +62,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) body: u64,
     /// Whether code can be left at its polls even where that costs something.
     pub(super) leaves_at_polls: bool,
+    /// What is taken for granted of tables and globals.
+    pub(super) assumed: Assumed,
     /// Operators on the longest way to here.
     pub(super) work: u32,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
@@ -163,6 +166,7 @@ pub(super) fn lower<'a>(
     }
     (f.function, f.body) = (function.index, ptr::from_ref(body).addr() as u64);
     f.leaves_at_polls = manner.leaves_at_polls;
+    f.assume(module, OperatorsReader::new(reader.clone()));
     f.count_call(manner.counting);
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
@@ -261,6 +265,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             function: 0,
             body: 0,
             leaves_at_polls: false,
+            assumed: Assumed::default(),
             work: 0,
             signatures: HashMap::new(),
         }
@@ -308,6 +313,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             validator.op(offset, &op).map_err(|e| invalid(&e))?;
             self.b.set_srcloc(SourceLoc::new(offset as u32));
             if self.reachable {
+                self.look()?;
                 // At a loop that is done in its header.
                 if !matches!(op, Operator::Loop { .. }) {
                     self.plant_exit();
@@ -323,7 +329,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
     /// Offers the operator to the families, the most frequent first.
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), Bailout> {
         self.work += 1;
-        let lowered = variable::lower(self, op)
+        let lowered = variable::lower(self, op)?
             || numeric::lower(self, op)
             || memory::lower(self, op)
             || control::lower(self, op)

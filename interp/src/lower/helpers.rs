@@ -1,4 +1,5 @@
-//! What generated code asks the host to do: grow memories and tables, the bulk operators, and what a profile has no room for in line.
+//! What generated code asks the host to do: grow memories and tables, the bulk operators, say that something is written for the first
+//! time, and what a profile has no room for in line.
 //!
 //! A helper is a plain `extern "C"` function that always returns an `i32`. One that can fail tells so by its result,
 //! and the generated code raises the trap: nothing of the host's is on the stack when guest frames are left.
@@ -32,12 +33,16 @@ pub(super) enum Helper {
     TableInit,
     /// Segment → zero.
     ElemDrop,
+    /// Table that is about to be written to → zero.
+    TableWritten,
+    /// Global → zero.
+    GlobalWritten,
     /// Address of a call site, bytes from the instance's first function reference to what it calls → zero.
     NoteTarget,
 }
 
 impl Helper {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::MemoryGrow,
         Self::MemoryFill,
         Self::MemoryCopy,
@@ -48,6 +53,8 @@ impl Helper {
         Self::TableCopy,
         Self::TableInit,
         Self::ElemDrop,
+        Self::TableWritten,
+        Self::GlobalWritten,
         Self::NoteTarget,
     ];
 
@@ -64,6 +71,8 @@ impl Helper {
             Self::TableCopy => "wasm_table_copy",
             Self::TableInit => "wasm_table_init",
             Self::ElemDrop => "wasm_elem_drop",
+            Self::TableWritten => "wasm_table_written",
+            Self::GlobalWritten => "wasm_global_written",
             Self::NoteTarget => "wasm_note_target",
         }
     }
@@ -81,6 +90,8 @@ impl Helper {
             Self::TableCopy => table_copy as *const u8,
             Self::TableInit => table_init as *const u8,
             Self::ElemDrop => elem_drop as *const u8,
+            Self::TableWritten => table_written as *const u8,
+            Self::GlobalWritten => global_written as *const u8,
             Self::NoteTarget => note_target as *const u8,
         }
     }
@@ -90,7 +101,7 @@ impl Helper {
         use types::{I32, I64};
         match self {
             Self::NoteTarget => &[I64, I64],
-            Self::MemoryGrow | Self::DataDrop | Self::ElemDrop => &[I32],
+            Self::MemoryGrow | Self::DataDrop | Self::ElemDrop | Self::TableWritten | Self::GlobalWritten => &[I32],
             Self::MemoryFill | Self::MemoryCopy => &[I32, I32, I32],
             Self::MemoryInit => &[I32, I32, I32, I32],
             Self::TableGrow => &[I32, I64, I32],
@@ -161,6 +172,18 @@ unsafe extern "C" fn table_init(vmctx: *mut VmCtx, segment: u32, table: u32, to:
 unsafe extern "C" fn elem_drop(vmctx: *mut VmCtx, segment: u32) -> u32 {
     // SAFETY: generated code passes its own live vmctx and an index of its module.
     unsafe { bulk::elem_drop(vmctx, segment) };
+    0
+}
+
+unsafe extern "C" fn table_written(vmctx: *mut VmCtx, table: u32) -> u32 {
+    // SAFETY: generated code passes its own live vmctx and an index of its module.
+    unsafe { bulk::table_written(vmctx, table) };
+    0
+}
+
+unsafe extern "C" fn global_written(vmctx: *mut VmCtx, global: u32) -> u32 {
+    // SAFETY: generated code passes its own live vmctx and an index of its module.
+    unsafe { bulk::global_written(vmctx, global) };
     0
 }
 

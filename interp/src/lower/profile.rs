@@ -48,3 +48,6 @@ impl<'a> FuncLower<'a, '_> {
         self.resuming?.prepared.call_site(self.b.srcloc().bits())
     }
 }
+
+#[cfg(all(test, feature = "llvm"))]
+mod tests;

@@ -62,7 +62,7 @@ pub(super) fn plan<'m>(f: &mut FuncLower<'m, '_>, ty: u32, table: u32) -> Option
 fn target<'m>(f: &FuncLower<'m, '_>, ty: u32, table: u32, function: u32) -> Option<Target<'m>> {
     let Callee::Defined { bead } = f.facts.callee(function) else { return None };
     let is_callable = f.facts.canonical_type(f.facts.type_of_function(function)) == f.facts.canonical_type(ty);
-    let elements = f.facts.closed_table(table).unwrap_or_default();
+    let elements = f.known_elements(table).unwrap_or_default();
     let mut places = (0..).zip(elements).filter(|(_, element)| **element == Some(function)).map(|(place, _)| place);
     let element = places.next().filter(|_| places.next().is_none());
     is_callable.then_some(Target { function, bead, element })

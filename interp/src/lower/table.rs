@@ -34,6 +34,7 @@ pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool
         Operator::TableSet { table } => {
             let (index, value) = f.operands.pop2();
             let element = f.table_element(table, index);
+            f.tell_table_written(table)?;
             let flags = f.regions.elements();
             f.b.ins().store(flags, value, element, 0);
         }

@@ -73,7 +73,7 @@ impl Regions {
         MemFlagsData::trusted().with_alias_region(Some(self.exit_countdown))
     }
 
-    fn definitions(&self) -> MemFlagsData {
+    pub(super) fn definitions(&self) -> MemFlagsData {
         MemFlagsData::trusted().with_alias_region(Some(self.definitions))
     }
 }
@@ -172,7 +172,7 @@ impl FuncLower<'_, '_> {
     }
 
     pub(super) fn table_len(&mut self, table: u32) -> Value {
-        if let Some(len) = self.facts.fixed_table_len(table) {
+        if let Some(len) = self.known_table_len(table) {
             return self.b.ins().iconst(types::I64, len as i64);
         }
         let definition = self.table_definition(table);
@@ -183,18 +183,18 @@ impl FuncLower<'_, '_> {
     pub(super) fn table_base(&mut self, table: u32) -> Value {
         let definition = self.table_definition(table);
         // A table moves when it grows; one that cannot grow stays where it is.
-        let fixed = self.facts.fixed_table_len(table).is_some();
+        let fixed = self.known_table_len(table).is_some();
         let flags = if fixed { constant() } else { self.regions.definitions() };
         self.b.ins().load(types::I64, flags, definition, offset_of!(TableDef, base) as i32)
     }
 
-    fn table_definition(&mut self, table: u32) -> Value {
+    pub(super) fn table_definition(&mut self, table: u32) -> Value {
         let tables = self.constant(offset_of!(VmCtx, tables));
         let offset = byte_offset(0, table, size_of::<*mut TableDef>());
         self.b.ins().load(types::I64, constant(), tables, offset)
     }
 
-    /// The cell of an imported global, `offset` bytes into the vmctx's array of cells.
+    /// The cell of an imported global, whose address is `offset` bytes into the vmctx's array of globals.
     pub(super) fn imported_global_cell(&mut self, offset: i32) -> Value {
         let globals = self.constant(offset_of!(VmCtx, globals));
         self.b.ins().load(types::I64, constant(), globals, offset)
@@ -222,7 +222,7 @@ impl FuncLower<'_, '_> {
         self.b.ins().load(types::I32, func_ref_field(), reference, offset_of!(FuncRef, ty) as i32)
     }
 
-    fn constant(&mut self, offset: usize) -> Value {
+    pub(super) fn constant(&mut self, offset: usize) -> Value {
         self.b.ins().load(types::I64, constant(), self.abi.vmctx, offset as i32)
     }
 }

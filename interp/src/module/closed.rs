@@ -1,15 +1,20 @@
-//! Closed tables: those that nobody can write to once the module is instantiated, so that what they hold is known.
+//! What tables and globals hold from the beginning, and which tables hold it for ever: the closed ones, to which nobody can write.
 //!
-//! That is most tables of real programs: compilers for C and Rust put the functions whose address is taken into one table, neither
-//! export it nor write to it, and call through it. A table is closed if
+//! Most tables of real programs are closed: compilers for C and Rust put the functions whose address is taken into one table, neither
+//! export it nor write to it, and call through it. What a table holds once the module is instantiated is known if
 //!
-//! - the module defines it and does not export it: no other module and no host function can name it;
-//! - no body has an operator that writes to a table, and so none is taken in that has when functions are reloaded;
+//! - the module defines it;
 //! - its elements come from active segments with constant offsets, and no segment up to the last of them can fail. (One that
 //!   fails ends the instantiation and leaves what follows undone, while functions may have escaped into imported tables.)
 //!
-//! Nothing is assumed, so nothing has to be watched. All instances of the module agree, element by element, on the function's
-//! index; each has its own function of that index.
+//! All instances of the module agree, element by element, on the function's index; each has its own function of that index. A
+//! table is closed if, besides,
+//!
+//! - the module does not export it: no other module and no host function can name it;
+//! - no body has an operator that writes to a table, and so none is taken in that has when functions are reloaded.
+//!
+//! Of a closed table nothing is assumed, so nothing has to be watched. Of the others it may be assumed that nobody has written to them
+//! ([`unwritten`](crate::unwritten)).
 
 use std::sync::OnceLock;
 
@@ -17,32 +22,63 @@ use wasmparser::{FunctionBody, Operator};
 
 use super::{ConstExpr, ExportKind, ModuleInner, SegmentMode};
 
-/// The closed tables of a module, found when first asked for: the bodies are read for it.
+/// What the tables of a module begin with, found when first asked for: the bodies are read for it.
 #[derive(Default)]
-pub(crate) struct ClosedTables(OnceLock<Box<[Option<ClosedTable>]>>);
+pub(crate) struct InitialTables(OnceLock<Box<[Option<Table>]>>);
 
-/// The functions a closed table holds, by element; `None` where there is null, or an imported global's value. What lies beyond the
-/// last function is left out.
-type ClosedTable = Vec<Option<u32>>;
+/// What a table begins with.
+struct Table {
+    /// The functions in it, by element; `None` where there is null, or an imported global's value. What lies beyond the last function
+    /// is left out.
+    elements: Vec<Option<u32>>,
+    is_closed: bool,
+}
 
 impl ModuleInner {
     /// The elements of table `index`, if it is closed.
     pub(crate) fn closed_table(&self, index: u32) -> Option<&[Option<u32>]> {
-        let tables = self.closed_tables.0.get_or_init(|| find(self));
-        tables.get(index as usize)?.as_deref()
+        let table = self.initial_table(index)?;
+        table.is_closed.then_some(&table.elements)
+    }
+
+    /// The elements that table `index` has in a new instance, where they are known.
+    pub(crate) fn initial_elements(&self, index: u32) -> Option<&[Option<u32>]> {
+        Some(&self.initial_table(index)?.elements)
+    }
+
+    /// The functions of type `ty` among these.
+    pub(crate) fn reachable_through(&self, table: u32, ty: u32) -> Option<impl Iterator<Item = u32>> {
+        let is_of_type = move |function: &u32| self.function_type(*function).canonical == self.types[ty as usize].canonical;
+        Some(self.initial_elements(table)?.iter().copied().flatten().filter(is_of_type))
+    }
+
+    /// What global `index` is in every new instance, if that is one thing.
+    pub(crate) fn initial_value(&self, index: u32) -> Option<ConstExpr> {
+        let initial = self.global_inits[index.checked_sub(self.imported_globals)? as usize];
+        (!matches!(initial, ConstExpr::Global(_))).then_some(initial)
     }
 
     /// Whether any table is closed; if not, none will be.
     pub(super) fn has_closed_tables(&self) -> bool {
-        self.closed_tables.0.get_or_init(|| find(self)).iter().any(Option::is_some)
+        self.initial_tables().iter().flatten().any(|table| table.is_closed)
+    }
+
+    fn initial_table(&self, index: u32) -> Option<&Table> {
+        self.initial_tables().get(index as usize)?.as_ref()
+    }
+
+    fn initial_tables(&self) -> &[Option<Table>] {
+        self.initial_tables.0.get_or_init(|| find(self))
     }
 }
 
-fn find(module: &ModuleInner) -> Box<[Option<ClosedTable>]> {
-    let mut tables: Vec<_> = (0..module.tables.len() as u32).map(|table| is_private(module, table).then(Vec::new)).collect();
-    if tables.iter().all(Option::is_none) || !bodies_only_read(module) {
+fn find(module: &ModuleInner) -> Box<[Option<Table>]> {
+    if module.tables.is_empty() {
         return Box::default();
     }
+    let only_read = bodies_only_read(module);
+    let new = |table: u32| Table { elements: Vec::new(), is_closed: only_read && !is_exported(module, table) };
+    let mut tables: Vec<_> = (0..module.tables.len() as u32).map(|at| (at >= module.imported_tables).then(|| new(at))).collect();
     // In the order of instantiation: after a segment that may fail, nothing is certain to be there.
     let mut certain = true;
     for segment in &module.elements {
@@ -56,14 +92,14 @@ fn find(module: &ModuleInner) -> Box<[Option<ClosedTable>]> {
         certain = at.is_some();
         let table = &mut tables[index as usize];
         match (at, &mut *table) {
-            (Some(at), Some(elements)) => write(elements, at, &segment.items),
+            (Some(at), Some(table)) => write(&mut table.elements, at, &segment.items),
             _ => *table = None,
         }
     }
     tables.into()
 }
 
-fn write(elements: &mut ClosedTable, at: usize, items: &[ConstExpr]) {
+fn write(elements: &mut Vec<Option<u32>>, at: usize, items: &[ConstExpr]) {
     elements.resize(elements.len().max(at + items.len()), None);
     for (element, item) in elements[at..].iter_mut().zip(items) {
         *element = match *item {
@@ -73,10 +109,9 @@ fn write(elements: &mut ClosedTable, at: usize, items: &[ConstExpr]) {
     }
 }
 
-/// Whether nobody but the module can name the table.
-fn is_private(module: &ModuleInner, table: u32) -> bool {
-    let exported = module.exports.iter().any(|export| export.kind == ExportKind::Table && export.index == table);
-    table >= module.imported_tables && !exported
+/// Whether others can name the table, which the module defines.
+fn is_exported(module: &ModuleInner, table: u32) -> bool {
+    module.exports.iter().any(|export| export.kind == ExportKind::Table && export.index == table)
 }
 
 /// Whether no body the module was loaded with writes to any table. A body that cannot be read might. Later ones that write are not

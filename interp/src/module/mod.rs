@@ -20,6 +20,7 @@ use wasmparser::{FuncToValidate, ValidatorResources, WasmFeatures};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+use crate::unwritten::AllUnwritten;
 
 pub(crate) use body::Body;
 pub use compare::Part;
@@ -64,7 +65,9 @@ pub(crate) struct ModuleInner {
     /// Where the name section's contents are.
     name_section: Option<Range<usize>>,
     names: OnceLock<names::Names>,
-    closed_tables: closed::ClosedTables,
+    /// What nobody has written to.
+    pub(crate) unwritten: AllUnwritten,
+    initial_tables: closed::InitialTables,
     later: LaterBodies,
 }
 

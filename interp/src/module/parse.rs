@@ -11,7 +11,7 @@ use wasmparser::{
     SectionLimited, TypeRef, ValidPayload, Validator,
 };
 
-use super::closed::ClosedTables;
+use super::closed::InitialTables;
 use super::function::{FuncHandle, Function};
 use super::reload::LaterBodies;
 use super::{
@@ -21,6 +21,7 @@ use super::{
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::types::{FuncType, GlobalType, Limits, MemoryType, TableType, ValType};
+use crate::unwritten::AllUnwritten;
 
 /// Everything the sections say, in their order.
 #[derive(Default)]
@@ -200,7 +201,14 @@ impl Sections {
                     }
                 }
             }
+            let unwritten = AllUnwritten::new(
+                engine,
+                (&self.tables, self.imported_tables),
+                (&self.globals, self.imported_globals),
+                &self.global_inits,
+            );
             ModuleInner {
+                unwritten,
                 engine: engine.clone(),
                 bytes,
                 resources: self.resources,
@@ -222,7 +230,7 @@ impl Sections {
                 functions: functions.into(),
                 name_section: self.name_section,
                 names: OnceLock::new(),
-                closed_tables: ClosedTables::default(),
+                initial_tables: InitialTables::default(),
                 later: LaterBodies::default(),
             }
         });

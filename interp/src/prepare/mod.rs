@@ -100,6 +100,12 @@ impl Prepared {
         Some(&self.call_sites[at])
     }
 
+    /// The profiles of all indirect calls, in order.
+    #[cfg(test)]
+    pub(crate) fn call_sites(&self) -> &[CallSite] {
+        &self.call_sites
+    }
+
     /// The slot of the lowest operand.
     pub(crate) fn first_operand(&self) -> u32 {
         self.control + CONTROL_SLOTS

@@ -1,5 +1,6 @@
 //! One pass over a body: every operator is validated, then turned into code.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Operator, OperatorsReader, ValidatorResources};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::exec::op::binary::BinaryOp;
 use crate::exec::op::branch::{self, CompareOp};
 use crate::exec::op::call;
-use crate::exec::op::data::{self, Class, ReturnPlace};
+use crate::exec::op::data::{self, Class, ReturnPlace, Written};
 use crate::exec::op::memory::{self, LoadOp, StoreOp, ValuePlace};
 use crate::exec::op::range::{self, RangeOp};
 use crate::exec::op::unary::UnaryOp;
@@ -95,6 +96,8 @@ pub(super) struct Translator<'m> {
     /// Indirect calls, if they are to be profiled, and the word that refers to each.
     call_sites: Vec<CallSite>,
     call_words: Vec<usize>,
+    /// Globals read so far.
+    globals_read: BTreeSet<u32>,
     /// If wanted: the resume points.
     pub(super) points: Option<Points>,
     /// Whether what comes next is one, whatever it is.
@@ -134,6 +137,7 @@ impl<'m> Translator<'m> {
             sites: Vec::new(),
             call_sites: Vec::new(),
             call_words: Vec::new(),
+            globals_read: BTreeSet::new(),
             points: (notes == Notes::Points).then(Points::default),
             arrived: true,
         }
@@ -737,18 +741,41 @@ impl<'m> Translator<'m> {
 
     pub(super) fn global_get(&mut self, index: u32) {
         let (class, defined, word) = self.global(index);
+        self.globals_read.insert(index);
         self.result(class, data::global_get(class, defined), word, None);
     }
 
     pub(super) fn global_set(&mut self, index: u32) {
-        let (class, defined, word) = self.global(index);
+        let (class, _, _) = self.global(index);
+        let (written, index) = self.written(index);
+        let word = u64::from(index) << 32;
         let value = self.stack.pop(class);
         let (handler, a) = match value.place {
-            Place::Acc { .. } => (data::global_set(class, defined), 0),
-            _ => (data::global_set_slot(defined), self.in_slot(value)),
+            Place::Acc { .. } => (data::global_set(class, written), 0),
+            _ => (data::global_set_slot(written), self.in_slot(value)),
         };
         self.code.begin(handler);
         self.code.word(word | u64::from(a) << 16);
+    }
+
+    /// How a global is written, and its number for that.
+    ///
+    /// What a body reads and writes again varies (the stack pointer of compiled C, a counter): nobody is to rely on its not being
+    /// written, so that the write need not tell. This depends on the body alone: translating again gives the same code.
+    fn written(&self, index: u32) -> (Written, u32) {
+        let defined = index.checked_sub(self.module.imported_globals);
+        let profiles = self.module.engine.config().profiles();
+        match (defined, self.module.unwritten.global(index)) {
+            (Some(_), Some(_)) if !self.globals_read.contains(&index) => (Written::Watched, index),
+            (Some(defined), unwritten) => {
+                if let Some(unwritten) = unwritten {
+                    unwritten.end(&self.module.engine);
+                }
+                (Written::Defined, defined)
+            }
+            (None, _) if profiles => (Written::Watched, index),
+            (None, _) => (Written::Any, index),
+        }
     }
 
     pub(super) fn select(&mut self, class: Class) {

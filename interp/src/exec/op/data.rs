@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::bulk;
 use crate::exec::operand::{A, Acc, C, Dest, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::trap::TrapCode;
@@ -198,9 +199,12 @@ trait Cell {
     unsafe fn cell(state: &State) -> *mut u64;
 }
 
+/// As [`Imported`]; before a write, whoever relies on there having been none is told.
+struct Watched;
+
 /// In the vmctx; the immediate is its index among the defined globals.
 struct Defined;
-/// Behind the vmctx's array; the immediate is its index.
+/// Behind the vmctx's array; the immediate is its index among all globals.
 struct Imported;
 
 impl Cell for Defined {
@@ -215,7 +219,22 @@ impl Cell for Imported {
     #[inline(always)]
     unsafe fn cell(state: &State) -> *mut u64 {
         // SAFETY: by the caller; the array has a pointer for every global.
-        unsafe { *(*(*state.cx).vmctx).globals.add(state.k() as usize) }
+        unsafe { (*(*(*state.cx).vmctx).globals.add(state.k() as usize)).cell }
+    }
+}
+
+impl Cell for Watched {
+    #[inline(always)]
+    unsafe fn cell(state: &State) -> *mut u64 {
+        // SAFETY: by the caller; the array has a record for every global.
+        unsafe {
+            let vmctx = (*state.cx).vmctx;
+            let global = (*vmctx).globals.add(state.k() as usize);
+            if !(*global).watch.is_null() {
+                bulk::global_written(vmctx, state.k());
+            }
+            (*global).cell
+        }
     }
 }
 
@@ -263,21 +282,36 @@ pub(crate) fn global_get(class: Class, defined: bool) -> [Handler; 2] {
     }
 }
 
-fn global_set_of<T: Value>(defined: bool) -> Handler {
-    if defined { handler::<GlobalSet<T, Defined, Acc>>() } else { handler::<GlobalSet<T, Imported, Acc>>() }
+/// Which global an instruction writes, as the translator names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A defined one, by its index among these.
+    Defined,
+    /// Any, by its index.
+    Any,
+    /// The same, where somebody may have to be told.
+    Watched,
+}
+
+fn global_set_of<T: Value, S: Source>(written: Written) -> Handler {
+    match written {
+        Written::Defined => handler::<GlobalSet<T, Defined, S>>(),
+        Written::Any => handler::<GlobalSet<T, Imported, S>>(),
+        Written::Watched => handler::<GlobalSet<T, Watched, S>>(),
+    }
 }
 
 /// The handler of `global.set` from slot A.
-pub(crate) fn global_set_slot(defined: bool) -> Handler {
-    if defined { handler::<GlobalSet<u64, Defined, A>>() } else { handler::<GlobalSet<u64, Imported, A>>() }
+pub(crate) fn global_set_slot(written: Written) -> Handler {
+    global_set_of::<u64, A>(written)
 }
 
 /// The handler of `global.set` from an accumulator.
-pub(crate) fn global_set(class: Class, defined: bool) -> Handler {
+pub(crate) fn global_set(class: Class, written: Written) -> Handler {
     match class {
-        Class::Int => global_set_of::<u64>(defined),
-        Class::F32 => global_set_of::<f32>(defined),
-        Class::F64 => global_set_of::<f64>(defined),
+        Class::Int => global_set_of::<u64, Acc>(written),
+        Class::F32 => global_set_of::<f32, Acc>(written),
+        Class::F64 => global_set_of::<f64, Acc>(written),
     }
 }
 
