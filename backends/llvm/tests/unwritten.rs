@@ -476,3 +476,21 @@ fn callees_in_line() {
         }
     }
 }
+
+/// A body that comes later may write where nobody did.
+#[test]
+fn reloaded_bodies() {
+    for config in configs() {
+        same_as_interpreted(&config.1, &format!("{}: reloaded", config.0), |world| {
+            let (mut results, mut program) = (Vec::new(), Program::new(world));
+            program.warm(&mut results);
+            let text = PROGRAM.replace("(call $outside (local.get $how))", "(call $set)");
+            let buffer = parser::ParseBuffer::new(&text).unwrap();
+            let reloaded = world.module.reload_from(&parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
+            assert_eq!(reloaded.functions.len(), 1);
+            results.push(program.call("deep", &[NONE, 6]));
+            program.warm(&mut results);
+            results
+        });
+    }
+}
