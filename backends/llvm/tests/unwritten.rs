@@ -283,7 +283,7 @@ const BENEATH: [(&str, i32); 3] = [("across", 3), ("deep", 5), ("turns", 8)];
 fn frames_beneath_a_write() {
     for (turn, (name, config)) in configs().into_iter().enumerate() {
         // All ways in the plain configurations, a third of them in the others.
-        for how in WAYS.filter(|how| turn < 4 || (*how as usize + turn) % 3 == 0) {
+        for how in WAYS.filter(|how| turn < 4 || (*how as usize + turn).is_multiple_of(3)) {
             let (beneath, arg) = BENEATH[(turn + how as usize) % BENEATH.len()];
             let what = format!("{name}: {beneath}, written in way {how}");
             let world = same_as_interpreted(&config, &what, |world| {
