@@ -114,24 +114,39 @@ pub enum BailoutReason {
 }
 
 /// A [`BailoutReason`] without its details: what statistics are kept by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "each is the BailoutReason of the same name")]
 pub enum BailoutKind {
+    #[error("not supported")]
     Unsupported,
+    #[error("the verifier refused it")]
     Verifier,
+    #[error("the body is invalid")]
     InvalidGuest,
+    #[error("unknown symbol")]
     UnknownSymbol,
+    #[error("past its deadline")]
     Deadline,
+    #[error("the compiler panicked")]
     Panicked,
+    #[error("out of stack")]
     StackExhausted,
+    #[error("frame too large")]
     FrameTooLarge,
+    #[error("too large")]
     TooLarge,
+    #[error("variant too large")]
     OsrTooLarge,
+    #[error("no code")]
     NullCode,
+    #[error("another request's unit")]
     ForeignUnit,
+    #[error("out of code memory")]
     OutOfCodeMemory,
+    #[error("cancelled")]
     Cancelled,
+    #[error("another reason")]
     Other,
 }
 

@@ -6,10 +6,11 @@ use std::{
 };
 
 use crate::{
-    Bead, BeadId, BeadRef, BeadSpec, BeadStats, BreakTicket, BrokerBuilder, CompileNowError, Event, InterpThread,
-    InvalidateReason, Mode, Reason, RegisterError, Stats, Subscription, Tier, Transition,
+    Bead, BeadId, BeadRef, BeadSpec, BeadStats, BreakTicket, BrokerBuilder, ClosedBy, CompileNowError, Event, InterpThread,
+    InvalidateReason, Mode, Reason, RegisterError, Rule, Rules, Stats, Subscription, Tier, Transition,
     event::LossReason,
     mutation::dropped,
+    rules::Verdict,
     shared::{Parts, Shared},
     sync::{Arc, Ordering, pause},
     target::Target,
@@ -146,7 +147,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         }
     }
 
-    /// Stops new entries into the bead's native code, now and from compiles under way, and into other beads' code that contains
+    /// Stops new entries into the bead's native code, now and from compiles asked for or under way, and into other beads' code that contains
     /// the function; the code is freed when no thread is inside. Frames inside [are told](crate::CompileRequest::validity) to leave.
     /// Counting starts over. Returns whether the bead had native code.
     pub fn invalidate(&self, bead: BeadRef<'_, G>, reason: InvalidateReason) -> bool {
@@ -155,6 +156,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
             return false;
         }
         let id = bead.id as u32;
+        shared.note_withdrawn(id, bead.hot.state.cancel(), LossReason::Changed);
         let replaced = self.replace(id, Body::Same);
         let had_code = replaced.as_ref().is_some_and(|replaced| replaced.had_code);
         if had_code {
@@ -203,6 +205,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let shared = self.shared();
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
         shared.registry.cold(id).osr.forgive();
+        shared.registry.tally(id).forgive();
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
         // A thread that gave up code of the old body may have disabled its tier since.
         if !dropped!(Forgive) && shared.registry.hot(id).state.forgive() {
@@ -263,6 +266,73 @@ impl<G: Send + Sync + 'static> Broker<G> {
         self.tell_replaced(id, replaced, Transition::Disabled);
         shared.withdraw_dependents(id);
         true
+    }
+
+    /// Lets the bead go no higher than `tier` from now on, reloads included: the interpreter for good, if that is it. What it has above
+    /// that is [invalidated](Self::invalidate). False when the bead is another broker's.
+    pub fn limit_tier(&self, bead: BeadRef<'_, G>, tier: Tier) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        let id = bead.id as u32;
+        bead.hot.state.limit(tier);
+        let pin = shared.reclaimer.pin();
+        let is_above = shared.current(&pin, bead.hot).1.units().any(|unit| unit.tier > tier);
+        drop(pin);
+        if is_above || tier.is_interpreter() || bead.hot.state.snapshot().is_busy_above(tier) {
+            self.invalidate(bead, InvalidateReason::Requested);
+        } else {
+            shared.set_counting(id, shared.start_over(id));
+        }
+        true
+    }
+
+    /// Looks the policy's rules for the bead up again, as registering it did: for guests whose names are known only later, or have
+    /// changed. Counting starts over where there are any. False when the bead is another broker's.
+    pub fn apply_rules(&self, bead: BeadRef<'_, G>) -> bool {
+        let shared = self.shared();
+        if !shared.owns(bead) {
+            return false;
+        }
+        if shared.policy.rules().is_some() {
+            let id = bead.id as u32;
+            let Verdict { limit, scale } = shared.verdict(&shared.name(id));
+            shared.set_scale(id, scale);
+            self.limit_tier(bead, limit);
+        }
+        true
+    }
+
+    /// Multiplies the bead's thresholds by `scale`, from the next time on that they are set: below 1 it is compiled sooner. False when that is
+    /// not a number above 0, or the bead is another broker's.
+    pub fn scale_thresholds(&self, bead: BeadRef<'_, G>, scale: f64) -> bool {
+        let shared = self.shared();
+        let may = shared.owns(bead) && scale.is_finite() && scale > 0.0;
+        if may {
+            shared.set_scale(bead.id as u32, scale);
+        }
+        may
+    }
+
+    /// What need not be tried again, as rules for the next run: the functions whose compiles failed for good, or whose code was left too often,
+    /// by the names that [`describe`](BrokerBuilder::describe) gives them. Without it there are none.
+    pub fn do_not_compile(&self) -> Rules {
+        let shared = self.shared();
+        let mut rules = Vec::new();
+        self.each_live(|id, _| {
+            let state = shared.registry.hot(id).state.snapshot();
+            let failed = Tier::compiled(shared.tiers.len()).find_map(|tier| match shared.closed_by(id, tier, state) {
+                Some(by @ (ClosedBy::Bailout(_) | ClosedBy::Deopts)) => Some((tier, by)),
+                _ => None,
+            });
+            let name = shared.name(id);
+            if let Some((tier, by)) = failed.filter(|_| !name.is_empty()) {
+                let stop_at_tier = Some(tier.index() - 1);
+                rules.push(Rule { function: name, stop_at_tier, scale: None, why: Some(by.to_string()) });
+            }
+        });
+        Rules(rules)
     }
 
     /// Publishes a version without native code and of a new lineage. `None` when the bead was released meanwhile.
@@ -396,8 +466,14 @@ impl<G: Send + Sync + 'static> Broker<G> {
             resident: version.resident.iter().map(|unit| unit.tier).collect(),
             exits: version.entered_units().map(|(_, unit)| u64::from(unit.exits.all())).sum(),
             deopts: version.history.as_ref().map_or(0, |history| history.total()),
+            speedup: shared.registry.tally(id).timings.speedup(),
             suppressed: version.history.as_ref().map_or(Vec::new(), |history| history.suppressed().to_vec()),
         }
+    }
+
+    /// Asks the policy to save energy, or not to any more: see [`EfficiencyMode`](crate::EfficiencyMode).
+    pub fn set_efficiency_mode(&self, on: bool) {
+        self.shared().mood.set_efficiency(on);
     }
 
     /// Frees what no thread can be using and delivers events that wait (in background mode workers do both by themselves).

@@ -72,7 +72,8 @@ impl<G> fmt::Debug for Callee<'_, G> {
 impl<G: Send + Sync + 'static> Shared<G> {
     /// What a compile that may look at the body of `bead` must remember. `None` for another broker's bead.
     pub(crate) fn callee(&self, bead: BeadRef<'_, G>) -> Option<Callee<'_, G>> {
-        if !self.owns(bead) {
+        // A function that is not to run in native code is not to run in another's.
+        if !self.owns(bead) || bead.hot.state.snapshot().limit().is_interpreter() {
             return None;
         }
         let pin = self.reclaimer.pin();

@@ -187,7 +187,8 @@ impl<G> CompileRequest<'_, G> {
 
 impl<'a, G: Send + Sync + 'static> CompileRequest<'a, G> {
     /// Captures which body `bead` has now: before that body is read, in order to put it into this request's unit as well. Of
-    /// the unit [`CodeUnit::containing`] must say so. `None` for a bead of another broker.
+    /// the unit [`CodeUnit::containing`] must say so. `None` for a bead of another broker, and for one that
+    /// [may only be interpreted](crate::Placement).
     pub fn callee(&self, bead: BeadRef<'_, G>) -> Option<Callee<'a, G>> {
         self.shared.callee(bead)
     }

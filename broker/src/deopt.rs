@@ -49,7 +49,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// # Safety
     ///
     /// The calling thread is online, and has no quiescent point while the reference lives.
-    unsafe fn version<'v>(&self, hot: &Hot) -> &'v CodeVersion<G> {
+    pub(crate) unsafe fn version<'v>(&self, hot: &Hot) -> &'v CodeVersion<G> {
         // Ordering: Acquire. Pairs with: Release in `publish`. Carries: the version. Test: loom deopt_vs_install.
         let word = hot.code.load(ordering!(ExitLookup: Acquire));
         // SAFETY: not freed before the thread's next quiescent point (caller).

@@ -47,6 +47,12 @@ pub enum Transition {
     /// A tier was asked for.
     #[error("requested: {0}")]
     Requested(Reason),
+    /// A request waited while many did, and is for a lower tier now.
+    #[error("instead of {asked}: compilers are busy")]
+    LevelChanged {
+        /// The tier that was asked for.
+        asked: Tier,
+    },
     /// Code was published.
     #[error("installed")]
     Installed,
@@ -93,6 +99,14 @@ pub enum Transition {
     /// The embedder disabled the bead.
     #[error("disabled")]
     Disabled,
+    /// The function calls one that may not run where it runs, and no [bridge](crate::Broker::declare_bridge) was declared. Told once.
+    #[error("calls {name} across placements, which nobody declared")]
+    Crossed {
+        /// Who is called.
+        callee: BeadId,
+        /// What the `describe` function says about it.
+        name: String,
+    },
 }
 
 /// Why a request or finished code was not used.
@@ -157,7 +171,7 @@ pub(crate) enum Cause {
     Never(NeverReason),
 }
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause::Promote(Reason::Budget),
     Cause::Promote(Reason::FirstCall),
     Cause::Promote(Reason::QueueAhead),
@@ -166,6 +180,7 @@ const CAUSES: [Cause; 10] = [
     Cause::Promote(Reason::CalledAgain),
     Cause::Promote(Reason::OuterLoop),
     Cause::Promote(Reason::Deopt),
+    Cause::Promote(Reason::Pays),
     Cause::Never(NeverReason::TooLarge),
     Cause::Never(NeverReason::Excluded),
 ];

@@ -107,7 +107,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Seize::Won { was_pending } => {
                 // A request nobody counted yet; one that was pending is answered by this compile.
                 if !was_pending {
-                    self.queue.asked();
+                    self.asked(target.tier);
                     self.tiers[target.tier.slot()].counters.requested.fetch_add(1, Ordering::Relaxed);
                     self.post_from(id, self.running_tier(id), target, Transition::Requested(reason));
                 }

@@ -50,7 +50,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The bead's budget is spent: asks the policy. The calling thread is online.
     pub(crate) fn budget_spent(&self, id: u32) {
-        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        let hot = self.registry.hot(id);
         let state = hot.state.snapshot();
         // SAFETY: the calling thread is online.
         let tier = unsafe { self.header(hot) }.tier;
@@ -58,21 +58,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.stop_counting(id);
             return;
         };
-        let sample = Sample {
-            // Ordering: Relaxed, twice. Approximate numbers.
-            work: cold.work.load(Ordering::Relaxed),
-            pending: state.is_pending(Lane::Body(next)),
-            bailouts: state.retries(next),
-            queued: self.queue.pending(),
-            code_bytes: self.ledger.live(),
-            ..Sample::new(tier, next, cold.size.load(Ordering::Relaxed))
-        };
-        match self.policy.decide(&sample) {
+        let sample = self.sample(id, tier, next);
+        let sample = Sample { pending: state.is_pending(Lane::Body(next)), bailouts: state.retries(next), ..sample };
+        match self.ask(id, &sample) {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > tier && self.is_open(wanted) && !state.is_disabled(wanted);
                 let wanted = if usable { wanted } else { next };
                 // Counting goes on after a request: a bead that stays hot is looked at again.
-                self.set_budget(hot, self.policy.first_budget(wanted, sample.size).max(MIN_RECOUNT));
+                self.set_budget(hot, self.first_budget(id, wanted).max(MIN_RECOUNT));
                 self.request(id, wanted, reason);
             }
             Decision::Wait { budget, reason } => {
@@ -85,8 +78,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Whether the policy ever asks for this body.
     pub(crate) fn may_have_body(&self, id: u32, tier: Tier) -> bool {
-        // Ordering: Relaxed. Written at registration.
-        self.policy.first_budget(tier, self.registry.cold(id).size.load(Ordering::Relaxed)) < u32::MAX
+        self.first_budget(id, tier) < u32::MAX
     }
 
     /// The budget is spent, but not for a body's sake: counts from the start again.
@@ -94,10 +86,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let hot = self.registry.hot(id);
         // SAFETY: the calling thread is online.
         let top = unsafe { self.header(hot) }.top();
-        // Ordering: Relaxed. Written at registration.
-        let size = self.registry.cold(id).size.load(Ordering::Relaxed);
         let next = self.next_tier(top, hot.state.snapshot());
-        self.set_budget(hot, next.map_or(u32::MAX, |next| self.policy.first_budget(next, size).max(MIN_RECOUNT)));
+        self.set_budget(hot, next.map_or(u32::MAX, |next| self.first_budget(id, next).max(MIN_RECOUNT)));
     }
 
     /// Asks for code, by an interpreter thread or for it.
@@ -117,7 +107,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let request = self.registry.hot(id).state.request(target.lane());
         match request {
-            Request::Link | Request::Joined => self.queue.asked(),
+            Request::Link | Request::Joined => self.asked(target.tier),
+            Request::Pending if target.site.is_none() => self.tiers[target.tier.slot()].counters.note_deduped(),
             Request::Pending | Request::Refused if target.site.is_some() => self.registry.cold(id).osr.unclaim(),
             Request::Pending | Request::Refused => {}
         }

@@ -15,7 +15,7 @@ use crate::{
     state::{Ending, Finished, Lane},
     sync::{Arc, Ordering},
     target::Target,
-    tuning::{DEADLINE_BYTES, MAX_RETRIES, backoff},
+    tuning::{CHANGE_LEVEL_ABOVE, DEADLINE_BYTES, MAX_RETRIES, OLD, backoff},
     unit::InstalledUnit,
     validity::{UnitId, UnitRecord},
     version::{CodeVersion, Counting},
@@ -42,21 +42,22 @@ struct Base<G> {
 struct Held<'s, G: Send + Sync + 'static> {
     shared: &'s Shared<G>,
     id: u32,
-    lane: Lane,
+    target: Target,
     ending: Ending,
 }
 
 impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
     fn drop(&mut self) {
-        if self.lane == Lane::Osr && !dropped!(OsrUnclaim) {
+        let lane = self.target.lane();
+        if lane == Lane::Osr && !dropped!(OsrUnclaim) {
             // While the slot is still ours. Whoever claims before the lane is idle is refused, and asks again.
             self.shared.registry.cold(self.id).osr.unclaim();
         }
-        let Finished { vacated } = self.shared.registry.hot(self.id).state.finish(self.lane, self.ending);
+        let Finished { vacated } = self.shared.registry.hot(self.id).state.finish(lane, self.ending);
         if vacated {
             self.shared.retire_slot(self.id);
         }
-        self.shared.queue.answered();
+        self.shared.answered(self.target.tier);
     }
 }
 
@@ -118,11 +119,38 @@ impl<G: Send + Sync + 'static> Shared<G> {
                 self.drop_ask(ask, LossReason::Stale);
             }
             let (ask, large) = best?;
+            let ask = self.change_level(ask);
             // Another look than the queue's: the request may have been withdrawn, or answered elsewhere, since.
             if self.registry.hot(ask.id).state.begin(ask.target.lane()) {
                 return Some((self.true_ask(ask), large));
             }
         }
+    }
+
+    /// What a request is for when its turn comes: while many wait for a tier above the first, a function that is still interpreted gets
+    /// the lowest tier it can have instead, and counts from there on. (HotSpot, `UPDATE_IN_QUEUE`: a task changes its level while it
+    /// waits.)
+    fn change_level(&self, ask: Ask) -> Ask {
+        let Target { tier, site } = ask.target;
+        let wanted = matches!(ask.reason, Reason::Forced | Reason::Deopt);
+        if tier.index() <= 1 || site.is_some() || wanted || self.load_of(tier) <= CHANGE_LEVEL_ABOVE {
+            return ask;
+        }
+        // Ahead of the look at the bead, which may be released meanwhile.
+        let pin = self.reclaimer.pin();
+        let (hot, running) = (self.registry.hot(ask.id), self.running_tier(ask.id));
+        let lower = self.next_tier(running, hot.state.snapshot()).filter(|&lower| running.is_interpreter() && lower < tier);
+        let changed = lower.filter(|&lower| hot.state.change_level(tier, lower));
+        let ask = match changed {
+            Some(lower) => {
+                self.move_pending(tier, lower);
+                self.post_from(ask.id, running, lower, Transition::LevelChanged { asked: tier });
+                ask.about(lower.into())
+            }
+            None => ask,
+        };
+        drop(pin);
+        ask
     }
 
     /// The ask as its lane has it: the OSR lane may have been asked for another site since the queue was last looked at.
@@ -134,13 +162,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// What a bead whose request is queued looks like now; `None` when the request was withdrawn or answered elsewhere.
-    fn look(&self, ask: &Ask) -> Option<Look> {
+    pub(crate) fn look(&self, ask: &Ask) -> Option<Look> {
         let cold = self.registry.cold(ask.id);
         let is_queued = self.registry.hot(ask.id).state.snapshot().is_queued(ask.target.lane());
         let is_meant = ask.target.site.is_none() || cold.osr.claimed() == Some(ask.target);
+        // Ordering: Relaxed, twice. A score.
+        let work = cold.work.load(Ordering::Relaxed);
         (is_queued && is_meant).then(|| Look {
-            // Ordering: Relaxed, twice. A score.
-            work: cold.work.load(Ordering::Relaxed),
+            work,
+            old: work / OLD >= u64::from(self.first_budget(ask.id, ask.target.tier)).max(1),
             cost: self.tiers[ask.target.tier.slot()].pace.estimate(cold.size.load(Ordering::Relaxed)),
         })
     }
@@ -181,13 +211,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         waited: Duration,
         watch: impl FnOnce(&Arc<Ticket>),
     ) -> Outcome {
-        let mut held = Held { shared: self, id, lane: target.lane(), ending: Ending::Settled };
+        let mut held = Held { shared: self, id, target, ending: Ending::Settled };
         let tier = target.tier;
         let base = self.base(id);
         let from = base.version.tier();
         if let Some(reason) = self.no_longer_wanted(id, target, &base.version) {
-            // Ordering: Relaxed. Counter.
-            self.tiers[tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
+            self.tiers[tier.slot()].counters.note_dropped(reason);
             self.post_from(id, from, target, Transition::Dropped(reason));
             return Outcome::Lost(reason);
         }
@@ -268,7 +297,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     fn call_compiler(&self, id: u32, target: Target, base: &Base<G>) -> Result<crate::CodeUnit, Bailout> {
         let (cold, tier) = (self.registry.cold(id), target.tier);
-        // SAFETY: the caller holds one of the bead's lanes, which keeps the slot from being recycled.
+        // SAFETY: the caller holds one of the bead's lanes, or owns the bead, which keeps the slot from being recycled.
         let guest = unsafe { self.guest(&base.version, cold) };
         let next = self.next_tier(tier, self.registry.hot(id).state.snapshot());
         // Ordering: Relaxed. Written at registration.
@@ -289,6 +318,16 @@ impl<G: Send + Sync + 'static> Shared<G> {
         };
         contained(|| self.tiers[tier.slot()].compiler.compile(&request))
             .unwrap_or_else(|message| Err(Bailout::terminal(BailoutReason::Panicked { message })))
+    }
+
+    /// Compiles for nobody, to see whether that can be done; returns how many bytes of code it makes. The caller owns the bead, which keeps
+    /// the slot from being recycled.
+    pub(crate) fn compile_and_drop(&self, bead: crate::BeadRef<'_, G>, tier: Tier) -> Result<usize, Bailout> {
+        let (id, target) = (bead.id as u32, Target::from(tier));
+        let base = self.base(id);
+        let result = self.call_compiler(id, target, &base);
+        base.ticket.finish();
+        result.and_then(|unit| self.accept(unit, tier, &base)).map(|unit| unit.code_bytes)
     }
 
     /// Checks what a compiler returned: it may be anything.
@@ -387,7 +426,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.post_timed(id, from, target, what, waited, cost, 0);
         match target.site {
             // When the tier is disabled the next sample finds another one, or stops the counting.
-            None => self.set_budget(hot, if disabled { 0 } else { backoff(before) }),
+            None => {
+                if disabled {
+                    self.registry.tally(id).note_blame(target.tier, bailout.reason().kind());
+                }
+                self.set_budget(hot, if disabled { 0 } else { backoff(before) });
+            }
             Some(site) if bailout.is_retryable() => {
                 record.note_retry();
                 if disabled {
@@ -404,7 +448,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn come_back_late(&self, held: Held<'_, G>, result: Result<crate::CodeUnit, Bailout>) -> Outcome {
         drop(result);
         // The watchdog has answered the request: undo what dropping the lane will count.
-        self.queue.asked();
+        self.asked(held.target.tier);
         drop(held);
         #[cfg(feature = "threads")]
         return Outcome::Abandoned;

@@ -8,6 +8,8 @@
 //! `state.rs` and `version.rs` are the places to start reading.
 
 mod aging;
+mod answer;
+mod asking;
 mod assumption;
 mod bailout;
 mod bead;
@@ -24,6 +26,7 @@ mod error;
 mod event;
 mod exits;
 mod here;
+mod histogram;
 mod history;
 mod hotness;
 mod job;
@@ -33,6 +36,7 @@ mod osr;
 mod pace;
 #[cfg(feature = "threads")]
 mod parking;
+mod placement;
 mod policy;
 mod premise;
 mod priority;
@@ -40,13 +44,16 @@ mod queue;
 mod registry;
 mod retire;
 mod roster;
+mod rules;
 #[cfg(feature = "threads")]
 mod sampler;
 mod shared;
+mod speed;
 mod state;
 mod stats;
 mod subscribers;
 mod sync;
+mod tally;
 mod target;
 mod thread;
 mod tier;
@@ -58,6 +65,7 @@ mod version;
 mod warm_up;
 #[cfg(feature = "threads")]
 mod watchdog;
+mod why;
 #[cfg(feature = "threads")]
 mod worker;
 
@@ -77,12 +85,17 @@ pub use error::{CompileNowError, ConfigError, RegisterError};
 pub use event::{Event, InvalidateReason, LossReason, Transition};
 #[cfg(loom)]
 pub use mutation::Mutation;
+pub use placement::{Bridge, Crossing, Placement};
 pub use policy::{
-    Decision, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, HotnessPolicy, KeepAlways, NeverReason,
-    OsrAfter, Reason, Sample, Threshold, Tiered, WaitReason,
+    CodePressure, CompileShare, ConfiguredPolicy, CostBenefit, Decision, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason,
+    DeoptSample, EfficiencyMode, GuardId, HazardRate, HotSpot, HotSpotStep, HotnessPolicy, Hysteresis, Jsc, KeepAlways,
+    Lifetimes, LoadFeedback, Modified, Modifiers, NeverReason, OsrAfter, Outlook, PolicyChoice, PolicyConfig, PolicyConfigError,
+    Reason, Sample, SkiRental, SpiderMonkey, StartupDelay, Threshold, Tiered, Truffle, V8, WaitReason,
 };
 pub use roster::{POLL_BROKER, POLL_SAMPLE};
+pub use rules::{Rule, Rules};
 pub use shared::Work;
+pub use speed::Speedup;
 pub use stats::{BeadStats, Stats, TierStats};
 pub use subscribers::Subscription;
 pub use thread::{
@@ -94,3 +107,4 @@ pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};
 pub use unit::{CodeUnit, UnitKind};
 pub use validity::{UnitId, ValidityCell};
 pub use version::{CodeCell, Face};
+pub use why::{ClosedBy, FrozenBy, LastAnswer, PendingRequest, Progress, Why};

@@ -53,15 +53,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// What the policy says, or longer after compiles that gave up.
     fn osr_budget(&self, id: u32, tier: Tier) -> u32 {
         let cold = self.registry.cold(id);
-        // Ordering: Relaxed. Written at registration.
-        let budget = self.policy.osr_budget(tier, cold.size.load(Ordering::Relaxed));
-        budget.max(cold.osr.retries().checked_sub(1).map_or(0, backoff))
+        self.first_osr_budget(id, tier).max(cold.osr.retries().checked_sub(1).map_or(0, backoff))
     }
 
     /// Whether a loop that spends the budget asks for the variant rather than for the body.
     pub(crate) fn is_due(&self, id: u32, prospect: Prospect) -> bool {
-        // Ordering: Relaxed. Written at registration.
-        prospect.budget <= self.policy.first_budget(prospect.tier, self.registry.cold(id).size.load(Ordering::Relaxed))
+        prospect.budget <= self.first_budget(id, prospect.tier)
     }
 
     /// Sets the loops' budget for the tier after `tier`.
@@ -109,17 +106,17 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if hot.budget.load(Ordering::Relaxed) <= 0 {
             self.postpone(id);
         }
+        let sample = self.sample(id, from, prospect.tier);
         let sample = Sample {
             site: Some(site),
-            // Ordering: Relaxed, twice. Approximate numbers.
-            work: cold.work.load(Ordering::Relaxed),
+            // What a thread that was left behind counts for itself is not in the bead's tally: at least it has earned this.
+            spent: sample.loop_work.max(prospect.budget.into()),
+            loop_work: sample.loop_work.max(prospect.budget.into()),
             pending: state.is_pending(Lane::Osr),
             bailouts: cold.osr.retries(),
-            queued: self.queue.pending(),
-            code_bytes: self.ledger.live(),
-            ..Sample::new(from, prospect.tier, cold.size.load(Ordering::Relaxed))
+            ..sample
         };
-        match self.policy.decide(&sample) {
+        match self.ask(id, &sample) {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > from && self.makes_variants(wanted, state);
                 self.request(id, Target::osr(if usable { wanted } else { prospect.tier }, site), reason);

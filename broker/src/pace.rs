@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use crate::{
+    Tier,
     sync::{AtomicU64, Ordering},
-    tuning::{BASE_SIZE, FIRST_PACE},
+    tuning::{BASE_SIZE, FIRST_PACES},
 };
 
 /// Fixed-point: nanoseconds per size unit, times this.
@@ -19,13 +20,12 @@ const SCALE: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct Pace(AtomicU64);
 
-impl Default for Pace {
-    fn default() -> Self {
-        Pace(AtomicU64::new(FIRST_PACE * SCALE))
-    }
-}
-
 impl Pace {
+    /// What is taken for granted of a tier before anything was compiled.
+    pub(crate) fn of(tier: Tier) -> Self {
+        Pace(AtomicU64::new(FIRST_PACES[usize::from(tier.index() > 1)] * SCALE))
+    }
+
     /// A compile of `size` guest bytes took `cost`.
     pub(crate) fn note(&self, size: u32, cost: Duration) {
         let nanos = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_pace_follows_what_compiles_take() {
-        let pace = Pace::default();
+        let pace = Pace::of(Tier::new(1));
         let first = pace.estimate(1_000);
         for _ in 0..100 {
             pace.note(1_000, Duration::from_micros(50));
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn absurd_measurements_neither_overflow_nor_stick_at_zero() {
-        let pace = Pace::default();
+        let pace = Pace::of(Tier::new(1));
         pace.note(0, Duration::MAX);
         assert!(pace.estimate(u32::MAX) > Duration::ZERO);
         for _ in 0..1_000 {

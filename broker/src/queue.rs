@@ -120,6 +120,18 @@ pub(crate) struct Look {
     pub(crate) work: u64,
     /// What the compile is reckoned to take.
     pub(crate) cost: Duration,
+    /// It has done so much work that it is worth compiling even if it does nothing now.
+    pub(crate) old: bool,
+}
+
+/// Where a request stands among those that wait.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Standing {
+    /// How many go before it.
+    pub(crate) ahead: usize,
+    pub(crate) of: usize,
+    /// Infinite for those that are served first.
+    pub(crate) priority: f64,
 }
 
 /// An entry with its latest score.
@@ -269,6 +281,30 @@ impl Queue {
         taken
     }
 
+    /// How the first request that `is_it` stands among those that wait, by what they are worth at `now`.
+    pub(crate) fn standing(
+        &self,
+        now: Duration,
+        is_it: impl Fn(&Ask) -> bool,
+        look: impl Fn(&Ask) -> Option<Look>,
+    ) -> Option<Standing> {
+        let waiting = self.lock();
+        let urgent = waiting.urgent.iter().filter(|ask| look(ask).is_some());
+        let others = waiting.window.iter().chain(&waiting.backlog);
+        let mut scored: Vec<Scored> = others
+            .filter_map(|&ask| {
+                let (mut ask, look) = (ask, look(&ask)?);
+                let score = ask.score(now, look);
+                Some(Scored { ask, score, large: is_large(look) })
+            })
+            .collect();
+        scored.sort_unstable_by(Scored::by_rank);
+        let ranked = urgent.map(|ask| (ask, f64::INFINITY)).chain(scored.iter().map(|scored| (&scored.ask, scored.score)));
+        let ranked: Vec<_> = ranked.collect();
+        let ahead = ranked.iter().position(|(ask, _)| is_it(ask))?;
+        Some(Standing { ahead, of: ranked.len(), priority: ranked[ahead].1 })
+    }
+
     /// A large job is no longer being compiled.
     pub(crate) fn large_job_over(&self) {
         self.lock().large -= 1;
@@ -306,7 +342,7 @@ impl Waiting {
         for mut ask in asks {
             let Some(look) = look(&ask) else { continue };
             let score = ask.score(now, look);
-            if patience.is_some_and(|patience| now.saturating_sub(ask.alive) > patience) {
+            if !look.old && patience.is_some_and(|patience| now.saturating_sub(ask.alive) > patience) {
                 stale.push(ask);
             } else {
                 scored.push(Scored { ask, score, large: is_large(look) });

@@ -17,6 +17,7 @@ use crate::{
     osr::OsrRecord,
     state::State,
     sync::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Built, Ordering, UnsafeCell},
+    tally::Tally,
     tuning::FIRST_CHUNK,
     version::CodeCell,
 };
@@ -96,19 +97,21 @@ unsafe impl<G: Send + Sync> Sync for Cold<G> {}
 struct Chunk<G> {
     hot: Box<[Hot]>,
     cold: Box<[Cold<G>]>,
+    /// Written only for beads that do work: memory the others do not take.
+    tally: Box<[Tally]>,
     built: Built,
 }
 
 impl<G> Chunk<G> {
     fn new(len: usize) -> Box<Self> {
-        Box::new(Chunk { hot: vacant(len), cold: vacant(len), built: Built::new() })
+        Box::new(Chunk { hot: vacant(len), cold: vacant(len), tally: vacant(len), built: Built::new() })
     }
 }
 
 /// `len` default entries. On real hardware that is zeroed memory the kernel commits when it is touched.
 #[cfg(not(loom))]
 fn vacant<T: Default>(len: usize) -> Box<[T]> {
-    // SAFETY: called for `Hot` and `Cold<G>` only, made of integers, pointers and `MaybeUninit`: zero is their default value.
+    // SAFETY: called for `Hot`, `Cold<G>` and `Tally` only, made of integers, pointers and `MaybeUninit`: zero is their default value.
     unsafe { Box::new_zeroed_slice(len).assume_init() }
 }
 
@@ -242,6 +245,12 @@ impl<G> Registry<G> {
     pub(crate) fn cold(&self, id: u32) -> &Cold<G> {
         let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
         &chunk.cold[offset]
+    }
+
+    /// What is noted about a slot's bead. Only for ids that `take` has returned.
+    pub(crate) fn tally(&self, id: u32) -> &Tally {
+        let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
+        &chunk.tally[offset]
     }
 }
 

@@ -5,17 +5,21 @@ use std::{fmt, time::Duration};
 use crate::{
     BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
     aging::{Collected, Free, Retired},
+    asking::Mood,
     clock::{Clock, ManualClock},
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     history::DeoptHistory,
     mutation::ordering,
     pace::Pace,
+    placement::Bridges,
     premise::Dependents,
     queue::Queue,
     registry::{Cold, Hot, Registry},
     retire::{Pin, Reclaimer},
     roster::Roster,
+    rules::Verdict,
+    speed::Speed,
     state::{Snapshot, Withdrawn},
     stats::{CodeLedger, TierCounters, TierStats},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
@@ -44,6 +48,7 @@ pub(crate) struct TierSlot<G> {
     pub(crate) compiler: Box<dyn Compiler<G>>,
     pub(crate) counters: TierCounters,
     pub(crate) pace: Pace,
+    pub(crate) speed: Speed,
     /// It compiles OSR variants.
     pub(crate) osr: bool,
     /// Too many of its compiles were abandoned.
@@ -51,9 +56,15 @@ pub(crate) struct TierSlot<G> {
 }
 
 impl<G> TierSlot<G> {
-    fn new(compiler: Box<dyn Compiler<G>>) -> Self {
-        let osr = compiler.compiles_osr();
-        TierSlot { compiler, counters: TierCounters::default(), pace: Pace::default(), osr, off: AtomicBool::new(false) }
+    fn new(compiler: Box<dyn Compiler<G>>, tier: Tier) -> Self {
+        TierSlot {
+            osr: compiler.compiles_osr(),
+            compiler,
+            counters: TierCounters::default(),
+            pace: Pace::of(tier),
+            speed: Speed::of(tier),
+            off: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> TierStats {
@@ -62,6 +73,8 @@ impl<G> TierSlot<G> {
             // Ordering: Relaxed. Approximate.
             off: self.off.load(Ordering::Relaxed),
             nanos_per_unit: self.pace.nanos_per_unit(),
+            speedup: self.speed.over_interpreter(),
+            timed_functions: self.speed.beads(),
             ..self.counters.snapshot()
         }
     }
@@ -86,9 +99,11 @@ pub(crate) struct Shared<G> {
     pub(crate) describe: Option<Describe<G>>,
     pub(crate) on_work: Option<OnWork<G>>,
     pub(crate) stopped: AtomicBool,
+    pub(crate) mood: Mood,
     pub(crate) warm_up: WarmUp,
     #[cfg(feature = "threads")]
     pub(crate) crew: crate::worker::Crew<G>,
+    pub(crate) bridges: Bridges,
     bridge: Bridge,
     lineages: AtomicU64,
     /// The version of every bead that was never compiled.
@@ -136,7 +151,8 @@ pub(crate) struct Parts<G> {
 
 impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn new(parts: Parts<G>) -> Self {
-        let tiers: Box<[_]> = parts.compilers.into_iter().map(TierSlot::new).collect();
+        let tiers: Box<[_]> =
+            parts.compilers.into_iter().zip(Tier::compiled(7)).map(|(compiler, tier)| TierSlot::new(compiler, tier)).collect();
         let warm_up = WarmUp::new(parts.mode, &tiers);
         Shared {
             registry: Registry::new(parts.max_beads),
@@ -144,6 +160,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             queue: Queue::new(parts.patience, parts.large_jobs),
             events: Events::new(Clock::of(parts.clock), parts.on_event),
             tiers,
+            mood: Mood::new(parts.policy.wants_quiet()),
             policy: parts.policy,
             deopt_policy: parts.deopt_policy,
             roster: Roster::default(),
@@ -159,6 +176,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             warm_up,
             #[cfg(feature = "threads")]
             crew: parts.crew,
+            bridges: Bridges::default(),
             bridge: parts.bridge,
             lineages: AtomicU64::new(FIRST_LINEAGE + 1),
             cold_start: CodeVersion::bare(parts.bridge.0, FIRST_LINEAGE, None, None),
@@ -170,6 +188,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn register(&self, guest: G, spec: BeadSpec) -> Result<u32, RegisterError> {
         let id = self.registry.take().ok_or(RegisterError::BeadsExhausted { limit: self.max_beads })?;
         let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        let Verdict { limit, scale } = self.verdict_on(&guest);
         // SAFETY: the slot is vacant and ours until `activate`; nobody reads the cell before.
         cold.guest.with_mut(|cell| unsafe { (*cell).write(guest) });
         // Ordering: Relaxed up to `activate`, whose Release publishes all of it.
@@ -177,12 +196,28 @@ impl<G: Send + Sync + 'static> Shared<G> {
         cold.work.store(0, Ordering::Relaxed);
         cold.link.store(0, Ordering::Relaxed);
         cold.osr.clear();
-        cold.generation.fetch_add(1, Ordering::Relaxed);
+        if cold.generation.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.registry.tally(id).clear();
+        }
+        self.set_scale(id, scale);
         self.start_over(id);
-        let counting = if self.tiers.is_empty() { Counting::Final } else { Counting::Counted };
+        let counting = if self.tiers.is_empty() || limit.is_interpreter() { Counting::Final } else { Counting::Counted };
         hot.code.store(self.cold_start.word(counting), Ordering::Relaxed);
-        hot.state.activate();
+        hot.state.activate(limit);
         Ok(id)
+    }
+
+    /// What the rules say about a function.
+    fn verdict_on(&self, guest: &G) -> Verdict {
+        match (self.policy.rules(), &self.describe) {
+            (Some(_), Some(describe)) => contained(|| describe(guest)).map_or(Verdict::NONE, |name| self.verdict(&name)),
+            _ => Verdict::NONE,
+        }
+    }
+
+    /// What the rules say about functions of this name.
+    pub(crate) fn verdict(&self, name: &str) -> Verdict {
+        self.policy.rules().map_or(Verdict::NONE, |rules| rules.of(name))
     }
 
     /// The owner dropped its bead.
@@ -360,11 +395,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn arm(&self, id: u32, tier: Tier) -> Counting {
         let hot = self.registry.hot(id);
         self.arm_loops(id, tier);
+        // Ordering: Relaxed. A count.
+        let work = self.registry.cold(id).work.load(Ordering::Relaxed);
+        if work > 0 {
+            self.registry.tally(id).begin(work);
+        }
         match self.next_tier(tier, hot.state.snapshot()) {
             Some(next) => {
-                // Ordering: Relaxed. Written before the bead is published, or a value like any other.
-                let size = self.registry.cold(id).size.load(Ordering::Relaxed);
-                self.set_budget(hot, self.policy.first_budget(next, size));
+                self.set_budget(hot, self.first_budget(id, next));
                 Counting::Counted
             }
             None => {
@@ -415,9 +453,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     pub(crate) fn note_dropped(&self, id: u32, target: Target, reason: LossReason) {
-        self.queue.answered();
-        // Ordering: Relaxed. Counter.
-        self.tiers[target.tier.slot()].counters.dropped.fetch_add(1, Ordering::Relaxed);
+        self.answered(target.tier);
+        self.tiers[target.tier.slot()].counters.note_dropped(reason);
         self.post(id, target, Transition::Dropped(reason));
     }
 
@@ -519,7 +556,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    fn name(&self, id: u32) -> String {
+    pub(crate) fn name(&self, id: u32) -> String {
         if self.describe.is_none() {
             return String::new();
         }

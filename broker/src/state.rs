@@ -1,14 +1,14 @@
 //! The state word: everything about a bead that more than one thread changes, and the only transitions there are.
 //!
 //! ```text
-//!  63      60 59                              32 31      28 27       21 20        14 13     7 6      0
-//! ┌──────────┬──────────────────────────────────┬──────────┬───────────┬────────────┬────────┬────────┐
-//! │  flags   │ retries, 4 bits per tier, 7 tiers│  flags   │ DISABLED  │ COMPILING  │ QUEUED │ WANTED │
-//! └──────────┴──────────────────────────────────┴──────────┴───────────┴────────────┴────────┴────────┘
-//!  60 NOTICE: a worker has yet to tell           28 LIVE: registered         one bit per tier, tier 1 lowest
-//!  61 OSR: the phase of the OSR lane, 2 bits     29 RELEASED: owner is gone
-//!                                                30 LINKED: in the inbox
-//!                                                31 FROZEN: never ask again
+//!  63   60 59 56 55 53 52                              32 31   28 27       21 20        14 13     7 6      0
+//! ┌───────┬─────┬─────┬──────────────────────────────────┬───────┬───────────┬────────────┬────────┬────────┐
+//! │ flags │  0  │ CUT │ retries, 3 bits per tier, 7 tiers│ flags │ DISABLED  │ COMPILING  │ QUEUED │ WANTED │
+//! └───────┴─────┴─────┴──────────────────────────────────┴───────┴───────────┴────────────┴────────┴────────┘
+//!  60 NOTICE: a worker has yet to tell                    28 LIVE: registered      one bit per tier, tier 1 lowest
+//!  61 OSR: the phase of the OSR lane, 2 bits              29 RELEASED: owner is gone
+//!  53 CUT: how many tiers, from the top, the bead         30 LINKED: in the inbox
+//!     is not to go to, whatever happens                   31 FROZEN: never ask again
 //! ```
 //!
 //! Life of one *lane* of one bead. A bead has a lane for the body of each tier, and one for an OSR variant: of which site and
@@ -46,7 +46,12 @@ const RELEASED: u64 = 1 << 29;
 const LINKED: u64 = 1 << 30;
 const FROZEN: u64 = 1 << 31;
 const RETRIES: u32 = 32;
-const RETRY_MASK: u64 = 0xF;
+const RETRY_BITS: u32 = 3;
+const RETRY_MASK: u64 = (1 << RETRY_BITS) - 1;
+const CUT: u32 = 53;
+const CUT_MASK: u64 = 7;
+
+const _: () = assert!(MAX_RETRIES as u64 <= RETRY_MASK);
 const NOTICE: u64 = 1 << 60;
 const OSR: u32 = 61;
 
@@ -93,7 +98,7 @@ impl Snapshot {
     }
 
     /// How far the request of a lane has got.
-    fn phase(self, lane: Lane) -> Phase {
+    pub(crate) fn phase(self, lane: Lane) -> Phase {
         match lane {
             Lane::Osr => Phase::ALL[(self.0 >> OSR & 3) as usize],
             Lane::Body(tier) if self.set(COMPILING).contains(tier) => Phase::Compiling,
@@ -144,8 +149,24 @@ impl Snapshot {
         self.has(FROZEN)
     }
 
+    /// Whether the bead does not go to the tier: because that failed, or because it is above the highest.
     pub(crate) fn is_disabled(self, tier: Tier) -> bool {
-        self.set(DISABLED).contains(tier)
+        self.set(DISABLED).contains(tier) || tier > self.limit()
+    }
+
+    /// The highest tier the bead may go to.
+    pub(crate) fn limit(self) -> Tier {
+        Tier::new(Tier::MAX.index() - (self.0 >> CUT & CUT_MASK) as u8)
+    }
+
+    /// Whether anything above `tier` is being compiled.
+    pub(crate) fn is_busy_above(self, tier: Tier) -> bool {
+        self.set(COMPILING).iter().any(|compiling| compiling > tier) || self.phase(Lane::Osr) == Phase::Compiling
+    }
+
+    fn with_limit(self, limit: Tier) -> Self {
+        let cut = u64::from(Tier::MAX.index() - limit.min(Tier::MAX).index());
+        Snapshot(self.0 & !(CUT_MASK << CUT) | cut << CUT)
     }
 
     pub(crate) fn is_queued(self, lane: Lane) -> bool {
@@ -168,16 +189,16 @@ impl Snapshot {
     }
 
     pub(crate) fn retries(self, tier: Tier) -> u8 {
-        (self.0 >> (RETRIES + 4 * tier.slot() as u32) & RETRY_MASK) as u8
+        (self.0 >> (RETRIES + RETRY_BITS * tier.slot() as u32) & RETRY_MASK) as u8
     }
 
     fn with_retries(self, tier: Tier, retries: u8) -> Self {
-        let shift = RETRIES + 4 * tier.slot() as u32;
+        let shift = RETRIES + RETRY_BITS * tier.slot() as u32;
         Snapshot(self.0 & !(RETRY_MASK << shift) | u64::from(retries) << shift)
     }
 
     fn without_failures(self) -> Self {
-        self.minus(TIER_MASK << DISABLED | u64::from(u32::MAX >> 4) << RETRIES)
+        self.minus(TIER_MASK << DISABLED | ((1 << (RETRY_BITS * TIERS)) - 1) << RETRIES)
     }
 
     /// After a compile of `tier` that ended so.
@@ -321,10 +342,15 @@ impl State {
         }
     }
 
-    /// vacant → live. Only the registrar, who owns the vacant slot, calls this.
-    pub(crate) fn activate(&self) {
+    /// vacant → live, to go no higher than `limit`. Only the registrar, who owns the vacant slot, calls this.
+    pub(crate) fn activate(&self, limit: Tier) {
         // Ordering: Release. Pairs with: Acquire in `snapshot`. Carries: guest, size, code word, generation.
-        self.0.store(LIVE, ordering!(Activate: Release));
+        self.0.store(Snapshot(LIVE).with_limit(limit).0, ordering!(Activate: Release));
+    }
+
+    /// From now on the bead goes no higher than `limit`. A compile under way still uses the slot.
+    pub(crate) fn limit(&self, limit: Tier) {
+        self.update(|now| (Some(now.with_limit(limit)), ()));
     }
 
     /// released → vacant, after the grace period. Only the reclaimer, who owns the retired slot, calls this.
@@ -433,6 +459,24 @@ impl State {
                 if now.phase(lane).is_waiting() { (Some(now.with_phase(lane, Phase::Idle)), true) } else { (None, false) }
             },
         )
+    }
+
+    /// Takes all requests back.
+    pub(crate) fn cancel(&self) -> Withdrawn {
+        self.withdraw_and(|next| next)
+    }
+
+    /// queued → queued for another tier, unless that is asked for already.
+    #[must_use]
+    pub(crate) fn change_level(&self, from: Tier, to: Tier) -> bool {
+        let [from, to] = [from, to].map(Lane::Body);
+        self.update(|now| {
+            if now.is_queued(from) && !now.is_pending(to) && !now.refuses(to) {
+                (Some(now.with_phase(from, Phase::Idle).with_phase(to, Phase::Queued)), true)
+            } else {
+                (None, false)
+            }
+        })
     }
 
     /// Takes all requests back and forgets every failure: the body is another one now.

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::{
-    GuardId, Tier,
+    GuardId, LossReason, Speedup, Tier,
     bailout::BailoutKind,
-    sync::{AtomicU32, AtomicU64, Ordering},
+    histogram::Histogram,
+    sync::{AtomicU32, AtomicU64, Note, Ordering},
 };
 
 /// A snapshot of one broker's counters. Taken without stopping anything, so sums may be off by what is under way.
@@ -31,12 +32,18 @@ pub struct Stats {
     pub censuses: u64,
     /// Bytes of native code freed so far.
     pub code_reclaimed: u64,
+    /// Time from when a unit was retired until it was freed, in the mean.
+    pub reclaim_latency: Duration,
+    /// The longest such time.
+    pub reclaim_latency_max: Duration,
     /// Retired versions, units and slots that wait until no thread can be using them.
     pub waiting: usize,
     /// Bodies of functions that are in units of other functions, counted once for each unit that is not freed.
     pub contained: usize,
     /// Assumptions units rely on, counted as these.
     pub assumed: usize,
+    /// How often a parked worker was woken: each costs whoever does it a system call.
+    pub wakes: u64,
     /// Threads that could not be spawned.
     pub spawn_failures: u32,
 }
@@ -55,8 +62,15 @@ pub struct TierStats {
     pub installed: u64,
     /// Of these, OSR variants.
     pub installed_osr: u64,
-    /// Requests dropped before they were compiled.
+    /// Requests made and not answered.
+    pub pending: u64,
+    /// Requests dropped before they were compiled: because they were stale, and else because they were cancelled: the function changed,
+    /// was disabled or released, ran a higher tier already, or the broker was shut down.
     pub dropped: u64,
+    /// Of these, requests of functions that had [done no work](crate::LossReason::Stale) for too long.
+    pub stale: u64,
+    /// Requests for bodies that had been asked for already, and so were none.
+    pub deduped: u64,
     /// Finished units that lost against something newer.
     pub lost: u64,
     /// Exits at guards of units in use.
@@ -79,10 +93,20 @@ pub struct TierStats {
     pub wait_total: Duration,
     /// Longest wait.
     pub wait_max: Duration,
+    /// What half of the waits were shorter than, to a quarter.
+    pub wait_p50: Duration,
+    /// What 95 % of the waits were shorter than, to a quarter.
+    pub wait_p95: Duration,
+    /// What 99 % of the waits were shorter than, to a quarter.
+    pub wait_p99: Duration,
+    /// How many times as fast as the interpreter its code is reckoned to be: measured, once [calls were timed](Self::timed_functions).
+    pub speedup: f64,
+    /// Functions whose speedup was measured by [timed calls](crate::InterpThread::timed).
+    pub timed_functions: u64,
 }
 
 /// What is known about one bead.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct BeadStats {
     /// The tier whose code runs when the function is called.
@@ -111,6 +135,8 @@ pub struct BeadStats {
     pub deopts: u32,
     /// Guards that are not to be speculated on any more, in order.
     pub suppressed: Vec<GuardId>,
+    /// How much faster it became, if enough calls were [timed](crate::InterpThread::timed).
+    pub speedup: Option<Speedup>,
 }
 
 /// The live counters of one tier.
@@ -120,16 +146,21 @@ pub(crate) struct TierCounters {
     pub(crate) compiled: AtomicU64,
     pub(crate) installed: AtomicU64,
     pub(crate) installed_osr: AtomicU64,
-    pub(crate) dropped: AtomicU64,
+    dropped: Note,
+    stale: Note,
+    deduped: Note,
     pub(crate) lost: AtomicU64,
     pub(crate) exits: AtomicU64,
     pub(crate) deopts: AtomicU64,
     bailouts: [AtomicU64; BailoutKind::ALL.len()],
     pub(crate) abandoned: AtomicU32,
+    /// Requests made and not answered.
+    pub(crate) pending: Note,
     compile_total: AtomicU64,
     compile_max: AtomicU64,
     wait_total: AtomicU64,
     wait_max: AtomicU64,
+    waits: Histogram,
 }
 
 // Ordering: Relaxed throughout this file. Counters only; they publish nothing and are read as approximate.
@@ -140,6 +171,26 @@ impl TierCounters {
         self.compile_max.fetch_max(nanos(cost), Ordering::Relaxed);
         self.wait_total.fetch_add(nanos(wait), Ordering::Relaxed);
         self.wait_max.fetch_max(nanos(wait), Ordering::Relaxed);
+        self.waits.note(wait);
+    }
+
+    /// A request was dropped before it was compiled.
+    pub(crate) fn note_dropped(&self, reason: LossReason) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        if reason == LossReason::Stale {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A body was asked for that had been asked for already.
+    pub(crate) fn note_deduped(&self) {
+        self.deduped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds compiled so far, and in the mean.
+    pub(crate) fn compile_nanos(&self) -> (u64, u64) {
+        let total = self.compile_total.load(Ordering::Relaxed);
+        (total, total / self.compiled.load(Ordering::Relaxed).max(1))
     }
 
     pub(crate) fn note_bailout(&self, kind: BailoutKind) {
@@ -148,12 +199,16 @@ impl TierCounters {
 
     pub(crate) fn snapshot(&self) -> TierStats {
         let duration = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed));
+        let [wait_p50, wait_p95, wait_p99] = self.waits.percentiles([50, 95, 99]);
         TierStats {
             requested: self.requested.load(Ordering::Relaxed),
             compiled: self.compiled.load(Ordering::Relaxed),
             installed: self.installed.load(Ordering::Relaxed),
             installed_osr: self.installed_osr.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
+            stale: self.stale.load(Ordering::Relaxed),
+            deduped: self.deduped.load(Ordering::Relaxed),
+            pending: self.pending.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
             exits: self.exits.load(Ordering::Relaxed),
             deopts: self.deopts.load(Ordering::Relaxed),
@@ -167,6 +222,9 @@ impl TierCounters {
             compile_max: duration(&self.compile_max),
             wait_total: duration(&self.wait_total),
             wait_max: duration(&self.wait_max),
+            wait_p50,
+            wait_p95,
+            wait_p99,
             ..TierStats::default()
         }
     }
@@ -183,6 +241,9 @@ pub(crate) struct CodeLedger {
     resident: AtomicU64,
     retired: AtomicU64,
     reclaimed: AtomicU64,
+    latency: Note,
+    latency_max: Note,
+    units_reclaimed: Note,
 }
 
 impl CodeLedger {
@@ -209,6 +270,13 @@ impl CodeLedger {
         self.reclaimed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// A unit waited so long to be freed.
+    pub(crate) fn waited(&self, latency: Duration) {
+        self.latency.fetch_add(nanos(latency), Ordering::Relaxed);
+        self.latency_max.fetch_max(nanos(latency), Ordering::Relaxed);
+        self.units_reclaimed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed)
     }
@@ -218,5 +286,8 @@ impl CodeLedger {
         stats.code_resident = self.resident.load(Ordering::Relaxed);
         stats.code_retired = self.retired.load(Ordering::Relaxed);
         stats.code_reclaimed = self.reclaimed.load(Ordering::Relaxed);
+        let units = self.units_reclaimed.load(Ordering::Relaxed);
+        stats.reclaim_latency = Duration::from_nanos(self.latency.load(Ordering::Relaxed) / units.max(1));
+        stats.reclaim_latency_max = Duration::from_nanos(self.latency_max.load(Ordering::Relaxed));
     }
 }

@@ -6,11 +6,9 @@
 
 /// A lock that loom does not see, for what no thread does anything else under: it would only multiply interleavings.
 pub(crate) use std::sync::Mutex as PlainMutex;
-#[cfg(any(loom, feature = "threads"))]
-pub(crate) use std::sync::OnceLock;
 #[cfg(feature = "threads")]
 pub(crate) use std::sync::Weak;
-pub(crate) use std::sync::{Arc, PoisonError};
+pub(crate) use std::sync::{Arc, OnceLock, PoisonError};
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
@@ -29,6 +27,9 @@ pub(crate) use loom::sync::{
 
 #[cfg(all(loom, feature = "threads"))]
 pub(crate) use loom::{sync::Condvar, thread};
+
+/// A number that decides how fast things are and nothing else. Loom does not explore who reads which of its values.
+pub(crate) type Note = std::sync::atomic::AtomicU64;
 
 /// Locks, ignoring poison: no code here leaves a protected value half changed when it panics.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// One way to run a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Tier(u8);
 
 impl Tier {

@@ -15,6 +15,12 @@ pub const CALL_WORK: u32 = 64;
 /// were equally fast, 5 % faster in geometric mean than 100 of 64, and a run of 16 ms was 25 % faster.
 pub const TYPICAL_CALL_WORK: u32 = 4096;
 
+/// Work units one turn of a typical loop does: ten operators.
+pub(crate) const TYPICAL_TURN_WORK: u32 = 10;
+
+/// Bytes of guest body per work unit, about: most WebAssembly operators have an opcode and one byte of operand.
+pub(crate) const BYTES_PER_UNIT: u32 = 2;
+
 /// A thread draws this fraction of what is left of a bead's shared budget at a time.
 pub(crate) const SLICES: i32 = 8;
 
@@ -95,8 +101,25 @@ pub(crate) const AGING: Duration = Duration::from_millis(50);
 /// A compile that is reckoned to take longer than this is large: one worker is kept free of them.
 pub(crate) const LARGE_COST: Duration = Duration::from_millis(10);
 
-/// Nanoseconds a compile is reckoned to take per size unit before any was measured: Cranelift's order of magnitude.
-pub(crate) const FIRST_PACE: u64 = 4_000;
+/// Nanoseconds a compile is reckoned to take per size unit before any was measured: Cranelift's order of magnitude for tier 1, LLVM's
+/// for every tier above.
+pub(crate) const FIRST_PACES: [u64; 2] = [4_000, 40_000];
+
+/// Work units the interpreter does in a microsecond, about; see [`TYPICAL_CALL_WORK`].
+pub(crate) const INTERPRETED_PER_MICROSECOND: f64 = 1024.0;
+
+/// One call in this many is timed, by each thread. A power of two.
+pub(crate) const TIMED_ONE_IN: u64 = 64;
+
+/// Timed calls of each tier from which a speedup is told.
+pub(crate) const TIMED_CALLS: u16 = 20;
+
+/// How many timed calls, or measured functions, a mean remembers.
+pub(crate) const TIMED_MEMORY: u64 = 64;
+
+/// How many times as fast as the interpreter a tier's code is taken to be before any was timed: tier 1, and all above. Cranelift's
+/// code of the benchmark kernels does 4,000 to 12,000 units in a microsecond, LLVM's a third to a half more.
+pub(crate) const FIRST_SPEEDUPS: [f64; 2] = [6.0, 8.5];
 
 /// What every compile costs beyond its size, in size units.
 pub(crate) const BASE_SIZE: u64 = 64;
@@ -105,6 +128,13 @@ pub(crate) const BASE_SIZE: u64 = 64;
 /// `TieredCompileTaskTimeout`; work is seen here only slice by slice.)
 #[cfg(feature = "threads")]
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A function that has done this many times the work that asks for it is compiled even if it does nothing now: HotSpot's
+/// `TieredOldPercentage`.
+pub(crate) const OLD: u64 = 10;
+
+/// Requests for a tier per worker above which functions that are still interpreted get a lower one: HotSpot's `Tier3DelayOn`.
+pub(crate) const CHANGE_LEVEL_ABOVE: f64 = 5.0;
 
 /// Retired things that make an API call collect by itself.
 pub(crate) const LIMBO_EAGER: usize = 64;

@@ -1,6 +1,10 @@
 //! Compiled units: an entry, the lease that keeps its code mapped, and the request it was made for.
 
-use std::{fmt, ptr::NonNull};
+use std::{
+    fmt,
+    ptr::NonNull,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Assumption, Callee, GuardId, Tier,
@@ -9,7 +13,7 @@ use crate::{
     exits::ExitCounts,
     premise::{BodyId, Dependents, Premise, Premises},
     stats::CodeLedger,
-    sync::{Arc, AtomicBool, AtomicU8, Ordering},
+    sync::{Arc, AtomicBool, AtomicU8, OnceLock, Ordering},
     validity::UnitRecord,
 };
 
@@ -134,6 +138,7 @@ pub(crate) struct InstalledUnit {
     pub(crate) speculative: bool,
     record: Arc<UnitRecord>,
     phase: AtomicU8,
+    retired: OnceLock<Instant>,
     resident: AtomicBool,
     ledger: Arc<CodeLedger>,
 }
@@ -174,6 +179,7 @@ impl InstalledUnit {
             speculative,
             record,
             phase: AtomicU8::new(NEVER_INSTALLED),
+            retired: OnceLock::new(),
             resident: AtomicBool::new(false),
             ledger: Arc::clone(ledger),
             _lease: unit.lease,
@@ -206,6 +212,7 @@ impl InstalledUnit {
         // Ordering: Relaxed. As in `note_live`.
         if self.phase.swap(RETIRED, Ordering::Relaxed) == LIVE {
             self.ledger.retired(self.code_bytes);
+            let _ = self.retired.set(Instant::now());
         }
         self.note_resident(false);
     }
@@ -226,7 +233,10 @@ impl Drop for InstalledUnit {
                 self.ledger.retired(self.code_bytes);
                 self.ledger.reclaimed(self.code_bytes);
             }
-            RETIRED => self.ledger.reclaimed(self.code_bytes),
+            RETIRED => {
+                self.ledger.reclaimed(self.code_bytes);
+                self.ledger.waited(self.retired.get().map_or(Duration::ZERO, Instant::elapsed));
+            }
             _ => {}
         }
     }

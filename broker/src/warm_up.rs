@@ -70,8 +70,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if self.warm_up.cold.load(Ordering::Relaxed) & bit(next) == 0 {
             return;
         }
-        // Ordering: Relaxed, twice. Approximate numbers.
-        let whole = self.policy.first_budget(next, self.registry.cold(id).size.load(Ordering::Relaxed));
+        // Ordering: Relaxed. An approximate number.
+        let whole = self.first_budget(id, next);
         let left = hot.budget.load(Ordering::Relaxed);
         if i64::from(left) * 4 <= i64::from(whole) * 3 && self.warm_up.call(next) {
             #[cfg(feature = "threads")]

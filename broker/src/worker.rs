@@ -11,7 +11,7 @@ use crate::{
     parking::Parking,
     sampler::Sampler,
     shared::Shared,
-    sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
+    sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Note, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
     tuning::{self, LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
     watchdog::{Watchdog, Watched},
 };
@@ -28,12 +28,15 @@ pub(crate) struct Crew<G> {
     /// For whoever spawns a worker.
     shared: OnceLock<Weak<Shared<G>>>,
     started: AtomicBool,
+    /// Workers there are, once that is known.
+    workers: AtomicUsize,
     seats_taken: AtomicUsize,
     seats: Box<[OnceLock<thread::Thread>]>,
     parking: Parking,
     /// Workers that are looking for work or doing it.
     active: AtomicUsize,
     spawn_failures: AtomicU32,
+    wakes: Note,
     watchdog: Arc<Watchdog>,
     pub(crate) sampler: Arc<Sampler>,
 }
@@ -48,11 +51,13 @@ impl<G: Send + Sync + 'static> Crew<G> {
             enabled: mode.has_workers(),
             shared: OnceLock::new(),
             started: AtomicBool::new(false),
+            workers: AtomicUsize::new(size.unwrap_or(1)),
             seats_taken: AtomicUsize::new(0),
             seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
             parking: Parking::default(),
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
+            wakes: Note::new(0),
             watchdog: Arc::new(Watchdog::default()),
             sampler: Arc::new(Sampler::default()),
         }
@@ -87,8 +92,16 @@ impl<G: Send + Sync + 'static> Crew<G> {
         }
     }
 
+    /// The seat of a worker that has to be woken, if all that could look are parked.
+    fn woken(&self) -> Option<usize> {
+        let seat = self.parking.wake_one()?;
+        // Ordering: Relaxed. Counter.
+        self.wakes.fetch_add(1, Ordering::Relaxed);
+        Some(seat)
+    }
+
     fn rouse(&self) {
-        if let Some(worker) = self.parking.wake_one().and_then(|seat| self.seats[seat].get()) {
+        if let Some(worker) = self.woken().and_then(|seat| self.seats[seat].get()) {
             worker.unpark();
         }
     }
@@ -145,8 +158,15 @@ impl<G: Send + Sync + 'static> Crew<G> {
         self.sampler.begin(self.shared.get());
     }
 
+    /// Workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        // Ordering: Relaxed. An estimate.
+        self.workers.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn fill(&self, stats: &mut Stats) {
         // Ordering: Relaxed. Counter.
+        stats.wakes = self.wakes.load(Ordering::Relaxed);
         stats.spawn_failures = self.spawn_failures.load(Ordering::Relaxed);
     }
 }
@@ -170,6 +190,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             // Asked here, where nobody waits: the system reads several files to answer.
             let size = crew.size.unwrap_or_else(|| tuning::workers(parallelism()));
             self.queue.limit_large_jobs((size - 1).max(1));
+            // Ordering: Relaxed. An estimate.
+            crew.workers.store(size, Ordering::Relaxed);
             for _ in 1..size {
                 crew.spawn();
             }
@@ -259,6 +281,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         match target.site {
             Some(site) => self.registry.cold(*id).osr.close(site),
             None => {
+                self.registry.tally(*id).note_blame(target.tier, BailoutKind::Deadline);
                 hot.state.disable(target.tier);
                 self.set_budget(hot, 0);
             }
@@ -273,7 +296,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if *large {
             self.queue.large_job_over();
         }
-        self.queue.answered();
+        self.answered(target.tier);
         crew.active.fetch_sub(1, Ordering::AcqRel);
         crew.spawn();
     }

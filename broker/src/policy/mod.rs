@@ -2,48 +2,40 @@
 //! I/O, so the same code runs live and in a replay.
 #![forbid(unsafe_code)]
 
+mod budget;
+mod config;
+mod cost_benefit;
 mod deopt;
+mod hazard;
+mod hotspot;
+mod jsc;
+mod modify;
 mod osr_after;
+mod sample;
+mod ski_rental;
+mod spidermonkey;
 mod threshold;
 mod tiered;
+mod truffle;
+mod v8;
 
+pub use config::{ConfiguredPolicy, PolicyChoice, PolicyConfig, PolicyConfigError};
+pub use cost_benefit::CostBenefit;
 pub use deopt::{DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, KeepAlways};
+pub use hazard::{HazardRate, Lifetimes};
+pub use hotspot::{HotSpot, HotSpotStep};
+pub use jsc::Jsc;
+pub use modify::{CodePressure, CompileShare, EfficiencyMode, Hysteresis, LoadFeedback, Modified, Modifiers, StartupDelay};
 pub use osr_after::OsrAfter;
+pub use sample::{Outlook, Sample};
+pub use ski_rental::SkiRental;
+pub use spidermonkey::SpiderMonkey;
 pub use threshold::Threshold;
 pub use tiered::Tiered;
+pub use truffle::Truffle;
+pub use v8::V8;
 
-use crate::Tier;
-
-/// What a policy may look at when a bead's budget is spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Sample {
-    /// The tier whose code runs now.
-    pub tier: Tier,
-    /// The lowest tier above it that is not disabled for this bead.
-    pub next: Tier,
-    /// The loop that asks, for an OSR variant of `next`; `None` when it is about the body.
-    pub site: Option<u32>,
-    /// Work units done since registration, in any tier that counts.
-    pub work: u64,
-    /// Size of the guest body in bytes.
-    pub size: u32,
-    /// Whether `next` has been asked for already and not yet answered.
-    pub pending: bool,
-    /// Retryable bailouts of `next` on this bead so far; at a site, of all OSR variants.
-    pub bailouts: u8,
-    /// Requests waiting or being compiled, broker-wide.
-    pub queued: usize,
-    /// Bytes of native code installed, broker-wide.
-    pub code_bytes: u64,
-}
-
-impl Sample {
-    /// A sample of a bead of `size` bytes that runs in `tier` and could go to `next`, everything else zero.
-    pub fn new(tier: Tier, next: Tier, size: u32) -> Self {
-        Sample { tier, next, site: None, work: 0, size, pending: false, bailouts: 0, queued: 0, code_bytes: 0 }
-    }
-}
+use crate::{Rules, Tier};
 
 /// What to do with a bead whose budget is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +72,9 @@ pub enum Reason {
     /// The policy compiles before the first call.
     #[error("first call")]
     FirstCall,
+    /// Compiling is reckoned to cost less than it saves.
+    #[error("it pays")]
+    Pays,
     /// The budget is nearly spent, and compiling takes time.
     #[error("queued ahead")]
     QueueAhead,
@@ -107,15 +102,27 @@ pub enum WaitReason {
     /// Its request has not been answered yet.
     #[error("already requested")]
     Pending,
-    /// The queue is long.
+    /// The queue is long: the threshold is higher.
     #[error("compilers are busy")]
     Load,
+    /// The queue is too long: nothing is asked for until it is short.
+    #[error("held back until compilers are nearly idle")]
+    Held,
     /// Native code takes too much memory.
     #[error("code memory pressure")]
     CodePressure,
     /// Not hot enough by another measure.
     #[error("not hot yet")]
     NotHot,
+    /// Functions are being called for the first time.
+    #[error("the program is starting")]
+    Startup,
+    /// The embedder has asked to save energy.
+    #[error("efficiency mode")]
+    Efficiency,
+    /// Compilers have had their share of the processor.
+    #[error("compilers have used their share")]
+    CompileShare,
 }
 
 /// Why a bead is never asked about again.
@@ -151,7 +158,46 @@ pub trait HotnessPolicy: Send + Sync {
 
     /// The budget is spent: what now?
     fn decide(&self, sample: &Sample) -> Decision;
+
+    /// Whether decisions depend on [`Sample::quiet`]. Knowing it costs a look at the clock for every function a thread begins to count.
+    fn wants_quiet(&self) -> bool {
+        false
+    }
+
+    /// What is said about single functions, looked up when they are registered. What decides about all is not asked about these
+    /// differently: their budgets are scaled, and tiers above their highest are disabled.
+    fn rules(&self) -> Option<&Rules> {
+        None
+    }
 }
+
+macro_rules! forwarded {
+    ($($pointer:ty),*) => { $(
+        impl<P: HotnessPolicy + ?Sized> HotnessPolicy for $pointer {
+            fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+                (**self).first_budget(tier, size)
+            }
+
+            fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
+                (**self).osr_budget(tier, size)
+            }
+
+            fn decide(&self, sample: &Sample) -> Decision {
+                (**self).decide(sample)
+            }
+
+            fn wants_quiet(&self) -> bool {
+                (**self).wants_quiet()
+            }
+
+            fn rules(&self) -> Option<&Rules> {
+                (**self).rules()
+            }
+        }
+    )* };
+}
+
+forwarded!(&P, Box<P>, crate::sync::Arc<P>);
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Any policy, with another budget for loops.
 
 use super::{Decision, HotnessPolicy, Sample};
-use crate::Tier;
+use crate::{Rules, Tier};
 
 /// Decides as `policy` does, but asks for OSR variants after `work` units in loops: 0 at the first back-edge, `u32::MAX` never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,5 +23,13 @@ impl<P: HotnessPolicy> HotnessPolicy for OsrAfter<P> {
 
     fn decide(&self, sample: &Sample) -> Decision {
         self.policy.decide(sample)
+    }
+
+    fn wants_quiet(&self) -> bool {
+        self.policy.wants_quiet()
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        self.policy.rules()
     }
 }

@@ -1,5 +1,9 @@
 //! Policies are tested with tables, not with threads.
 
+mod laws;
+mod modifiers;
+mod tables;
+
 use super::*;
 use crate::{CALL_WORK, TYPICAL_CALL_WORK};
 

@@ -1,10 +1,11 @@
 //! A fixed number of calls for every tier: the control every other policy is compared with.
 
-use super::{Decision, HotnessPolicy, Reason, Sample, WaitReason};
+use super::{Decision, HotnessPolicy, Reason, Sample, WaitReason, budget::budget_of};
 use crate::{CALL_WORK, Tier};
 
 /// Promotes after a fixed amount of work, expressed in calls; loops count through their back-edges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Threshold {
     /// Interpreted calls before the first request: 0 promotes on the first call.
     pub calls: u32,
@@ -17,14 +18,6 @@ impl HotnessPolicy for Threshold {
 
     fn decide(&self, sample: &Sample) -> Decision {
         promote_once(sample, if self.calls == 0 { Reason::FirstCall } else { Reason::Budget }, budget_of(self, sample))
-    }
-}
-
-/// The budget that the sample's request has.
-pub(super) fn budget_of(policy: &impl HotnessPolicy, sample: &Sample) -> u32 {
-    match sample.site {
-        Some(_) => policy.osr_budget(sample.next, sample.size),
-        None => policy.first_budget(sample.next, sample.size),
     }
 }
 

@@ -1,9 +1,6 @@
 //! A threshold per tier, with four presets, and requests made ahead of the threshold.
 
-use super::{
-    Decision, HotnessPolicy, Reason, Sample,
-    threshold::{budget_of, promote_once},
-};
+use super::{Decision, HotnessPolicy, Reason, Sample, budget::budget_of, threshold::promote_once};
 use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 
 /// Promotes to tier 1 after one amount of work and to every further tier after another.
@@ -20,6 +17,11 @@ use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 /// hundreds only: with them a long loop is told from a function that is called often by waiting longer, here by watching its next
 /// back-edges for a call. As in Wizard, after one frame has gone over, the others in the loop follow at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields, rename_all = "kebab-case")
+)]
 pub struct Tiered {
     baseline_calls: u32,
     optimizing_calls: u32,

@@ -3,8 +3,8 @@ use crate::Tier;
 
 const TIER: Tier = Tier::new(1);
 const MS: Duration = Duration::from_millis(1);
-const SMALL: Look = Look { work: 1_000, cost: Duration::from_micros(100) };
-const HUGE: Look = Look { work: 1_000, cost: Duration::from_millis(400) };
+const SMALL: Look = Look { work: 1_000, cost: Duration::from_micros(100), old: false };
+const HUGE: Look = Look { work: 1_000, cost: Duration::from_millis(400), old: false };
 
 fn ask(id: u32, reason: Reason, time: Duration) -> Ask {
     Ask::new(id, TIER, reason, time, 0)
@@ -25,7 +25,32 @@ fn order(queue: &Queue, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> V
 fn equals_go_in_order_and_forced_ones_first() {
     let reasons = [Reason::Budget, Reason::Budget, Reason::Forced, Reason::Budget, Reason::Forced];
     let queue = queue_of(9, None, (0..).zip(reasons).map(|(id, reason)| ask(id, reason, MS * id)));
-    assert_eq!(order(&queue, MS * 5, |_| Some(Look { work: 0, cost: MS })), [2, 4, 0, 1, 3]);
+    assert_eq!(order(&queue, MS * 5, |_| Some(Look { work: 0, cost: MS, old: false })), [2, 4, 0, 1, 3]);
+}
+
+#[test]
+fn what_was_given_up_is_compiled_again_before_everything_else() {
+    let reasons = [Reason::Budget, Reason::Forced, Reason::Deopt, Reason::Forced, Reason::Deopt];
+    let queue = queue_of(9, None, (0..).zip(reasons).map(|(id, reason)| ask(id, reason, MS * id)));
+    assert_eq!(order(&queue, MS * 5, |_| Some(HUGE)), [2, 4, 1, 3, 0]);
+}
+
+#[test]
+fn what_has_done_much_work_is_never_stale() {
+    let queue = queue_of(9, Some(MS), (0..2).map(|id| ask(id, Reason::Budget, MS)));
+    let taken = queue.take(MS * 100, |ask| Some(Look { work: 0, old: ask.id == 1, ..SMALL }));
+    assert_eq!(taken.best.map(|(ask, _)| ask.id), Some(1));
+    assert_eq!(taken.stale.iter().map(|ask| ask.id).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn places_are_told() {
+    let reasons = [Reason::Budget, Reason::Forced, Reason::Budget];
+    let queue = queue_of(9, None, (0..).zip(reasons).map(|(id, reason)| ask(id, reason, MS)));
+    let look = |ask: &Ask| Some(if ask.id == 2 { Look { work: 9_000, ..SMALL } } else { SMALL });
+    let ahead = |id| queue.standing(MS * 2, |ask| ask.id == id, look).map(|standing| (standing.ahead, standing.of));
+    assert_eq!([ahead(0), ahead(1), ahead(2), ahead(3)], [Some((2, 3)), Some((0, 3)), Some((1, 3)), None]);
+    assert_eq!(order(&queue, MS * 2, look), [1, 2, 0], "and so they are taken");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn random_walks_agree_with_the_model() {
     for seed in 1..if cfg!(miri) { 5 } else { 400_u64 } {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let (state, mut model) = (State::default(), Model { live: true, ..Model::default() });
-        state.activate();
+        state.activate(Tier::MAX);
         let mut vacations = 0;
         for _ in 0..200 {
             let tier = Tier::new(1 + dice.roll(7) as u8);

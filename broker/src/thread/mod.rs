@@ -5,9 +5,11 @@ mod census;
 mod countdown;
 mod exit;
 mod interrupt;
+mod native;
 mod poll;
 mod sample;
 mod spent;
+mod timed;
 mod watch;
 
 use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
@@ -50,6 +52,8 @@ pub struct InterpThread<G: Send + Sync + 'static> {
     answers: Cell<bool>,
     /// The epoch for which it last did.
     counted: Cell<u64>,
+    /// Calls made since one was timed, and before.
+    turn: Cell<u64>,
 }
 
 // SAFETY: the raw pointers lead to memory this handle owns (`countdown`), or to a participant record that lives as long as
@@ -75,8 +79,19 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);
         let (watch, looks, behind) = (Cell::new(Watch::OFF), Cell::new(false), Cell::new(Behind::NOWHERE));
-        let (answers, counted) = (Cell::new(false), Cell::new(0));
-        Ok(InterpThread { slots: countdown.slots(), countdown, participant, shared, watch, looks, behind, answers, counted })
+        let (answers, counted, turn) = (Cell::new(false), Cell::new(0), Cell::new(0));
+        Ok(InterpThread {
+            slots: countdown.slots(),
+            countdown,
+            participant,
+            shared,
+            watch,
+            looks,
+            behind,
+            answers,
+            counted,
+            turn,
+        })
     }
 
     /// A guest function is about to be called: native code to run instead of interpreting it, if there is any.

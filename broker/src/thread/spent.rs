@@ -116,6 +116,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             old.countdown.saturating_neg()
         } else {
             self.countdown.note_use(id);
+            if old.generation == 0 {
+                self.shared.note_first_use();
+            }
             work as i32
         };
         let most = match at {
@@ -124,10 +127,11 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         };
         let drawn = self.shared.draw(id, deficit, most);
         self.tell_work(bead, at, drawn.units);
-        let drawn = drawn.slice;
+        let (units, drawn) = (drawn.units, drawn.slice);
         let rest = drawn.unwrap_or(0);
         self.set_slot(bead, CountSlot { countdown: rest, generation });
         if let At::Loop(edge) = at {
+            self.shared.registry.tally(id).note_loop(units);
             // Whether or not the bead's budget could pay: native loops tell of more at once than it may ever hold.
             self.count_loop(bead, edge.asking, deficit.saturating_add(rest));
         }

@@ -33,6 +33,13 @@ pub fn invoke(thread: &InterpThread<Guest>, bead: &Bead<Guest>) -> Option<u64> {
     thread.on_invoke(bead.as_ref()).map(|code| unsafe { call(code.address().as_ptr()) })
 }
 
+/// Does something so often.
+pub fn times<R>(times: usize, mut what: impl FnMut() -> R) {
+    for _ in 0..times {
+        let _ = what();
+    }
+}
+
 /// Calls until native code runs, and says how many calls were interpreted.
 pub fn calls_until_native(thread: &InterpThread<Guest>, bead: &Bead<Guest>, most: usize) -> Option<usize> {
     (0..most).find(|_| invoke(thread, bead).is_some())
