@@ -73,7 +73,7 @@ impl Engine {
         if let Some(mode) = if config.tier == TierMode::Auto { config.mode } else { Some(Mode::Sync) } {
             builder = builder.mode(mode);
         }
-        let policy = SharedPolicy(policy(&config));
+        let policy = policy(&config);
         builder = match config.osr {
             Osr::Auto => builder.policy(policy),
             Osr::Off => builder.policy(OsrAfter { policy, work: u32::MAX }),
@@ -231,23 +231,6 @@ impl HotnessPolicy for AtOnce {
     fn decide(&self, sample: &Sample) -> Decision {
         // A tier that was refused is corrected to the next one there is.
         Decision::Promote { tier: OPTIMIZING, reason: if sample.bailouts > 0 { Reason::Retry } else { Reason::FirstCall } }
-    }
-}
-
-/// A configuration's policy, which other engines may use too.
-struct SharedPolicy(Arc<dyn HotnessPolicy>);
-
-impl HotnessPolicy for SharedPolicy {
-    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
-        self.0.first_budget(tier, size)
-    }
-
-    fn osr_budget(&self, tier: Tier, size: u32) -> u32 {
-        self.0.osr_budget(tier, size)
-    }
-
-    fn decide(&self, sample: &Sample) -> Decision {
-        self.0.decide(sample)
     }
 }
 

@@ -236,7 +236,13 @@ impl Sections {
         });
         match failure {
             Some(error) => Err(error),
-            None => Ok(module),
+            None => {
+                // Functions have names only now.
+                for function in &module.functions {
+                    engine.broker().apply_rules(function.bead.as_ref());
+                }
+                Ok(module)
+            }
         }
     }
 }
