@@ -28,6 +28,10 @@ pub(crate) enum CliError {
     Ctl(#[from] tierup_service::ClientError),
     #[error("no runtime: {0}")]
     Runtime(io::Error),
+    #[error("--policy: {0}")]
+    Policy(tierup::PolicyConfigError),
+    #[error("--save-rules {}: {message}", path.display())]
+    SaveRules { path: PathBuf, message: String },
     #[error("cannot write to standard output: {0}")]
     Write(io::Error),
     #[error("the program trapped: {0}")]
@@ -38,7 +42,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Trap(_) => TRAPPED,
-            Self::Arguments { .. } | Self::Log { .. } => 2,
+            Self::Arguments { .. } | Self::Log { .. } | Self::Policy(_) => 2,
             _ => 1,
         }
     }

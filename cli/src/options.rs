@@ -1,12 +1,11 @@
 //! What the command line can say.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 #[cfg(feature = "llvm")]
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tierup::{HotnessPolicy, TYPICAL_CALL_WORK, Threshold, Tiered};
+use tierup::{PolicyChoice, PolicyConfig, Rules, SpiderMonkey, TYPICAL_CALL_WORK, Threshold, Tiered};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
 use tierup_interp::{Deopt, Osr, TierMode};
@@ -46,11 +45,21 @@ pub(crate) struct RunOptions {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tier: TierChoice,
 
-    /// When functions are promoted (--tier auto): development, default, production (from eager to patient), calls=FIRST,SECOND
-    /// for the first and every further compiled tier, or threshold=CALLS for all alike.
-    #[cfg_attr(feature = "llvm", doc = "With LLVM also production-llvm, which has it compile only what stays very hot.")]
-    #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "default")]
-    pub(crate) policy: PolicyChoice,
+    /// When functions are promoted (--tier auto): development, default, production or production-llvm (from eager to patient),
+    /// calls=FIRST,SECOND for the first and every further compiled tier, threshold=CALLS for all alike, or as another engine or theory has
+    /// it: hotspot, truffle, v8, jsc, spidermonkey or spidermonkey=LEVEL (1 to 9), cost-benefit, ski-rental, hazard-rate; or a TOML file that
+    /// says which of them, with which numbers.
+    #[arg(long, value_name = "POLICY|FILE", value_parser = parse_policy, default_value = "default")]
+    pub(crate) policy: PolicyConfig,
+
+    /// A TOML file of rules for functions by name, as --save-rules writes them: the highest tier they may go to, and what their thresholds
+    /// are multiplied by.
+    #[arg(long, value_name = "FILE", value_parser = parse_rules)]
+    pub(crate) rules: Option<Rules>,
+
+    /// Afterwards, write rules to this file for the functions that compiling failed for, so that it is not tried again.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_rules: Option<PathBuf>,
 
     /// When running loops go on in native code: auto (when they are hot) or off; for tests also always (at every loop header, as
     /// soon as it is reached) and random:SEED (after as many arrivals at headers as the seed says), which compile at once, and
@@ -98,6 +107,10 @@ pub(crate) struct RunOptions {
     /// only.
     #[arg(long, value_name = "SOCKET")]
     pub(crate) serve: Option<PathBuf>,
+
+    /// Afterwards, tell on standard error why this function, or `all` that did anything, runs in the tier it runs in.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) why: Option<String>,
 
     /// Log to standard error, e.g. `tierup=debug` for every transition.
     #[arg(long, value_name = "FILTER")]
@@ -246,52 +259,66 @@ impl From<TierChoice> for TierMode {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PolicyChoice {
-    Development,
-    Default,
-    Production,
-    #[cfg(feature = "llvm")]
-    ProductionLlvm,
-    /// Typical calls before the first compiled tier, and before every further one.
-    Calls(u32, u32),
-    Threshold(u32),
-}
-
-impl PolicyChoice {
-    pub(crate) fn policy(self) -> Arc<dyn HotnessPolicy> {
-        match self {
-            Self::Development => Arc::new(Tiered::development()),
-            Self::Default => Arc::new(Tiered::default()),
-            Self::Production => Arc::new(Tiered::production()),
-            #[cfg(feature = "llvm")]
-            Self::ProductionLlvm => Arc::new(Tiered::production_llvm()),
-            Self::Calls(first, second) => Arc::new(Tiered::new(first, second).call_worth(TYPICAL_CALL_WORK)),
-            Self::Threshold(calls) => Arc::new(Threshold { calls }),
+/// A policy by name or from a file, checked.
+fn parse_policy(text: &str) -> Result<PolicyConfig, String> {
+    let config = match PolicyConfig::named(text) {
+        Some(config) => config,
+        None if is_file(text) => {
+            toml::from_str(&read(text)?).map_err(|error: toml::de::Error| format!("{text}: {}", error.to_string().trim_end()))?
         }
+        None => PolicyConfig::new(parse_numbers(text)?),
+    };
+    match config.clone().build() {
+        Ok(_) => Ok(config),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-fn parse_policy(text: &str) -> Result<PolicyChoice, String> {
-    Ok(match text {
-        "development" => PolicyChoice::Development,
-        "default" => PolicyChoice::Default,
-        "production" => PolicyChoice::Production,
-        #[cfg(feature = "llvm")]
-        "production-llvm" => PolicyChoice::ProductionLlvm,
-        _ => match text.split_once('=') {
-            Some(("threshold", calls)) => {
-                PolicyChoice::Threshold(calls.parse().map_err(|_| "the threshold is a number of calls")?)
-            }
-            Some(("calls", calls)) => parse_calls(calls).ok_or("two numbers of calls, FIRST,SECOND")?,
-            _ => return Err("one of development, default, production, calls=FIRST,SECOND, threshold=CALLS".to_owned()),
-        },
-    })
+fn parse_numbers(text: &str) -> Result<PolicyChoice, String> {
+    match text.split_once('=') {
+        Some(("threshold", calls)) => {
+            let calls = calls.parse().map_err(|_| "the threshold is a number of calls")?;
+            Ok(PolicyChoice::Threshold(Threshold { calls }))
+        }
+        Some(("calls", calls)) => {
+            let calls = calls.split_once(',').and_then(|(first, second)| Some((first.parse().ok()?, second.parse().ok()?)));
+            let (first, second) = calls.ok_or("two numbers of calls, FIRST,SECOND")?;
+            Ok(PolicyChoice::Tiered(Tiered::new(first, second).call_worth(TYPICAL_CALL_WORK)))
+        }
+        Some(("spidermonkey", level)) => {
+            let level = level.parse().map_err(|_| "the level is a number from 1 to 9")?;
+            Ok(PolicyChoice::SpiderMonkey(SpiderMonkey { level, ..SpiderMonkey::default() }))
+        }
+        _ => Err(format!(
+            "one of {}, calls=FIRST,SECOND, threshold=CALLS, spidermonkey=LEVEL, or a file that ends in .toml",
+            PolicyConfig::NAMES.join(", ")
+        )),
+    }
 }
 
-fn parse_calls(text: &str) -> Option<PolicyChoice> {
-    let (first, second) = text.split_once(',')?;
-    Some(PolicyChoice::Calls(first.parse().ok()?, second.parse().ok()?))
+/// No name of a policy has either.
+fn is_file(text: &str) -> bool {
+    text.ends_with(".toml") || text.contains(std::path::MAIN_SEPARATOR)
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
+}
+
+/// What a file of rules holds: the same as a policy's file, and nothing else.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesFile {
+    #[serde(default)]
+    pub(crate) rules: Rules,
+}
+
+fn parse_rules(path: &str) -> Result<Rules, String> {
+    let file: RulesFile = toml::from_str(&read(path)?).map_err(|error| format!("{path}: {}", error.to_string().trim_end()))?;
+    match (PolicyConfig { rules: file.rules.clone(), ..PolicyConfig::default() }).build() {
+        Ok(_) => Ok(file.rules),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn parse_osr(text: &str) -> Result<Osr, String> {
@@ -363,9 +390,16 @@ mod tests {
 
     #[test]
     fn values() {
-        assert_eq!(parse_policy("threshold=7"), Ok(PolicyChoice::Threshold(7)));
-        assert_eq!(parse_policy("production"), Ok(PolicyChoice::Production));
-        assert_eq!(parse_policy("calls=3,40"), Ok(PolicyChoice::Calls(3, 40)));
+        let parsed = |text| parse_policy(text).map(|config| config.policy);
+        assert_eq!(parsed("threshold=7"), Ok(PolicyChoice::Threshold(Threshold { calls: 7 })));
+        assert_eq!(parsed("production"), Ok(PolicyChoice::Tiered(Tiered::production())));
+        assert_eq!(parsed("calls=3,40"), Ok(PolicyChoice::Tiered(Tiered::new(3, 40).call_worth(TYPICAL_CALL_WORK))));
+        assert_eq!(
+            parsed("spidermonkey=8"),
+            Ok(PolicyChoice::SpiderMonkey(SpiderMonkey { level: 8, ..SpiderMonkey::default() }))
+        );
+        assert!(PolicyConfig::NAMES.iter().all(|name| parse_policy(name).is_ok()));
+        assert_eq!(parse_policy("spidermonkey=10"), Err("policy.spidermonkey.level is 10, must be between 1 and 9".to_owned()));
         assert!(parse_policy("calls=3").is_err() && parse_policy("calls=a,1").is_err());
         assert!(parse_policy("threshold=-1").is_err());
         assert!(parse_policy("quick").is_err());

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 #[cfg(feature = "llvm")]
 use std::time::Duration;
 use std::time::Instant;
 
+use tierup::HotnessPolicy;
 use tierup_interp::{Config, Engine, Error, Extern, Func, Instance, Linker, Module, Store};
 use tierup_wasi::{Access, WasiCtx, WasiCtxBuilder};
 
 use crate::error::CliError;
-use crate::options::RunOptions;
+use crate::options::{RulesFile, RunOptions};
 use crate::report::{Report, Timeline};
-use crate::{log, output, serve, values};
+use crate::{log, output, report, serve, values};
 
 /// Runs a program and returns its exit code.
 ///
@@ -27,7 +29,7 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
     let path = options.module().to_owned();
     let bytes = fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
     let timeline = options.stats.then(Timeline::default);
-    let engine = Engine::new(config(&options, timeline.as_ref())).map_err(CliError::Engine)?;
+    let engine = Engine::new(config(&options, timeline.as_ref())?).map_err(CliError::Engine)?;
     let module = Module::new(&engine, bytes).map_err(|source| CliError::Module { path: path.clone(), source })?;
     let mut store = Store::new(&engine, grants(&options)?).map_err(CliError::Engine)?;
 
@@ -44,11 +46,17 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
         let report = Report::new(&engine, &timeline, started.elapsed());
         output::tell(report.to_string().trim_end());
     }
+    if let Some(name) = &options.why {
+        output::tell(report::why(&engine, name).trim_end());
+    }
+    if let Some(path) = &options.save_rules {
+        save_rules(&engine, path)?;
+    }
     code
 }
 
-fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
-    Config {
+fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Result<Config, CliError> {
+    Ok(Config {
         tier: options.tier.into(),
         #[cfg(feature = "llvm")]
         llvm: Some(options.llvm.tier()),
@@ -59,11 +67,26 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Config {
         #[cfg(feature = "llvm")]
         speculate: options.speculate,
         deopt: options.deopt,
-        policy: Some(options.policy.policy()),
+        policy: Some(policy(options)?),
         workers: options.threads.map(usize::from),
         on_event: timeline.map(Timeline::recorder),
         ..Config::default()
-    }
+    })
+}
+
+/// The policy, with the rules that were given besides.
+fn policy(options: &RunOptions) -> Result<Arc<dyn HotnessPolicy>, CliError> {
+    let mut config = options.policy.clone();
+    config.rules.0.extend(options.rules.iter().flat_map(|rules| rules.0.clone()));
+    Ok(Arc::new(config.build().map_err(CliError::Policy)?))
+}
+
+/// Writes rules for what compiling failed for.
+fn save_rules(engine: &Engine, path: &Path) -> Result<(), CliError> {
+    let failed = |message: String| CliError::SaveRules { path: path.to_owned(), message };
+    let text =
+        toml::to_string(&RulesFile { rules: engine.broker().do_not_compile() }).map_err(|error| failed(error.to_string()))?;
+    fs::write(path, text).map_err(|error| failed(error.to_string()))
 }
 
 fn grants(options: &RunOptions) -> Result<WasiCtx, CliError> {

@@ -105,6 +105,13 @@ impl Module {
         Self(path)
     }
 
+    /// Some other file.
+    fn file(name: &str, bytes: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("tierup-cli-{}-{name}", std::process::id()));
+        fs::write(&path, bytes).unwrap();
+        Self(path)
+    }
+
     fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
@@ -526,6 +533,70 @@ fn a_full_disk_is_an_error() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(stderr(&output).contains("cannot write to standard output"), "{}", stderr(&output));
     }
+}
+
+/// Every policy runs the program, those with numbers and those from files.
+#[test]
+fn policies_have_names_numbers_and_files() {
+    let busy = Module::new("policies", BUSY);
+    let file = Module::file(
+        "policy.toml",
+        b"policy.v8.baseline = 10\nmodifiers.load-feedback.truffle = { min-scale = 0.1, low = 10, high = 90 }\n",
+    );
+    let names =
+        ["hotspot", "truffle", "v8", "jsc", "spidermonkey", "spidermonkey=8", "cost-benefit", "ski-rental", "hazard-rate"];
+    for policy in names.into_iter().chain([file.path()]) {
+        let output = tierup(&["run", "--stats", "--policy", policy, busy.path()]);
+        assert_eq!(output.status.code(), Some(0), "{policy}: {}", stderr(&output));
+        assert!(stderr(&output).contains("→ tier "), "{policy}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn mistakes_in_a_policys_file_are_named() {
+    let library = Module::new("policy-mistakes", LIBRARY);
+    for (text, message) in [
+        ("policy.v8.basline = 10", "basline"),
+        ("policy.v8.baseline = 'soon'", "policy.v8.baseline = 'soon'"),
+        ("modifiers.hysteresis.on = 1", "modifiers.hysteresis.on is 1, must be at least off"),
+    ] {
+        let file = Module::file("mistake.toml", text.as_bytes());
+        let output = tierup(&["run", "--policy", file.path(), library.path()]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    let output = tierup(&["run", "--policy", "no/such.toml", library.path()]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("cannot read no/such.toml"), "{}", stderr(&output));
+}
+
+#[test]
+fn it_says_why_a_function_runs_where_it_runs() {
+    let busy = Module::new("why", BUSY);
+    let output = tierup(&["run", "--policy", "threshold=10", "--why", "step", busy.path()]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("step (#") && told.contains("): tier ") && told.contains("last asked after"), "{told}");
+    assert!(!told.contains("main (#"), "{told}");
+    let told = stderr(&tierup(&["run", "--tier", "interp", "--why", "all", busy.path()]));
+    assert!(told.contains("step (#0.1): interpreter") && told.contains("stays: there is no higher tier for it"), "{told}");
+    let told = stderr(&tierup(&["run", "--why", "stop", busy.path()]));
+    assert!(told.contains("no function is called stop"), "{told}");
+}
+
+#[test]
+fn rules_keep_functions_from_being_compiled() {
+    let busy = Module::new("rules", BUSY);
+    let rules = Module::file("rules.toml", b"[[rules]]\nfunction = 'step'\nstop-at-tier = 0\n");
+    let saved = Module::file("saved.toml", b"");
+    let arguments = ["run", "--policy", "threshold=10", "--rules", rules.path(), "--save-rules", saved.path(), "--why", "step"];
+    let output = tierup(&[&arguments[..], &[busy.path()]].concat());
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("): interpreter") && told.contains("not tier 1: above the highest tier it may go to"), "{told}");
+    // Nothing failed, so there is nothing to say; and what is written can be read.
+    assert_eq!(fs::read_to_string(saved.path()).unwrap(), "rules = []\n");
+    let output = tierup(&["run", "--rules", saved.path(), busy.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub(crate) mod table;
 mod timeline;
 pub(crate) mod units;
+mod why;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tierup_interp::Engine;
 
 use table::{Align, Table};
 pub(crate) use timeline::Timeline;
+pub(crate) use why::why;
 
 /// Rows of the table of functions.
 const TOP_FUNCTIONS: usize = 15;
