@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::{
     BeadId, BeadRef, Broker, CompileNowError, CompileRequest, Tier, Transition,
     shared::Shared,
-    sync::{Mutex, lock},
+    sync::{PlainMutex, plain_lock},
 };
 
 /// Where a function may run.
@@ -120,7 +120,7 @@ pub enum Crossing {
 
 /// All crossings of one broker that were declared or told of.
 #[derive(Debug, Default)]
-pub(crate) struct Bridges(Mutex<BTreeMap<(BeadId, BeadId), Bridge>>);
+pub(crate) struct Bridges(PlainMutex<BTreeMap<(BeadId, BeadId), Bridge>>);
 
 impl<G: Send + Sync + 'static> Broker<G> {
     /// Declares where the bead's function may run, from now on. Native code it may not have is [invalidated](Self::invalidate);
@@ -183,7 +183,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
 
     /// The crossings that were declared or told of, by bead.
     pub fn bridges(&self) -> Vec<Bridge> {
-        lock(&self.shared().bridges.0).values().cloned().collect()
+        plain_lock(&self.shared().bridges.0).values().cloned().collect()
     }
 }
 
@@ -217,9 +217,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let [from, to] = [caller, callee].map(|bead| bead.id as u32);
         let key = (self.bead_id(from), self.bead_id(to));
         // Named before the lock is taken: describing is foreign code.
-        let known = lock(&self.bridges.0).contains_key(&key);
+        let known = plain_lock(&self.bridges.0).contains_key(&key);
         let names = if known { (String::new(), String::new()) } else { (self.name(from), self.name(to)) };
-        let mut bridges = lock(&self.bridges.0);
+        let mut bridges = plain_lock(&self.bridges.0);
         let bridge = bridges.entry(key).or_insert_with(|| Bridge {
             caller: key.0,
             caller_name: names.0,
