@@ -118,8 +118,8 @@ fn who_is_gone_is_not_explained() {
 
 #[test]
 fn waits_are_told_with_their_reason() {
-    let mut modifiers = tierup_broker::Modifiers::default();
-    modifiers.compile_share = Some(tierup_broker::CompileShare { percent: 0, burst_ms: 0 });
+    let compile_share = Some(tierup_broker::CompileShare { percent: 0, burst_ms: 0 });
+    let modifiers = tierup_broker::Modifiers { compile_share, ..Default::default() };
     let policy = tierup_broker::Modified::new(Threshold { calls: 10 }, modifiers);
     let broker = Broker::builder().mode(Mode::Sync).policy(policy).compiler(FakeCompiler::new()).max_beads(4).build().unwrap();
     let thread = broker.register_thread().unwrap();

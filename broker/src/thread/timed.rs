@@ -16,7 +16,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     pub fn timed<R>(&self, bead: BeadRef<'_, G>, code: Option<NativeCode<'_>>, call: impl FnOnce() -> R) -> R {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        if turn % TIMED_ONE_IN == 0 { self.timed_now(bead, code, call) } else { call() }
+        if turn.is_multiple_of(TIMED_ONE_IN) { self.timed_now(bead, code, call) } else { call() }
     }
 
     #[cold]

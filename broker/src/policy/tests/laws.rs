@@ -106,7 +106,7 @@ fn every_policy_keeps_to_the_laws_under_every_modifier() {
 fn check_budgets(policy: &dyn HotnessPolicy, around: &Sample, name: &str) {
     let Sample { next, size, .. } = *around;
     for budget in [policy.first_budget(next, size), policy.osr_budget(next, size)] {
-        assert!(budget < i32::MAX as u32 || budget == u32::MAX || budget > 1 << 31, "{name}: {budget}");
+        assert!(budget < i32::MAX as u32 || budget == u32::MAX, "{name}: {budget} never ends, and does not say so");
     }
 }
 
