@@ -120,9 +120,11 @@ fn while_many_wait_for_a_high_tier_the_lowest_will_do() {
     assert_eq!((stats.pending, stats.tiers[0].pending, stats.tiers[1].pending), (0, 0, 0));
 }
 
+type Cancel = fn(&Broker<Guest>, &tierup_broker::Bead<Guest>);
+
 #[test]
 fn waiting_requests_are_cancelled() {
-    let cancel: [(&str, fn(&Broker<Guest>, &tierup_broker::Bead<Guest>), LossReason); 5] = [
+    let cancel: [(&str, Cancel, LossReason); 5] = [
         ("reload", |broker, bead| assert!(broker.reload(bead.as_ref(), Guest::new(2))), LossReason::Changed),
         (
             "invalidate",
