@@ -146,9 +146,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Asks the policy, and notes what it says. A function whose thresholds are scaled is one that has done so much less.
     pub(crate) fn ask(&self, id: u32, sample: &Sample) -> Decision {
+        self.ask_by(id, sample, |sample| self.policy.decide(sample))
+    }
+
+    /// As [`Self::ask`], but somebody else decides.
+    pub(crate) fn ask_by(&self, id: u32, sample: &Sample, decide: impl FnOnce(&Sample) -> Decision) -> Decision {
         let tally = self.registry.tally(id);
         let scale = self.scale_of(id);
-        let decision = match self.policy.decide(&if scale == 1.0 { *sample } else { sample.shrunk(scale) }) {
+        let decision = match decide(&if scale == 1.0 { *sample } else { sample.shrunk(scale) }) {
             Decision::Wait { budget, reason } => Decision::Wait { budget: scaled(budget, scale).max(1), reason },
             decision => decision,
         };

@@ -50,6 +50,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The bead's budget is spent: asks the policy. The calling thread is online.
     pub(crate) fn budget_spent(&self, id: u32) {
+        self.budget_spent_by(id, |sample| self.policy.decide(sample));
+    }
+
+    /// As [`Self::budget_spent`], but somebody else decides.
+    pub(crate) fn budget_spent_by(&self, id: u32, decide: impl FnOnce(&Sample) -> Decision) {
         let hot = self.registry.hot(id);
         let state = hot.state.snapshot();
         // SAFETY: the calling thread is online.
@@ -60,7 +65,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         };
         let sample = self.sample(id, tier, next);
         let sample = Sample { pending: state.is_pending(Lane::Body(next)), bailouts: state.retries(next), ..sample };
-        match self.ask(id, &sample) {
+        match self.ask_by(id, &sample, decide) {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > tier && self.is_open(wanted) && !state.is_disabled(wanted);
                 let wanted = if usable { wanted } else { next };

@@ -20,7 +20,7 @@ use spent::{At, BackEdge};
 use watch::{Behind, Watch};
 
 use crate::{
-    BeadRef, CountSlot, Face, RegisterError, ThreadCells, Tier,
+    BeadRef, CountSlot, Decision, Face, RegisterError, Sample, ThreadCells, Tier,
     loops::NATIVE,
     mutation::ordering,
     retire::Participant,
@@ -133,6 +133,19 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     pub fn invoke_spent(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
         self.spent(bead, CALL_WORK, At::Call);
         // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.
+        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
+        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+    }
+
+    /// As [`invoke_spent`](Self::invoke_spent), but when the bead's budget is spent `decide` is asked and not the broker's policy: for
+    /// embedders who have to prepare a request before it is made. The decision is one about the body, for all threads; the
+    /// broker's policy is still asked for the budgets after that.
+    #[cold]
+    pub fn invoke_spent_by(&self, bead: BeadRef<'_, G>, decide: impl FnOnce(&Sample) -> Decision) -> Option<NativeCode<'_>> {
+        if self.spent(bead, CALL_WORK, At::CallOfAsker) {
+            self.shared.budget_spent_by(bead.id as u32, decide);
+        }
+        // Ordering: Acquire. As in `invoke_spent`.
         let word = bead.hot.code.load(ordering!(Invoke: Acquire));
         if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
     }

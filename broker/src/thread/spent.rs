@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(super) enum At {
     Call,
+    /// As [`At::Call`], but the caller asks the policy.
+    CallOfAsker,
     Loop(BackEdge),
 }
 
@@ -104,10 +106,11 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         }
     }
 
-    /// The countdown is spent, or was never drawn: draw on the shared budget, and when that is spent as well, decide.
+    /// The countdown is spent, or was never drawn: draw on the shared budget, and when that is spent as well, decide. True when
+    /// that is left to the caller.
     #[cold]
     #[inline(never)]
-    pub(super) fn spent(&self, bead: BeadRef<'_, G>, work: u32, at: At) {
+    pub(super) fn spent(&self, bead: BeadRef<'_, G>, work: u32, at: At) -> bool {
         let id = bead.id as u32;
         // Ordering: Relaxed. As in `charge`.
         let generation = bead.hot.stamp.load(Ordering::Relaxed);
@@ -122,7 +125,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             work as i32
         };
         let most = match at {
-            At::Call => self.called(bead),
+            At::Call | At::CallOfAsker => self.called(bead),
             At::Loop(edge) => self.looped(bead, edge, deficit),
         };
         let drawn = self.shared.draw(id, deficit, most);
@@ -139,8 +142,10 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             (_, At::Loop(edge)) if most == 0 => self.loops_spent(bead, edge, drawn.is_none()),
             (Some(_), _) => self.shared.foresee(id),
             (None, At::Call) => self.shared.budget_spent(id),
+            (None, At::CallOfAsker) => return true,
             (None, At::Loop(edge)) => self.budget_spent_in_loop(bead, edge),
         }
+        false
     }
 
     /// Whoever [records](crate::BrokerBuilder::on_work) what is done hears of it when it is drawn.
