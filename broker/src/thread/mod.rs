@@ -132,9 +132,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     #[cold]
     pub fn invoke_spent(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
         self.spent(bead, CALL_WORK, At::Call);
-        // Ordering: Acquire. As in `try_invoke`; in sync mode the code may have been installed just now.
-        let word = bead.hot.code.load(ordering!(Invoke: Acquire));
-        if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
+        // In sync mode it may have been installed just now.
+        self.native_code(bead)
     }
 
     /// As [`invoke_spent`](Self::invoke_spent), but when the bead's budget is spent `decide` is asked and not the broker's policy: for
@@ -145,7 +144,13 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         if self.spent(bead, CALL_WORK, At::CallOfAsker) {
             self.shared.budget_spent_by(bead.id as u32, decide);
         }
-        // Ordering: Acquire. As in `invoke_spent`.
+        self.native_code(bead)
+    }
+
+    /// The bead's native code, if it has any; counts nothing.
+    #[inline]
+    pub fn native_code(&self, bead: BeadRef<'_, G>) -> Option<NativeCode<'_>> {
+        // Ordering: Acquire. As in `try_invoke`.
         let word = bead.hot.code.load(ordering!(Invoke: Acquire));
         if word.addr() & NO_BODY != 0 { None } else { NativeCode::of_word(word) }
     }
