@@ -47,6 +47,18 @@ impl Face {
         self.entry
     }
 
+    /// Whether a bead's code word, which is the address of a face, leads to native code, and not to what runs the interpreter.
+    #[inline(always)]
+    pub fn has_body(word: *mut Face) -> bool {
+        word.addr() & NO_BODY == 0
+    }
+
+    /// Whether callers that read this code word are to count their calls.
+    #[inline(always)]
+    pub fn is_counted(word: *mut Face) -> bool {
+        word.addr() & COUNTED != 0
+    }
+
     #[inline(always)]
     pub(crate) const fn variants(&self) -> Table {
         self.variants
