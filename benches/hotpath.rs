@@ -4,9 +4,12 @@
 //! without valgrind it says so. `cargo bench --bench hotpath -- --time` prints the best nanoseconds per call instead.
 //! `cargo bench --bench hotpath -- --row NAME CALLS` makes the calls of one row and nothing else, for any profiler.
 
-use std::{hint::black_box, process::Command, sync::Arc, time::Instant};
+mod rows;
 
-use beadie::Beadie;
+use std::{hint::black_box, sync::Arc};
+
+use incumbent::Beadie;
+use rows::Row;
 use tierup::{
     Bailout, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread, Mode, NativeCode, OsrEntry,
     Threshold, Tier, Tiered,
@@ -66,7 +69,7 @@ fn tierup_quiescent(thread: &mut InterpThread<u32>) {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn beadie_on_invoke(beadie: &Beadie, bead: &Arc<beadie::Bead>) -> Option<*mut ()> {
+fn beadie_on_invoke(beadie: &Beadie, bead: &Arc<incumbent::Bead>) -> Option<*mut ()> {
     beadie.on_invoke(bead, |_| body as *mut ())
 }
 
@@ -96,13 +99,6 @@ impl Tierup {
             black_box(tierup_on_invoke(&self.thread, self.bead.as_ref()));
         }
     }
-}
-
-/// One row: its name, the function to count, and what makes the calls.
-struct Row {
-    name: &'static str,
-    symbol: &'static str,
-    calls: fn(u64),
 }
 
 const ROWS: &[Row] = &[
@@ -185,7 +181,7 @@ const ROWS: &[Row] = &[
         name: "beadie/cold",
         symbol: "beadie_on_invoke",
         calls: |calls| {
-            let beadie = Beadie::with_policy(beadie::ThresholdPolicy::new(u32::MAX));
+            let beadie = Beadie::with_policy(incumbent::ThresholdPolicy::new(u32::MAX));
             let bead = beadie.register(std::ptr::null_mut(), None);
             (0..=calls).for_each(|_| {
                 black_box(beadie_on_invoke(&beadie, black_box(&bead)));
@@ -194,62 +190,6 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// Calls counted per row: two runs of different length are subtracted, so that setting up cancels out.
-const CALLS: u64 = 1000;
-
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--row", name, calls] => {
-            let row = ROWS.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("no row `{name}`"));
-            (row.calls)(calls.parse().expect("a number of calls"));
-        }
-        ["--time"] => time(),
-        [] => count(),
-        _ => {
-            eprintln!("usage: hotpath [--time | --row NAME CALLS]");
-            std::process::exit(2);
-        }
-    }
-}
-
-/// Instructions per call, by callgrind.
-fn count() {
-    println!("{:<26} instructions per call, ret included", "path");
-    for row in ROWS {
-        match instructions(row, 2 * CALLS).zip(instructions(row, CALLS)) {
-            Some((more, fewer)) => println!("{:<26} {:.2}", row.name, (more - fewer) as f64 / CALLS as f64),
-            None => println!("{:<26} not counted: valgrind is not installed, or did not run", row.name),
-        }
-    }
-}
-
-fn instructions(row: &Row, calls: u64) -> Option<u64> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"])
-        .arg(format!("--toggle-collect={}", row.symbol))
-        .arg(std::env::current_exe().ok()?)
-        .args(["--row", row.name, &calls.to_string()])
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split_once("Collected :"))?;
-    collected.1.trim().parse().ok()
-}
-
-/// Nanoseconds per call, the loop around it included: the best of many repetitions.
-fn time() {
-    println!("{:<26} best ns per call, loop included", "path");
-    for row in ROWS {
-        let (short, long) = (100_000, 2_100_000);
-        let best = |calls| (0..20).map(|_| seconds(row, calls)).fold(f64::INFINITY, f64::min);
-        let per_call = (best(long) - best(short)) / (long - short) as f64;
-        println!("{:<26} {:.2}", row.name, per_call * 1e9);
-    }
-}
-
-fn seconds(row: &Row, calls: u64) -> f64 {
-    let start = Instant::now();
-    (row.calls)(calls);
-    start.elapsed().as_secs_f64()
+    rows::main(ROWS);
 }

@@ -7,8 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const DOCUMENTS: &[&str] =
-    &["ARCHITECTURE.md", "README.md", "backends/ABI.md", "osr/README.md", "deopt/README.md", "service/README.md"];
+const DOCUMENTS: &[&str] = &[
+    "ARCHITECTURE.md",
+    "README.md",
+    "backends/ABI.md",
+    "osr/README.md",
+    "deopt/README.md",
+    "beadie/README.md",
+    "service/README.md",
+];
 
 #[test]
 fn every_quoted_path_exists() {
@@ -69,7 +76,7 @@ fn quoted_spans(text: &str) -> Vec<String> {
 
 fn all_rust_source() -> String {
     let mut source = String::new();
-    for folder in ["src", "broker", "fake", "osr", "deopt", "backends", "interp", "service", "cli"] {
+    for folder in ["src", "broker", "fake", "beadie", "osr", "deopt", "backends", "interp", "service", "cli"] {
         collect(&root().join(folder), &mut source);
     }
     source
