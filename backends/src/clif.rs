@@ -444,9 +444,9 @@ pub(crate) fn finish_signature() -> Signature {
     signature
 }
 
-/// The cells, in a cold block. Atomic, so that no compiler merges it with the prologue's load and keeps them in a register, from
-/// there to here, for this alone.
-fn cells_again(b: &mut FunctionBuilder<'_>, vmctx: Value) -> Value {
+/// The cells, where they are seldom needed: in a cold block, or behind a call. Atomic, so that no compiler merges it with the prologue's
+/// load and keeps them in a register, from there to here, for this alone.
+pub fn cells_again(b: &mut FunctionBuilder<'_>, vmctx: Value) -> Value {
     b.ins().atomic_load(I64, MemFlagsData::trusted(), vmctx)
 }
 

@@ -97,7 +97,8 @@ impl FuncLower<'_, '_> {
         };
         let Some(Account { unpaid, none, flush }) = account else {
             let site = self.declare_site(header, None);
-            let asked = clif::poll_cell(self.b, self.abi.cells);
+            let abi = self.abi_at_header();
+            let asked = clif::poll_cell(self.b, abi.cells);
             let (tell, next) = self.fork(asked);
             self.b.switch_to_block(tell);
             let none = self.b.ins().iconst(types::I32, 0);

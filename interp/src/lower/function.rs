@@ -60,6 +60,8 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) function: u32,
     /// What frame states call its body: the address.
     pub(super) body: u64,
+    /// Offsets of the loops in which guests are called, ascending.
+    pub(super) calling_loops: Vec<u32>,
     /// Whether code can be left at its polls even where that costs something.
     pub(super) leaves_at_polls: bool,
     /// What is taken for granted of tables and globals.
@@ -88,6 +90,8 @@ pub(super) struct Opened<'a> {
     body: &'a Body,
     /// Behind the locals.
     reader: BinaryReader<'a>,
+    /// Offsets of the loops in which guests are called, ascending.
+    calling_loops: Vec<u32>,
     /// It goes without a stack check, and so does not poll where it is called.
     is_leaf: bool,
     /// It polls nowhere.
@@ -109,9 +113,9 @@ impl<'a> Opened<'a> {
         let mut reader = body.read(module).get_binary_reader();
         validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
         let size = validator.len_locals() as usize + body.bytes(module).len();
-        let has = if size <= SMALL_LEAF && !plants_exits { Some(Has::of(OperatorsReader::new(reader.clone()))?) } else { None };
-        let is_leaf = has.is_some_and(|has| !has.calls);
-        Ok(Opened { body, reader, is_leaf, is_silent: is_leaf && has.is_some_and(|has| !has.loops) })
+        let Has { calls, loops, calling_loops } = Has::of(OperatorsReader::new(reader.clone()))?;
+        let is_leaf = size <= SMALL_LEAF && !plants_exits && !calls;
+        Ok(Opened { body, reader, calling_loops, is_leaf, is_silent: is_leaf && !loops })
     }
 }
 
@@ -166,6 +170,7 @@ pub(super) fn lower<'a>(
     }
     (f.function, f.body) = (function.index, ptr::from_ref(body).addr() as u64);
     f.leaves_at_polls = manner.leaves_at_polls;
+    f.calling_loops = opened.calling_loops;
     f.assume(module, OperatorsReader::new(reader.clone()));
     f.count_call(manner.counting);
     f.declare_checked_len();
@@ -210,23 +215,37 @@ impl Prologue {
 const SMALL_LEAF: usize = 512;
 
 /// What a body has.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 struct Has {
     /// Calls of guest code: frames can pile up above its own.
     calls: bool,
     loops: bool,
+    /// Offsets of those that have a call in them, ascending.
+    calling_loops: Vec<u32>,
 }
 
 impl Has {
     fn of(mut reader: OperatorsReader<'_>) -> Result<Self, Bailout> {
-        let mut has = Has { calls: false, loops: false };
-        while !reader.eof() && !has.calls {
-            match reader.read().map_err(|e| invalid(&e))? {
-                Operator::Call { .. } | Operator::CallIndirect { .. } => has.calls = true,
-                Operator::Loop { .. } => has.loops = true,
+        let mut has = Has::default();
+        // Blocks around; a loop is taken from its block at the first call.
+        let mut around: Vec<Option<u32>> = Vec::new();
+        while !reader.eof() {
+            let (op, offset) = reader.read_with_offset().map_err(|e| invalid(&e))?;
+            match op {
+                Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                    has.calls = true;
+                    has.calling_loops.extend(around.iter_mut().filter_map(Option::take));
+                }
+                Operator::Loop { .. } => {
+                    has.loops = true;
+                    around.push(Some(offset as u32));
+                }
+                Operator::Block { .. } | Operator::If { .. } => around.push(None),
+                Operator::End => drop(around.pop()),
                 _ => {}
             }
         }
+        has.calling_loops.sort_unstable();
         Ok(has)
     }
 }
@@ -264,6 +283,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             live_at_polls: None,
             function: 0,
             body: 0,
+            calling_loops: Vec::new(),
             leaves_at_polls: false,
             assumed: Assumed::default(),
             work: 0,

@@ -11,7 +11,7 @@
 
 use tierup::deopt::FrameState;
 
-use super::clif::{self, InstBuilder, MemFlagsData, Value, types};
+use super::clif::{self, BodyAbi, InstBuilder, MemFlagsData, Value, types};
 use super::function::FuncLower;
 use super::site::guest_operands;
 use crate::deopt::GuardKind;
@@ -24,14 +24,25 @@ impl FuncLower<'_, '_> {
             return;
         }
         let state = self.state_at_header();
-        let (cx, abi) = (self.cx, self.abi);
+        let (cx, abi, function) = (self.cx, self.abi_at_header(), self.function);
         let guard = GuardKind::Poll.at(self.b.srcloc().bits());
         clif::poll(self.b, &abi, |b| {
             if let Some(state) = state {
+                // A constant, so that the parameter is not kept for this.
+                let abi = BodyAbi { callee: b.ins().iconst(types::I64, i64::from(function)), ..abi };
                 // Where there are too many slots, the code stays.
                 let _leaves = cx.leave_if_invalid(b, &abi, &state, guard);
             }
         });
+    }
+
+    /// What a poll at the header of the loop whose operator is being lowered has at hand.
+    pub(super) fn abi_at_header(&mut self) -> BodyAbi {
+        if self.calling_loops.binary_search(&self.b.srcloc().bits()).is_err() {
+            return self.abi;
+        }
+        // Kept across calls, the cells would take a register that every call of the function has to save.
+        BodyAbi { cells: clif::cells_again(self.b, self.abi.vmctx), ..self.abi }
     }
 
     /// What the interpreter's frame holds at the header of the loop whose operator is being lowered.
