@@ -43,6 +43,8 @@ const CONTROLS: &[(Mutation, &str)] = &[
     (Mutation::TicketFence, "deopt::break_vs_unpark"),
     (Mutation::Raise, "deopt::break_vs_answer"),
     (Mutation::Lower, "deopt::break_vs_answer"),
+    (Mutation::Raise, "deopt::break_vs_sample"),
+    (Mutation::Lower, "deopt::break_vs_sample"),
     (Mutation::Report, "census::census_vs_frame"),
     (Mutation::Report, "census::census_vs_install"),
     (Mutation::ReportPut, "census::census_vs_return"),

@@ -1,8 +1,8 @@
 //! Code is left, or has to be, while something else happens to it.
 
 use tierup_broker::{
-    Assumption, BreakTicket, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, POLL_BROKER, UnitId,
-    ValidityCell,
+    Assumption, BreakTicket, DeoptAction, DeoptDecision, DeoptPolicy, DeoptReason, DeoptSample, GuardId, POLL_BROKER,
+    POLL_SAMPLE, ThreadCells, UnitId, ValidityCell,
 };
 
 use super::*;
@@ -198,6 +198,26 @@ models! {
         let interrupt = unsafe { &(*interpreter.cells()).interrupt };
         let is_asked = interrupt.load(Ordering::Relaxed) & POLL_BROKER != 0;
         assert!(is_asked || ticket.is_done(), "it will never be asked");
+        drop(interpreter);
+        start.end();
+    }
+
+    /// A thread answers a sample while it is asked for something else: it is still asked, and its next prologue sees that.
+    fn break_vs_sample() {
+        let start = Start::new(1);
+        let assumption = start.broker.assumption();
+        let (interpreter, _) = start.caller();
+        // SAFETY: the cells live as long as the handle.
+        unsafe { ThreadCells::raise(interpreter.cells(), POLL_SAMPLE) };
+        let answer = move || {
+            interpreter.skip_sample();
+            interpreter
+        };
+        let (interpreter, _) = race(answer, || start.broker.break_assumption(&assumption));
+        // SAFETY: as above, and what is read is atomic.
+        let cells = unsafe { &*interpreter.cells() };
+        assert_eq!(cells.interrupt.load(Ordering::Relaxed), POLL_BROKER);
+        assert_ne!(cells.stack_limit.load(Ordering::Relaxed), cells.stack_floor());
         drop(interpreter);
         start.end();
     }
