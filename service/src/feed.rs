@@ -26,7 +26,8 @@ pub struct Feed<G: Send + Sync + 'static> {
     ring: broadcast::Sender<Arc<Event>>,
     /// Tiers that were turned off, one bit each.
     off: Arc<AtomicU8>,
-    highest: Tier,
+    /// Names of the compilers, tier 1 first.
+    tiers: Vec<String>,
     _subscription: Subscription,
 }
 
@@ -60,7 +61,13 @@ impl<G: Send + Sync + 'static> Feed<G> {
                 off.fetch_or(bit(Tier::new(index as u8 + 1)), Ordering::Relaxed);
             }
         }
-        Feed { broker: broker.clone(), ring, off, highest: Tier::new(tiers.len() as u8), _subscription: subscription }
+        Feed {
+            broker: broker.clone(),
+            ring,
+            off,
+            tiers: tiers.into_iter().map(|tier| tier.name).collect(),
+            _subscription: subscription,
+        }
     }
 
     /// The broker.
@@ -109,7 +116,12 @@ impl<G: Send + Sync + 'static> Feed<G> {
 
     /// The highest tier that has a compiler.
     pub(crate) fn highest_tier(&self) -> Tier {
-        self.highest
+        Tier::new(self.tiers.len() as u8)
+    }
+
+    /// Names of the compilers, tier 1 first.
+    pub(crate) fn tiers(&self) -> &[String] {
+        &self.tiers
     }
 
     /// Whether the tier was turned off.

@@ -21,6 +21,7 @@ pub(crate) type Reached = Pin<Box<dyn Future<Output = Result<Tier, WaitError>> +
 
 /// A broker as a client sees it.
 pub(crate) trait Inspect: Send + Sync {
+    /// Who speaks. At once: it is asked on the threads that serve.
     fn hello(&self) -> Hello;
 
     /// Does what is asked: everything that is done at once, and concerns no connection.
@@ -39,6 +40,7 @@ pub(crate) struct Inspector<G: Send + Sync + 'static> {
     pub(crate) feed: Arc<Feed<G>>,
     pub(crate) alias: Option<Alias<G>>,
     pub(crate) renew: Option<Renew<G>>,
+    pub(crate) read_only: bool,
 }
 
 impl<G: Send + Sync + 'static> Inspect for Inspector<G> {
@@ -47,11 +49,14 @@ impl<G: Send + Sync + 'static> Inspect for Inspector<G> {
             protocol: PROTOCOL,
             server: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
             pid: std::process::id(),
-            tiers: self.feed.broker().stats().tiers.into_iter().map(|tier| tier.name).collect(),
+            tiers: self.feed.tiers().to_vec(),
         }
     }
 
     fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
+        if self.read_only && ask.changes() {
+            return Err(Refusal::ReadOnly);
+        }
         let broker = self.feed.broker();
         Ok(match ask {
             Ask::Why { bead } => self.with(&bead, |info| self.why(&info))?,

@@ -38,6 +38,7 @@ pub struct Builder<G: Send + Sync + 'static> {
     broker: Broker<G>,
     alias: Option<Alias<G>>,
     renew: Option<Renew<G>>,
+    read_only: bool,
     buffer: usize,
     clients: usize,
     patience: Duration,
@@ -52,9 +53,16 @@ impl<G: Send + Sync + 'static> Builder<G> {
     }
 
     /// What a bead's new body is when a client reloads it: given the present one, or in words why there is none. Default: nothing
-    /// can be reloaded. While this runs, no retired code is freed.
+    /// can be reloaded. While this runs, no retired code is freed. Where the program reloads functions itself meanwhile, the last one
+    /// to do so wins.
     pub fn on_reload(mut self, renew: impl Fn(BeadId, &G) -> Result<G, String> + Send + Sync + 'static) -> Self {
         self.renew = Some(Box::new(renew));
+        self
+    }
+
+    /// Lets clients look on only: whoever asks for what changes something is refused. Default: they may.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
@@ -131,7 +139,8 @@ impl<G: Send + Sync + 'static> Builder<G> {
 
     fn parts(self) -> (Arc<Core>, Arc<Feed<G>>) {
         let feed = Arc::new(Feed::with_buffer(&self.broker, self.buffer));
-        let inspect = Arc::new(Inspector { feed: Arc::clone(&feed), alias: self.alias, renew: self.renew });
+        let inspect =
+            Arc::new(Inspector { feed: Arc::clone(&feed), alias: self.alias, renew: self.renew, read_only: self.read_only });
         let (closing, _) = watch::channel(None);
         (Arc::new(Core { inspect, closing, clients: self.clients, patience: self.patience }), feed)
     }
@@ -175,7 +184,15 @@ pub struct Service<G: Send + Sync + 'static> {
 impl<G: Send + Sync + 'static> Service<G> {
     /// Starts configuring a control plane for `broker`.
     pub fn builder(broker: &Broker<G>) -> Builder<G> {
-        Builder { broker: broker.clone(), alias: None, renew: None, buffer: BUFFER, clients: CLIENTS, patience: PATIENCE }
+        Builder {
+            broker: broker.clone(),
+            alias: None,
+            renew: None,
+            read_only: false,
+            buffer: BUFFER,
+            clients: CLIENTS,
+            patience: PATIENCE,
+        }
     }
 
     /// Where clients connect.

@@ -138,7 +138,7 @@ impl Session {
     }
 
     async fn request(&mut self, Request { id, ask }: Request) -> Result<(), End> {
-        let last = ask == Ask::Shutdown;
+        let is_shutdown = ask == Ask::Shutdown;
         let answer = match ask {
             Ask::Hello { protocol: PROTOCOL } => {
                 self.greeted = true;
@@ -154,12 +154,13 @@ impl Session {
             Ask::TierReached { bead, tier, within_ms } => self.wait(id, bead, tier, within_ms).await?.err().map(Err),
             ask => Some(self.inspect(move |inspect| inspect.answer(ask)).await?),
         };
+        let last = is_shutdown && matches!(answer, Some(Ok(_)));
         match answer {
             Some(Ok(answer)) => self.say(&Line::Answer { id, is: answer }).await?,
             Some(Err(refusal)) => self.say(&Line::error(Some(id), refusal)).await?,
             None => {}
         }
-        if last && self.greeted {
+        if last {
             self.core.close(Farewell::ShutDown);
         }
         Ok(())

@@ -201,3 +201,19 @@ async fn a_request_can_be_given_up() {
     }
     assert!(matches!(soon(client.ask(Ask::Stats)).await, Ok(Answer::Stats(_))));
 }
+
+#[tokio::test]
+async fn a_service_may_be_read_only() {
+    let (broker, _) = broker(Mode::Sync);
+    let bead = bead(&broker, Guest::new(1));
+    let service = builder(&broker).read_only().serve(path("read-only")).unwrap();
+    let mut client = connect(&service).await;
+    broker.compile_now(bead.as_ref(), TIER1).unwrap();
+    assert_eq!(refusal(client.invalidate(named("f1")).await), Refusal::ReadOnly);
+    assert_eq!(refusal(client.reload(named("f1")).await), Refusal::ReadOnly);
+    assert_eq!(refusal(client.disable(named("f1")).await), Refusal::ReadOnly);
+    assert_eq!(refusal(client.ask(Ask::Shutdown).await), Refusal::ReadOnly);
+    assert_eq!(client.why(named("f1")).await.unwrap().0.tier, 1);
+    assert_eq!(client.tier_reached(named("f1"), 1, None).await.unwrap(), 1);
+    assert!(!broker.is_shut_down());
+}

@@ -77,6 +77,13 @@ pub enum Ask {
     Shutdown,
 }
 
+impl Ask {
+    /// Whether it changes what the program does: how fast, never what comes of it, unless a reload has another body.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self, Ask::Invalidate { .. } | Ask::Reload { .. } | Ask::Disable { .. } | Ask::Shutdown)
+    }
+}
+
 /// Identity of a bead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -44,6 +44,9 @@ pub enum Refusal {
     /// The first request is not a hello.
     #[error("the first request of a connection is a hello")]
     HelloFirst,
+    /// The program lets clients look on only.
+    #[error("this service only shows, and changes nothing")]
+    ReadOnly,
     /// Nothing is called so, or the bead has been released.
     #[error("there is no bead {bead}")]
     UnknownBead {
