@@ -20,7 +20,7 @@ use options::{Command, Options};
 
 fn main() {
     let code = match Options::parse().command {
-        Command::Run(options) => run::run(options),
+        Command::Run(options) => run::run(*options),
         Command::Check(options) => check::check(&options),
         Command::Ctl(options) => ctl::ctl(options),
     };

@@ -26,7 +26,7 @@ pub(crate) enum Command {
     ///
     /// The exit code is the program's own; 134 if it trapped; 1 if it could not be loaded or the host failed; 2 for wrong
     /// usage.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Compile every function for every tier without running anything, and say what would not compile and why.
     ///
     /// The exit code is 0 if everything compiles, otherwise 1.
