@@ -51,6 +51,8 @@ pub struct Bead {
 pub(crate) enum Quick {
     Code(NonNull<()>),
     Interpret,
+    /// There is code whose calls are counted: `quick_counted` is to be called.
+    Counted,
     /// The countdown is spent, and charged.
     Spent,
     /// This thread used another home last, or the bead has none yet.
@@ -98,18 +100,35 @@ impl Bead {
         // SAFETY: the cell lives as long as the broker's bead.
         // Ordering: Acquire. Pairs with: the broker's Release when it publishes code. Carries: the version, and our image.
         let word = unsafe { &*link.handle.code_cell() }.load(Ordering::Acquire);
-        // SAFETY: it is the nearest, as was just asked.
-        let is_spent =
-            || matches!(unsafe { here::with_nearest(|thread| thread.try_back_edge(link.bead(), CALL_WORK)) }, Charge::Spent);
-        if !Face::has_body(word) {
-            return if is_spent() { Quick::Spent } else { Quick::Interpret };
-        }
-        if Face::is_counted(word) && is_spent() {
-            return Quick::Spent;
+        if Face::is_counted(word) || !Face::has_body(word) {
+            if !Face::has_body(word) {
+                // SAFETY: it is the nearest, as was just asked.
+                let charge = unsafe { here::with_nearest(|thread| thread.try_back_edge(link.bead(), CALL_WORK)) };
+                return if let Charge::Spent = charge { Quick::Spent } else { Quick::Interpret };
+            }
+            return Quick::Counted;
         }
         // SAFETY: this thread is online, so the version of the word it has just loaded is there until its next quiescent point; faces of
         // versions with a body hold its entry.
         Quick::Code(unsafe { image(self, (*word).entry()) }.now().code)
+    }
+
+    /// The rest of [`quick`](Self::quick) for code that a higher tier may follow.
+    ///
+    /// Apart from the other because, put together, they are longer for either.
+    #[inline(always)]
+    pub(crate) fn quick_counted(&self) -> Quick {
+        let look = |thread: &InterpThread<Guest>| {
+            // SAFETY: `quick` found a thread that has a handle of the bead's home, so it has one.
+            match thread.try_invoke(unsafe { self.tie.link_unchecked() }.bead()) {
+                // SAFETY: this bead's.
+                Charge::Paid(Some(native)) => Quick::Code(unsafe { image(self, native.address().as_ptr()) }.now().code),
+                Charge::Paid(None) => Quick::Interpret,
+                Charge::Spent => Quick::Spent,
+            }
+        };
+        // SAFETY: it is the nearest, as `quick` asked.
+        unsafe { here::with_nearest(look) }
     }
 
     /// The slow half, of an invocation that was charged for or not: `job` makes the compile closure for a tier if one is asked for.

@@ -78,8 +78,18 @@ impl<P: HotnessPolicy> Beadie<P> {
         match bead.quick() {
             Quick::Code(code) => Some(code.as_ptr()),
             Quick::Interpret => None,
+            Quick::Counted => self.invoke_counted(bead, job),
             Quick::Spent => self.invoke_slowly(true, bead, job),
             Quick::Elsewhere => self.invoke_slowly(false, bead, job),
+        }
+    }
+
+    #[inline(never)]
+    fn invoke_counted(&self, bead: &Bead, job: impl FnOnce() -> Job) -> Option<*mut ()> {
+        match bead.quick_counted() {
+            Quick::Code(code) => Some(code.as_ptr()),
+            Quick::Spent => self.invoke_slowly(true, bead, job),
+            _ => None,
         }
     }
 

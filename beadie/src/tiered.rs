@@ -121,8 +121,21 @@ impl TieredAdapter {
         match bound.bead.quick() {
             Quick::Code(code) => Some(code.as_ptr()),
             Quick::Interpret => None,
+            Quick::Counted => self.invoke_counted(bound, compile),
             Quick::Spent => self.invoke_slowly(true, bound, compile),
             Quick::Elsewhere => self.invoke_slowly(false, bound, compile),
+        }
+    }
+
+    #[inline(never)]
+    fn invoke_counted<F>(&self, bound: &TieredBound, compile: F) -> Option<*mut ()>
+    where
+        F: Fn(usize, &Arc<Bead>) -> *mut () + Send + Sync + Clone + 'static,
+    {
+        match bound.bead.quick_counted() {
+            Quick::Code(code) => Some(code.as_ptr()),
+            Quick::Spent => self.invoke_slowly(true, bound, compile),
+            _ => None,
         }
     }
 
