@@ -9,7 +9,8 @@
 //! take nothing for granted and so not look: then the callee looks, to begin with.
 //!
 //! A look costs two instructions and prevents vector code, so that reading a global is not worth one: only bodies that call nothing take
-//! globals for constants. A function that writes to tables itself takes nothing for granted of any.
+//! globals for constants, and a call that has called few functions is guarded instead ([`speculate`](super::speculate)): what a table holds is
+//! worth knowing where a call calls many, or nothing was recorded. A function that writes to tables itself takes nothing for granted of any.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ use super::function::{FuncLower, Profiling};
 use super::stack::FrameKind;
 use crate::deopt::GuardKind;
 use crate::module::{ConstExpr, ModuleInner};
+use crate::profile::{STABLE, Seen};
 use crate::unwritten::Unwritten;
 
 /// Functions of a call's type in a table, at most, that make it worth knowing what the table holds.
@@ -50,7 +52,12 @@ struct Uses {
 }
 
 impl Uses {
-    fn read(mut operators: OperatorsReader<'_>, module: &ModuleInner) -> wasmparser::Result<Self> {
+    /// `is_settled` says of which indirect calls better is known than what the table holds.
+    fn read(
+        mut operators: OperatorsReader<'_>,
+        module: &ModuleInner,
+        is_settled: impl Fn(u32) -> bool,
+    ) -> wasmparser::Result<Self> {
         let mut uses = Self::default();
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset()?;
@@ -58,7 +65,7 @@ impl Uses {
                 Operator::CallIndirect { type_index, table_index } => {
                     uses.calls += 1;
                     let candidates = module.reachable_through(table_index, type_index).map_or(0, Iterator::count);
-                    if (1..=MAX_CANDIDATES).contains(&candidates) {
+                    if (1..=MAX_CANDIDATES).contains(&candidates) && !is_settled(offset as u32) {
                         uses.tables.insert(table_index);
                     }
                 }
@@ -102,7 +109,12 @@ impl<'a> FuncLower<'a, '_> {
             return;
         }
         // A body that cannot be read is refused later.
-        let Ok(uses) = Uses::read(operators, module) else { return };
+        let site = |offset| self.resuming.and_then(|resuming| resuming.prepared.call_site(offset));
+        let is_settled = |offset| {
+            let seen = site(offset).map(|site| site.seen(STABLE));
+            self.profiling == Profiling::Speculate && matches!(seen, Some(Seen::Few(_)))
+        };
+        let Ok(uses) = Uses::read(operators, module, is_settled) else { return };
         let cx = self.cx;
         let tables = uses.tables(module);
         let globals = if cx.is_callee() { Vec::new() } else { uses.globals(module) };
