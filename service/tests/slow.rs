@@ -36,6 +36,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// One test at a time: what is allocated is counted for the whole process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Has `count` events happen, delivered on this thread, and says how long that took.
 fn happen(broker: &Broker<Guest>, bead: &Bead<Guest>, count: usize) -> Duration {
     let start = Instant::now();
@@ -70,6 +73,7 @@ const READERS: usize = 4;
 
 #[tokio::test]
 async fn clients_that_never_read_cost_nothing_and_learn_what_they_missed() {
+    let _alone = ALONE.lock().await;
     let (broker, _) = broker(Mode::Pump);
     let bead = bead(&broker, Guest::new(1));
     happen(&broker, &bead, WARM);
@@ -104,6 +108,7 @@ async fn clients_that_never_read_cost_nothing_and_learn_what_they_missed() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_given_up() {
+    let _alone = ALONE.lock().await;
     let (broker, _) = broker(Mode::Pump);
     let bead = bead(&broker, Guest::new(1));
     let service = builder(&broker).clients(1).patience(Duration::from_millis(200)).serve(path("stuck")).unwrap();
@@ -125,6 +130,7 @@ async fn a_client_that_takes_nothing_is_given_up() {
 /// A client that says much and reads nothing is not read from any more, and its answers are not kept.
 #[tokio::test]
 async fn requests_are_not_taken_from_a_client_that_does_not_read_answers() {
+    let _alone = ALONE.lock().await;
     let (broker, _) = broker(Mode::Pump);
     let _beads: Vec<_> = (0..1000).map(|value| bead(&broker, Guest::new(value))).collect();
     let service = builder(&broker).serve(path("flood")).unwrap();
