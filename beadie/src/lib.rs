@@ -1,6 +1,6 @@
 //! beadie 0.3's API on Tierup's broker.
 //!
-//! Users of the crate [`beadie`](https://crates.io/crates/beadie) switch by one line of their `Cargo.toml`:
+//! Users of the crate `beadie` switch by one line of their `Cargo.toml`:
 //!
 //! ```toml
 //! beadie = { package = "tierup-beadie", version = "0.1" }

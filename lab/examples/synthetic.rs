@@ -1,10 +1,10 @@
-//! The policies that come with the broker, on programs that are made up to be hard: `cargo run --release -p tierup-lab --example synthetic`.
+//! All policies that come with the broker, on programs that are made up to be hard: `cargo run --release -p tierup-lab --example synthetic`.
 //!
 //! A first argument is the number of workers (2), a second how much a thread and a compile slow each other (1), a third a seed (1).
 
 use std::env;
 
-use tierup_broker::Tiered;
+use tierup_broker::{PolicyChoice, PolicyConfig, PolicyConfigError, Threshold};
 use tierup_lab::{Comparison, Machine, synthetic};
 
 fn main() {
@@ -14,14 +14,14 @@ fn main() {
     let seed = args.next().map_or(Ok(1), |text| text.parse()).expect("a seed");
     let machine = Machine { workers, sharing };
     for program in synthetic::all(seed) {
-        let policies = [
-            ("never", Tiered::new(u32::MAX, u32::MAX)),
-            ("at once", Tiered::new(1, 1)),
-            ("development", Tiered::development()),
-            ("default", Tiered::default()),
-            ("production", Tiered::production()),
-        ];
-        let policies = policies.map(|(name, policy)| (name.to_owned(), policy));
+        let named = PolicyConfig::NAMES.iter().filter_map(|name| Some((*name, PolicyConfig::named(name)?)));
+        let never = PolicyConfig::new(PolicyChoice::Threshold(Threshold { calls: u32::MAX }));
+        let policies: Result<Vec<_>, _> =
+            named.chain([("never", never)]).map(|(name, config)| Ok((name.to_owned(), config.build()?))).collect();
+        let policies = match policies {
+            Ok(policies) => policies,
+            Err::<_, PolicyConfigError>(error) => return eprintln!("{error}"),
+        };
         match Comparison::new(&program, machine, policies, seed, 2_000) {
             Ok(comparison) => println!("{comparison}"),
             Err(error) => eprintln!("{}: {error}", program.name),
