@@ -166,8 +166,9 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
-    /// Is told of all work that is counted, slice by slice, for recordings. A documented exception to what interpreter threads never
-    /// do: `tell` runs on them, and they wait for it. It must not call the broker.
+    /// Is told of all work that is counted, for recordings: of every call and of every back-edge, since threads then draw no slices ahead
+    /// of what they do. Only what a spent budget could not pay is not told, and native code tells of many turns at once. A documented
+    /// exception to what interpreter threads never do: `tell` runs on them, and they wait for it. It must not call the broker.
     #[must_use]
     pub fn on_work(mut self, tell: impl Fn(&G, Work) + Send + Sync + 'static) -> Self {
         self.on_work = Some(Arc::new(tell));

@@ -33,14 +33,21 @@ use crate::{
 pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
 pub(crate) type OnWork<G> = Arc<dyn Fn(&G, Work) + Send + Sync>;
 
-/// Work that a thread has done in a function, or draws to do at once: a slice of its budget.
+/// Work that a thread has done in a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Work {
-    /// The loop in which the slice before ran out; `None` for a call.
+    /// The loop that came round; `None` for a call.
     pub site: Option<u32>,
     /// Work units.
     pub units: u32,
+}
+
+impl Work {
+    /// So many units, in a loop or by a call.
+    pub fn new(site: Option<u32>, units: u32) -> Self {
+        Work { site, units }
+    }
 }
 
 /// One configured compiler.

@@ -5,14 +5,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode};
+use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode, Work};
 
 #[cfg(feature = "llvm")]
 pub use crate::llvm::Llvm;
+use crate::module::FuncHandle;
 use crate::transfer::OnTransfer;
 
 /// Who is told of transitions.
 pub type OnEvent = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// Who is told of work that was done.
+pub type OnWork = Arc<dyn Fn(&FuncHandle, Work) + Send + Sync>;
 
 /// Which tiers an engine uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +126,10 @@ pub struct Config {
     pub on_event: Option<OnEvent>,
     /// Told of every frame that goes on in another tier at a loop header or through an exit, with its live slots: what a trace shows.
     pub on_transfer: Option<OnTransfer>,
+    /// Told of every call and every turn of a loop that is counted, by the thread that makes it, which waits: for recordings. What is
+    /// counted is what could go to a higher tier ([`TierMode::Auto`]); where the policy never asks, everything is, for it stays interpreted.
+    /// See [`BrokerBuilder::on_work`](tierup::BrokerBuilder::on_work).
+    pub on_work: Option<OnWork>,
     /// Whether profilers are told of native code through the system's perf map.
     pub perf_map: bool,
     /// Bytes of machine stack that guest calls may use, counted from the outermost call. Where the calling thread has
@@ -155,6 +163,7 @@ impl Default for Config {
             deadline: None,
             on_event: None,
             on_transfer: None,
+            on_work: None,
             perf_map: false,
             max_native_stack: 1 << 20,
             value_stack: 8 << 20,

@@ -89,6 +89,10 @@ impl Engine {
         if let Some(on_event) = &config.on_event {
             builder = builder.on_event(Arc::clone(on_event));
         }
+        if let Some(on_work) = &config.on_work {
+            let on_work = Arc::clone(on_work);
+            builder = builder.on_work(move |guest, work| on_work(guest, work));
+        }
         let broker = builder.build().map_err(|e| refused(&e))?;
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());

@@ -128,7 +128,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             At::Call | At::CallOfAsker => self.called(bead),
             At::Loop(edge) => self.looped(bead, edge, deficit),
         };
-        let drawn = self.shared.draw(id, deficit, most);
+        // A recording is to say what was done, not what may be.
+        let ahead = if self.shared.on_work.is_some() { 0 } else { most };
+        let drawn = self.shared.draw(id, deficit, ahead);
         self.tell_work(bead, at, drawn.units);
         let (units, drawn) = (drawn.units, drawn.slice);
         let rest = drawn.unwrap_or(0);
@@ -148,7 +150,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         false
     }
 
-    /// Whoever [records](crate::BrokerBuilder::on_work) what is done hears of it when it is drawn.
+    /// Whoever [records](crate::BrokerBuilder::on_work) what is done hears of it when it is paid for.
     fn tell_work(&self, bead: BeadRef<'_, G>, at: At, units: u32) {
         let Some(tell) = self.shared.on_work.as_ref().filter(|_| units > 0) else { return };
         let site = if let At::Loop(edge) = at { Some(edge.site) } else { None };
