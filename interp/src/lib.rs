@@ -32,6 +32,7 @@ mod owned;
 mod prepare;
 mod profile;
 mod recovery;
+mod self_time;
 mod stack;
 mod store;
 mod table;
@@ -43,7 +44,7 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Config, Deopt, OnEvent, Osr, Speculate, TierMode};
+pub use config::{Config, Deopt, OnEvent, OnWork, Osr, Speculate, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};
@@ -54,6 +55,7 @@ pub use lower::Checker;
 pub use memory::{MAX_PAGES, PAGE};
 pub use module::{FuncHandle, Module, Part, ReloadError, Reloaded};
 pub use recovery::Recovery;
+pub use self_time::{SelfTime, SelfTimes};
 pub use store::{AsStore, Store};
 pub use transfer::{Direction, LiveFrame, OnTransfer, Transfer};
 pub use trap::{Frame, MAX_FRAMES, Trap, TrapCode};

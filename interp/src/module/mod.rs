@@ -213,6 +213,18 @@ impl Module {
         self.0.engine.broker().tier_down(self.0.function(index)?.bead.as_ref())
     }
 
+    /// What events call function `index`, imports counted. `None` if the module defines no such function.
+    pub fn bead_id(&self, index: u32) -> Option<tierup::BeadId> {
+        Some(self.0.function(index)?.bead.id())
+    }
+
+    /// Bytes of the body of function `index`, imports counted: what policies are told. `None` if the module defines no such function.
+    pub fn body_size(&self, index: u32) -> Option<u32> {
+        let function = self.0.function(index)?;
+        let later = function.later();
+        Some(later.as_deref().unwrap_or(&function.first).bytes(&self.0).len() as u32)
+    }
+
     /// The name the name section gives function `index`, imports counted.
     pub fn function_name(&self, index: u32) -> Option<&str> {
         self.0.function_name(index)

@@ -133,6 +133,12 @@ impl Prepared {
         &raw const self.code[self.sites[site as usize].code as usize]
     }
 
+    /// The addresses of the code.
+    pub(crate) fn addresses(&self) -> std::ops::Range<usize> {
+        let words = self.code.as_ptr_range();
+        words.start.addr()..words.end.addr()
+    }
+
     /// The code.
     #[cfg(test)]
     pub(crate) fn words(&self) -> &[u64] {
