@@ -11,10 +11,13 @@
 //! What a policy loses against the oracle's plan is its *regret*.
 
 mod compare;
+pub mod facts;
 mod metrics;
 pub mod oracle;
 pub mod plan;
 mod program;
+mod rank;
+mod record;
 mod replay;
 pub mod synthetic;
 pub mod trace;
@@ -22,4 +25,6 @@ pub mod trace;
 pub use compare::Comparison;
 pub use metrics::Outcome;
 pub use program::{Function, Kind, Machine, Program, Record, TierFacts};
+pub use rank::{Agreement, Interval};
+pub use record::{Recorded, Recorder};
 pub use replay::{ReplayError, replay};

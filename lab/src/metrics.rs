@@ -24,6 +24,8 @@ pub struct Outcome {
     pub code_bytes: u64,
     /// When the throughput first reached half, nine tenths and 99 % of the best it ever was.
     pub warm: [f64; 3],
+    /// The part of all work that was done by a time: a few hundred points. Work counts by what it takes in the best code.
+    pub progress: Vec<(f64, f64)>,
     /// How long requests whose code was installed had waited to be compiled, the shortest first: nothing for a plan, which does not ask.
     pub waits: Vec<f64>,
 }
@@ -129,6 +131,7 @@ impl<'p> Meter<'p> {
                 .filter(|compile| compile.saved < compile.took)
                 .fold(0.0, |sum, compile| sum + compile.took),
             warm: self.throughput.reached([0.5, 0.9, 0.99]),
+            progress: self.throughput.progress(self.end),
             residency: self.residency,
             late_work: self.late_work,
             code_bytes: self.code_bytes,
@@ -171,6 +174,18 @@ impl Throughput {
             let inside = end.min((window + 1) as f64 * self.width) - start.max(window as f64 * self.width);
             self.done[window] += work * inside.max(0.0) / (end - start);
         }
+    }
+
+    /// The part of all that was done until the end of some windows. The run ended at `end`.
+    fn progress(&self, end: f64) -> Vec<(f64, f64)> {
+        let all: f64 = self.done.iter().sum();
+        let each = self.done.len().div_ceil(LOOKS).max(1);
+        let mut sum = 0.0;
+        let points = self.done.chunks(each).zip(1..).map(|(windows, count)| {
+            sum += windows.iter().sum::<f64>();
+            (((count * each) as f64 * self.width).min(end), sum / all.max(f64::MIN_POSITIVE))
+        });
+        [(0.0, 0.0)].into_iter().chain(points).collect()
     }
 
     /// When it first reached each part of the best there ever was.

@@ -66,6 +66,15 @@ impl Program {
         self.records.iter().map(|record| usize::from(record.thread) + 1).max().unwrap_or(0)
     }
 
+    /// The same with compiles that take `scale` times as long.
+    #[must_use]
+    pub fn with_compiles_scaled(mut self, scale: f64) -> Self {
+        for tier in self.functions.iter_mut().flat_map(|function| &mut function.tiers) {
+            tier.compile = (tier.compile as f64 * scale) as u64;
+        }
+        self
+    }
+
     /// Nanoseconds of all records in one tier, on one processor.
     pub fn time_in(&self, tier: usize) -> f64 {
         let pace = |record: &Record| self.functions[record.function as usize].tiers[tier].pace;

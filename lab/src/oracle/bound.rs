@@ -13,42 +13,104 @@
 //! as the compile. And parts of items may be taken, so that the concave hull of each function's items, steepest steps first, is the best.
 //! What a thread loses to compiles that run beside it, at least `(sharing − 1) / workers` of their time, is taken off the savings.
 //!
+//! A second bound looks at the order as well. The program is cut into segments; `t` is when one ends, and by then compilers have worked for
+//! `workers · t` at most. So if the segment before ended at `s`, and this one takes `I` when it is interpreted,
+//!
+//! ```text
+//! t ≥ s + I − S(workers · t)
+//! ```
+//!
+//! with the `S` of this segment's work alone. The least `t` grows with `s`, so that the least solutions, one after the other, are below what any plan
+//! has. Each segment may have compiled something else with the same time, and what is lost beside compiles, which may have come in
+//! any segment, is left out. The larger of both bounds counts.
+//!
 //! With several threads each is bounded alone and the slowest counts; what it loses to compiles is left out then, for they may run
 //! beside another thread.
 
-use crate::{Function, Machine, Program};
+use crate::{Function, Machine, Program, Record};
+
+/// Segments of the second bound.
+const SEGMENTS: f64 = 128.0;
 
 /// Nanoseconds that no plan can be better than.
 pub fn lower_bound(program: &Program, machine: Machine) -> f64 {
     let threads = program.threads();
     let lost = if threads == 1 { (machine.sharing - 1.0) / machine.workers as f64 } else { 0.0 };
-    (0..threads).map(|thread| of_thread(program, machine, lost, thread)).fold(0.0, f64::max)
+    let both = |thread: usize| f64::max(of_thread(program, machine, lost, thread), in_order(program, machine, thread));
+    (0..threads).map(both).fold(0.0, f64::max)
 }
 
 fn of_thread(program: &Program, machine: Machine, lost: f64, thread: usize) -> f64 {
-    let mut work: Vec<Vec<f64>> = program.functions.iter().map(|function| vec![0.0; 1 << (function.tiers.len() - 1)]).collect();
-    let (mut latest, mut interpreted) = (0.0, 0.0);
-    for record in program.records.iter().filter(|record| usize::from(record.thread) == thread) {
-        let function = &program.functions[record.function as usize];
-        interpreted += record.work as f64 * function.tiers[0].pace;
-        let slow = slowest(function) * machine.sharing;
+    let mut done = Done::new(program, machine);
+    program.records.iter().filter(|record| usize::from(record.thread) == thread).for_each(|record| done.add(record));
+    least(done.interpreted, machine.workers as f64, &done.steps(lost))
+}
+
+/// The bound by segments.
+fn in_order(program: &Program, machine: Machine, thread: usize) -> f64 {
+    let records = || program.records.iter().filter(|record| usize::from(record.thread) == thread);
+    let interpreted = |record: &Record| record.work as f64 * program.functions[record.function as usize].tiers[0].pace;
+    let segment = records().map(interpreted).sum::<f64>() / SEGMENTS;
+    let mut done = Done::new(program, machine);
+    let mut end = 0.0;
+    for record in records() {
+        done.add(record);
+        if done.interpreted >= segment {
+            end = least(end + done.interpreted, machine.workers as f64, &done.steps(0.0));
+            done.clear();
+        }
+    }
+    least(end + done.interpreted, machine.workers as f64, &done.steps(0.0))
+}
+
+/// Work of a thread, and when it can have been done at the latest.
+struct Done<'p> {
+    program: &'p Program,
+    sharing: f64,
+    /// By function and by the set of tiers that are possible.
+    work: Vec<Vec<f64>>,
+    /// Nanoseconds of all of it, interpreted.
+    interpreted: f64,
+    /// When the work so far is done, if everything is as slow as it can be: what was [cleared](Self::clear) included.
+    latest: f64,
+}
+
+impl<'p> Done<'p> {
+    fn new(program: &'p Program, machine: Machine) -> Self {
+        let work = program.functions.iter().map(|function| vec![0.0; 1 << (function.tiers.len() - 1)]).collect();
+        Done { program, sharing: machine.sharing, work, interpreted: 0.0, latest: 0.0 }
+    }
+
+    fn add(&mut self, record: &Record) {
+        let function = &self.program.functions[record.function as usize];
+        self.interpreted += record.work as f64 * function.tiers[0].pace;
+        let slow = slowest(function) * self.sharing;
         // Of the record the part that comes late enough for a tier's code may be done in it.
-        let end = latest + record.work as f64 * slow;
-        let mut cuts: Vec<f64> = function.tiers[1..].iter().map(|tier| (tier.compile as f64).clamp(latest, end)).collect();
-        cuts.extend([latest, end]);
+        let end = self.latest + record.work as f64 * slow;
+        let mut cuts: Vec<f64> = function.tiers[1..].iter().map(|tier| (tier.compile as f64).clamp(self.latest, end)).collect();
+        cuts.extend([self.latest, end]);
         cuts.sort_by(f64::total_cmp);
         for part in cuts.windows(2).filter(|part| part[1] > part[0]) {
             let open = (function.tiers[1..].iter().enumerate())
                 .filter(|(_, tier)| tier.compile as f64 <= part[0])
                 .fold(0, |open, (index, _)| open | 1 << index);
-            work[record.function as usize][open] += (part[1] - part[0]) / slow;
+            self.work[record.function as usize][open] += (part[1] - part[0]) / slow;
         }
-        latest = end;
+        self.latest = end;
     }
-    let mut steps: Vec<Step> =
-        program.functions.iter().zip(&work).flat_map(|(function, work)| hull(function, work, lost)).collect();
-    steps.sort_by(|left, right| right.slope().total_cmp(&left.slope()));
-    least(interpreted, machine.workers as f64, &steps)
+
+    /// What compiles can save of it, the steepest steps first.
+    fn steps(&self, lost: f64) -> Vec<Step> {
+        let all = self.program.functions.iter().zip(&self.work).filter(|(_, work)| work.iter().any(|&work| work > 0.0));
+        let mut steps: Vec<Step> = all.flat_map(|(function, work)| hull(function, work, lost)).collect();
+        steps.sort_by(|left, right| right.slope().total_cmp(&left.slope()));
+        steps
+    }
+
+    fn clear(&mut self) {
+        self.work.iter_mut().flatten().for_each(|work| *work = 0.0);
+        self.interpreted = 0.0;
+    }
 }
 
 /// More compile time, and what it saves.

@@ -65,6 +65,9 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
             noted.lock().unwrap_or_else(PoisonError::into_inner).push(event.queue_wait.as_nanos() as f64);
         }
     }));
+    // Policies may have rules for functions by name.
+    let names: Vec<String> = program.functions.iter().map(|function| function.name.clone()).collect();
+    builder = builder.describe(move |&number: &u32| names.get(number as usize).cloned().unwrap_or_default());
     builder = builder.deadline(None).max_beads(program.functions.len().max(1) as u32);
     for name in program.tiers.iter().skip(1) {
         builder = builder.compiler(ReplayCompiler::new(name, &stage));
