@@ -3,7 +3,8 @@
 #   make demo     a real program, interpreted and then tiered, side by side   (MODULE=… ARGS=… for another one)
 #   make test     the tests
 #   make verify   the full matrix, resumable; results go to benches/record/
-#   make peers    other engines on the same bytes; tables and a page with charts go to benches/record/
+#   make peers    other engines on the same bytes
+#   make lab      kernels and corpus recorded; every policy replayed on them, and run live beside that
 #   make lint     formatting and clippy, warnings as errors
 
 # Test data that is not part of the project. Tests that need it say that they skipped when it is not there.
@@ -16,7 +17,7 @@ comma := ,
 # One selection of crates for every command: another one would build Cranelift again, with other features.
 CRATES := $(if $(LLVM),--workspace --exclude tierup-peers --features tierup-cli/llvm$(comma)tierup-wasi/llvm,)
 
-.PHONY: demo test verify peers lint loom llvm-install crates
+.PHONY: demo test verify peers lab lint loom llvm-install crates
 
 test:
 	$(CARGO) test $(CRATES)
@@ -37,9 +38,22 @@ verify:
 crates:
 	@echo $(CRATES)
 
-# All experiments, in about a quarter of an hour after the builds; the record goes to benches/record/. `target/release/peers` has the options.
+# One experiment with its options: `make peers PEERS="cold --sizes 1ms"`; all four without.
 peers:
-	scripts/peers
+	$(CARGO) build --release $(CRATES)
+	$(CARGO) build --release -p tierup-peers
+ifneq ($(PEERS),)
+	target/release/peers $(PEERS)
+else
+	target/release/peers cold
+	target/release/peers steady
+	target/release/peers corpus
+	target/release/peers sqlite-select1
+endif
+
+# One step of it: `make lab LAB=replay`.
+lab:
+	scripts/lab $(LAB)
 
 demo: llvm-install
 	MODULE="$(MODULE)" ARGS="$(ARGS)" scripts/demo

@@ -10,6 +10,18 @@ pub(crate) const TRAPPED: i32 = 134;
 pub(crate) enum CliError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("cannot write {}: {source}", path.display())]
+    WriteFile { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Trace { path: PathBuf, source: tierup_lab::trace::TraceError },
+    #[error("{}: {source}", path.display())]
+    Replay { path: PathBuf, source: tierup_lab::ReplayError },
+    #[error("--policy: {0}")]
+    Policies(String),
+    #[error("no chart: {0}")]
+    Chart(#[from] tierup_plot::ChartError),
+    #[error("cannot run {}: {message}", path.display())]
+    Live { path: PathBuf, message: String },
     #[error("{}: {source}", path.display())]
     Module { path: PathBuf, source: tierup_interp::Error },
     #[error("{0}")]
@@ -42,7 +54,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Trap(_) => TRAPPED,
-            Self::Arguments { .. } | Self::Log { .. } | Self::Policy(_) => 2,
+            Self::Arguments { .. } | Self::Log { .. } | Self::Policy(_) | Self::Policies(_) => 2,
             _ => 1,
         }
     }

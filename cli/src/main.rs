@@ -4,9 +4,11 @@
 mod check;
 mod ctl;
 mod error;
+mod lab;
 mod log;
 mod options;
 mod output;
+mod program;
 mod report;
 mod run;
 mod serve;
@@ -23,6 +25,7 @@ fn main() {
         Command::Run(options) => run::run(*options),
         Command::Check(options) => check::check(&options),
         Command::Ctl(options) => ctl::ctl(options),
+        Command::Lab(command) => lab::lab(command),
     };
     let code = code.unwrap_or_else(|error| {
         output::tell(format_args!("tierup: {error}"));

@@ -1,5 +1,9 @@
 //! What the command line can say.
 
+pub(crate) mod lab;
+
+pub(crate) use lab::LabCommand;
+
 use std::path::{Path, PathBuf};
 #[cfg(feature = "llvm")]
 use std::time::Duration;
@@ -37,6 +41,9 @@ pub(crate) enum Command {
     ///
     /// The exit code is 0, or 1 if nobody serves at the socket or the request is refused.
     Ctl(CtlOptions),
+    /// Record what policies see of a program, and say what each would have made of it.
+    #[command(subcommand)]
+    Lab(LabCommand),
 }
 
 #[derive(Debug, Args)]
@@ -87,18 +94,6 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) llvm: LlvmOptions,
 
-    /// Let the program see a directory of the host, for reading and writing.
-    #[arg(long = "dir", value_name = "HOST::GUEST", value_parser = parse_dir)]
-    pub(crate) dirs: Vec<DirGrant>,
-
-    /// Set a variable of the program's environment.
-    #[arg(long = "env", value_name = "K=V", value_parser = parse_variable)]
-    pub(crate) env: Vec<(String, String)>,
-
-    /// Call this exported function, with ARGS as its arguments, and print its results, one per line.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) invoke: Option<String>,
-
     /// Afterwards, tell on standard error what tiered, when, why, and what it cost.
     #[arg(long)]
     pub(crate) stats: bool,
@@ -116,13 +111,32 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
+    #[command(flatten)]
+    pub(crate) program: ProgramOptions,
+}
+
+/// What to run, and what it may see of the host.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramOptions {
+    /// Let the program see a directory of the host, for reading and writing.
+    #[arg(long = "dir", value_name = "HOST::GUEST", value_parser = parse_dir)]
+    pub(crate) dirs: Vec<DirGrant>,
+
+    /// Set a variable of the program's environment.
+    #[arg(long = "env", value_name = "K=V", value_parser = parse_variable)]
+    pub(crate) env: Vec<(String, String)>,
+
+    /// Call this exported function, with ARGS as its arguments, and print its results, one per line.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) invoke: Option<String>,
+
     /// The program, a WebAssembly module, and its arguments: whatever follows the module, options included, is the
     /// program's.
     #[arg(value_names = ["MODULE", "ARGS"], num_args = 1.., required = true, trailing_var_arg = true)]
     program: Vec<String>,
 }
 
-impl RunOptions {
+impl ProgramOptions {
     /// Where the module is.
     pub(crate) fn module(&self) -> &Path {
         self.program.first().map_or(Path::new(""), Path::new)
@@ -419,9 +433,9 @@ mod tests {
     fn arguments_after_the_module_are_the_programs() {
         let options = Options::try_parse_from(["tierup", "run", "--stats", "m.wasm", "--dir", "-x", "--", "y"]).unwrap();
         let Command::Run(run) = options.command else { panic!("a run") };
-        assert!(run.stats && run.dirs.is_empty());
-        assert_eq!(run.module(), Path::new("m.wasm"));
-        assert_eq!(run.args(), ["--dir", "-x", "--", "y"]);
+        assert!(run.stats && run.program.dirs.is_empty());
+        assert_eq!(run.program.module(), Path::new("m.wasm"));
+        assert_eq!(run.program.args(), ["--dir", "-x", "--", "y"]);
         // An option before the module that does not exist is a mistake, not a module.
         assert!(Options::try_parse_from(["tierup", "run", "--stat", "m.wasm"]).is_err());
         assert!(Options::try_parse_from(["tierup", "run", "--stats"]).is_err());

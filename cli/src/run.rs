@@ -8,13 +8,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 use tierup::HotnessPolicy;
-use tierup_interp::{Config, Engine, Error, Extern, Func, Instance, Linker, Module, Store};
-use tierup_wasi::{Access, WasiCtx, WasiCtxBuilder};
+use tierup_interp::{Config, Engine, Error, Module, Store};
 
 use crate::error::CliError;
 use crate::options::{RulesFile, RunOptions};
 use crate::report::{Report, Timeline};
-use crate::{log, output, report, serve, values};
+use crate::{log, output, program, report, serve};
 
 /// Runs a program and returns its exit code.
 ///
@@ -26,17 +25,18 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
         log::install(filter)?;
     }
     let started = Instant::now();
-    let path = options.module().to_owned();
+    let path = options.program.module().to_owned();
     let bytes = fs::read(&path).map_err(|source| CliError::Read { path: path.clone(), source })?;
     let timeline = options.stats.then(Timeline::default);
     let engine = Engine::new(config(&options, timeline.as_ref())?).map_err(CliError::Engine)?;
     let module = Module::new(&engine, bytes).map_err(|source| CliError::Module { path: path.clone(), source })?;
-    let mut store = Store::new(&engine, grants(&options)?).map_err(CliError::Engine)?;
+    let mut store = Store::new(&engine, program::grants(&options.program)?.build()).map_err(CliError::Engine)?;
 
     // Closed, and its socket removed, when the program has ended.
     let _service = options.serve.as_ref().map(|socket| serve::serve(&engine, socket)).transpose()?;
 
-    let code = match execute(&options, &module, &mut store) {
+    let results = |line: String| output::line(line);
+    let code = match program::execute(&options.program, &module, &mut store, results) {
         // A program may end itself with any code; what a process can return of it are the low eight bits.
         Err(CliError::Module { source: Error::Exit(code), .. }) => Ok(code),
         Err(CliError::Module { source: Error::Trap(trap), .. }) => Err(CliError::Trap(trap)),
@@ -87,55 +87,4 @@ fn save_rules(engine: &Engine, path: &Path) -> Result<(), CliError> {
     let text =
         toml::to_string(&RulesFile { rules: engine.broker().do_not_compile() }).map_err(|error| failed(error.to_string()))?;
     fs::write(path, text).map_err(|error| failed(error.to_string()))
-}
-
-fn grants(options: &RunOptions) -> Result<WasiCtx, CliError> {
-    let mut builder = WasiCtxBuilder::new().inherit_stdio()?.arg(program_name(options.module()))?;
-    if options.invoke.is_none() {
-        builder = builder.args(options.args())?;
-    }
-    for (key, value) in &options.env {
-        builder = builder.env(key, value)?;
-    }
-    for grant in &options.dirs {
-        builder = builder.preopened_dir(&grant.host, &grant.guest, Access::ReadWrite)?;
-    }
-    Ok(builder.build())
-}
-
-fn program_name(module: &Path) -> String {
-    module.file_name().unwrap_or(module.as_os_str()).to_string_lossy().into_owned()
-}
-
-/// Links, instantiates and calls. Whatever the guest does, exits included, is in [`CliError::Module`].
-fn execute(options: &RunOptions, module: &Module, store: &mut Store<WasiCtx>) -> Result<(), CliError> {
-    let failed = |source| CliError::Module { path: options.module().to_owned(), source };
-    let mut linker = Linker::new();
-    tierup_wasi::add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx);
-    let instance = linker.instantiate(store, module).map_err(failed)?;
-    let Some(name) = &options.invoke else {
-        return find(options, &instance, store, "_start")?.call(store, &[]).map(drop).map_err(failed);
-    };
-    // A library is set up before its functions are called.
-    if let Ok(initialize) = instance.func(store, "_initialize") {
-        initialize.call(store, &[]).map_err(failed)?;
-    }
-    let func = find(options, &instance, store, name)?;
-    let ty = func.ty(store).map_err(failed)?;
-    let args = values::parse_all(&ty, options.args()).map_err(|message| CliError::Arguments { name: name.clone(), message })?;
-    let results = func.call(store, &args).map_err(failed)?;
-    results.iter().try_for_each(|value| output::line(values::show(value)))
-}
-
-fn find(options: &RunOptions, instance: &Instance, store: &Store<WasiCtx>, name: &str) -> Result<Func, CliError> {
-    instance.func(store, name).map_err(|_| CliError::NoFunction {
-        path: options.module().to_owned(),
-        name: name.to_owned(),
-        functions: instance
-            .exports(store)
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(name, item)| matches!(item, Extern::Func(_)).then_some(name))
-            .collect(),
-    })
 }
