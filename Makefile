@@ -3,7 +3,7 @@
 #   make demo     a real program, interpreted and then tiered, side by side   (MODULE=… ARGS=… for another one)
 #   make test     the tests
 #   make verify   the full matrix, resumable; results go to benches/record/
-#   make peers    other engines on the same bytes
+#   make peers    other engines on the same bytes; tables and a page with charts go to benches/record/
 #   make lab      kernels and corpus recorded; every policy replayed on them, and run live beside that
 #   make lint     formatting and clippy, warnings as errors
 
@@ -38,18 +38,9 @@ verify:
 crates:
 	@echo $(CRATES)
 
-# One experiment with its options: `make peers PEERS="cold --sizes 1ms"`; all four without.
+# All experiments, in about a quarter of an hour after the builds; the record goes to benches/record/. `target/release/peers` has the options.
 peers:
-	$(CARGO) build --release $(CRATES)
-	$(CARGO) build --release -p tierup-peers
-ifneq ($(PEERS),)
-	target/release/peers $(PEERS)
-else
-	target/release/peers cold
-	target/release/peers steady
-	target/release/peers corpus
-	target/release/peers sqlite-select1
-endif
+	scripts/peers
 
 # One step of it: `make lab LAB=replay`.
 lab:

@@ -23,6 +23,12 @@ impl Page {
         self.element("h2", text)
     }
 
+    /// A heading below a heading.
+    #[must_use]
+    pub fn subheading(self, text: &str) -> Self {
+        self.element("h3", text)
+    }
+
     /// A paragraph.
     #[must_use]
     pub fn prose(self, text: &str) -> Self {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engines::{self, Cost, EngineId, Kernel};
 use crate::error::Error;
+use crate::machine;
 use crate::wasi::Wasi;
 
 #[derive(Debug, Args)]
@@ -25,6 +26,10 @@ enum Work {
         n: i32,
     },
     Steady {
+        n: i32,
+        seconds: f64,
+    },
+    Warmup {
         n: i32,
         seconds: f64,
     },
@@ -46,6 +51,12 @@ pub(crate) struct Answer {
     /// What the code that answered cost, where the engine can tell; of steady samples only.
     #[serde(default)]
     pub(crate) cost: Option<Cost>,
+    /// The most memory the process had, in bytes.
+    #[serde(default)]
+    pub(crate) peak_rss: Option<u64>,
+    /// Nanoseconds when `run` could be called, and at the end of each call; of warm-up samples only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ends: Vec<u64>,
 }
 
 /// Does what the command line says.
@@ -54,12 +65,13 @@ pub(crate) fn run(child: &Child) -> Result<ExitCode, Error> {
     let answer = match &child.work {
         Work::Cold { n } => cold(child.engine, &wasm, *n)?,
         Work::Steady { n, seconds } => steady(child.engine, &wasm, *n, *seconds)?,
+        Work::Warmup { n, seconds } => warmup(child.engine, &wasm, *n, *seconds)?,
         Work::Program { root, args } => {
             let code = program(child.engine, &wasm, root.as_deref(), args)?;
             std::process::exit(code);
         }
     };
-    println!("{}", serde_json::to_string(&answer)?);
+    println!("{}", serde_json::to_string(&Answer { peak_rss: machine::peak_rss(), ..answer })?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,6 +107,28 @@ fn steady(engine: EngineId, wasm: &[u8], n: i32, seconds: f64) -> Result<Answer,
     }
 }
 
+/// Notes the end of every call from the first on; the clock starts as in [`cold`].
+fn warmup(engine: EngineId, wasm: &[u8], n: i32, seconds: f64) -> Result<Answer, Error> {
+    let span = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1));
+    // Growing it must not be part of a call.
+    let mut ends = Vec::with_capacity(1 << 18);
+    let start = Instant::now();
+    let mut kernel = engines::load(engine, wasm)?;
+    ends.push(start.elapsed());
+    let first = kernel.run(n)?;
+    ends.push(start.elapsed());
+    while ends.last().is_some_and(|last| *last < span) {
+        let answer = kernel.run(n)?;
+        ends.push(start.elapsed());
+        if answer != first {
+            return Ok(Answer::new(start.elapsed(), answer));
+        }
+    }
+    let per_call = start.elapsed() / u32::try_from(ends.len() - 1).unwrap_or(u32::MAX);
+    let ends = ends.iter().map(|end| u64::try_from(end.as_nanos()).unwrap_or(u64::MAX)).collect();
+    Ok(Answer { ends, ..Answer::new(per_call, first) })
+}
+
 fn timed(kernel: &mut dyn Kernel, n: i32) -> Result<(Duration, i32), Error> {
     let start = Instant::now();
     let answer = kernel.run(n)?;
@@ -108,6 +142,7 @@ fn program(engine: EngineId, wasm: &[u8], root: Option<&Path>, args: &[String]) 
 
 impl Answer {
     fn new(time: Duration, answer: i32) -> Self {
-        Self { ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), answer: i64::from(answer), cost: None }
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self { ns, answer: i64::from(answer), cost: None, peak_rss: None, ends: Vec::new() }
     }
 }

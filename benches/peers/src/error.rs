@@ -19,6 +19,10 @@ pub(crate) enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("cannot write the report: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("{}: this is no report of `peers`: {source}", path.display())]
+    Foreign { path: PathBuf, source: serde_json::Error },
+    #[error("cannot draw the report: {0}")]
+    Chart(#[from] tierup_plot::ChartError),
     #[error("{0}")]
     Engine(#[from] EngineError),
 }

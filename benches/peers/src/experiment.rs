@@ -2,45 +2,86 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::curve;
 use crate::engines::EngineId;
 use crate::error::Error;
 use crate::kernels::{KERNELS, SIZES};
 use crate::machine::Machine;
 use crate::measure::{Effort, measure};
-use crate::options::{Command, Plan};
+use crate::options::Plan;
 use crate::programs;
 use crate::report::Report;
 use crate::sample::{Commands, Work};
 
-/// Runs the experiment the command names.
-pub(crate) fn run(command: &Command, plan: &Plan) -> Result<Report, Error> {
+/// What is measured; `README.md` says how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Experiment {
+    Cold,
+    Steady,
+    Warmup,
+    Corpus,
+    SqliteSelect1,
+}
+
+impl Experiment {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Steady => "steady",
+            Self::Warmup => "warmup",
+            Self::Corpus => "corpus",
+            Self::SqliteSelect1 => "sqlite-select1",
+        }
+    }
+
+    /// Whether its samples are whole processes.
+    const fn is_whole(self) -> bool {
+        matches!(self, Self::Corpus | Self::SqliteSelect1)
+    }
+}
+
+/// Runs one experiment.
+pub(crate) fn run(experiment: Experiment, plan: &Plan) -> Result<Report, Error> {
     let data = std::env::var_os("TIERUP_TESTDATA").ok_or(Error::NoTestData)?;
     let data = PathBuf::from(data);
     let commands = Commands::find(plan.tierup.as_deref(), &data)?;
-    let whole = matches!(command, Command::Corpus(_) | Command::SqliteSelect1(_));
-    let engines = engines(&commands, plan, whole)?;
+    let engines = engines(&commands, plan, experiment.is_whole())?;
     let subject = subject(plan, &engines)?;
-    let (name, works) = match command {
-        Command::Steady(_) => ("steady", kernels(&data, plan, &["10ms"], Some(plan.seconds))?),
-        Command::Corpus(_) => ("corpus", corpus(&data, plan)?),
-        Command::SqliteSelect1(_) => ("sqlite-select1", vec![select1(&data)?]),
-        Command::Cold(_) | Command::Child(_) => ("cold", kernels(&data, plan, &SIZES, None)?),
+    let seconds = plan.seconds;
+    let works = match experiment {
+        Experiment::Cold => kernels(&data, plan, &SIZES, |module, n| Work::Cold { module, n })?,
+        Experiment::Steady => kernels(&data, plan, &["10ms"], |module, n| Work::Steady { module, n, seconds })?,
+        Experiment::Warmup => kernels(&data, plan, &["100us"], |module, n| Work::Warmup { module, n, seconds })?,
+        Experiment::Corpus => corpus(&data, plan)?,
+        Experiment::SqliteSelect1 => vec![select1(&data)?],
     };
-    let effort = Effort { rounds: plan.repeat.max(1), close_pairs: plan.close_pairs };
     let machine = Machine::here();
+    let limit = plan.minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+    let end = limit.map(|limit| Instant::now() + limit);
     let mut cells = Vec::new();
     for (at, (row, column, work)) in works.iter().enumerate() {
         progress(format_args!("{}/{} {row} {column}", at + 1, works.len()));
+        // What earlier cells left over is shared by those to come.
+        let until = end.map(|end| {
+            let left = end.saturating_duration_since(Instant::now());
+            Instant::now() + left / u32::try_from(works.len() - at).unwrap_or(1)
+        });
+        let effort = Effort { rounds: plan.repeat.max(1), close_pairs: plan.close_pairs, until };
         cells.push(measure(&commands, (row, column), work, &engines, subject, effort));
     }
     progress(format_args!(""));
-    Ok(Report::new(name, subject, engines, machine, cells))
+    let windows = if experiment == Experiment::Warmup { curve::windows(seconds) } else { Vec::new() };
+    Ok(Report::new(experiment, subject, engines, machine, windows, cells))
 }
 
 type Planned = (String, String, Work);
 
-fn kernels(data: &Path, plan: &Plan, default_sizes: &[&str], steady: Option<f64>) -> Result<Vec<Planned>, Error> {
+fn kernels(data: &Path, plan: &Plan, default_sizes: &[&str], work: impl Fn(PathBuf, i32) -> Work) -> Result<Vec<Planned>, Error> {
     let names = KERNELS.map(|kernel| kernel.name);
     let kernels = chosen("kernel", &plan.kernels, &names, &names)?;
     let sizes = chosen("size", &plan.sizes, &SIZES, default_sizes)?;
@@ -48,13 +89,8 @@ fn kernels(data: &Path, plan: &Plan, default_sizes: &[&str], steady: Option<f64>
     for kernel in KERNELS.iter().filter(|kernel| kernels.contains(&kernel.name)) {
         let module = data.join("kernels").join(format!("{}.wasm", kernel.name));
         for (size, n) in SIZES.into_iter().zip(kernel.n) {
-            let module = module.clone();
             if sizes.contains(&size) {
-                let work = match steady {
-                    Some(seconds) => Work::Steady { module, n, seconds },
-                    None => Work::Cold { module, n },
-                };
-                works.push((kernel.name.to_owned(), size.to_owned(), work));
+                works.push((kernel.name.to_owned(), size.to_owned(), work(module.clone(), n)));
             }
         }
     }
@@ -108,6 +144,12 @@ fn engines(commands: &Commands, plan: &Plan, whole: bool) -> Result<Vec<EngineId
     }
     let mut engines = Vec::new();
     for engine in EngineId::ALL {
+        if whole && engine == EngineId::TierupOpt {
+            eprintln!(
+                "skipped: {engine} gives LLVM a whole program before it starts, which takes minutes; name it to have it measured"
+            );
+            continue;
+        }
         match commands.check(engine, whole) {
             Ok(()) => engines.push(engine),
             Err(why) => eprintln!("skipped: {why}"),

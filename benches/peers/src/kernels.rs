@@ -3,6 +3,17 @@
 /// A column of the kernel tables: how long native code would work.
 pub(crate) const SIZES: [&str; 6] = ["10us", "100us", "1ms", "10ms", "100ms", "700ms"];
 
+/// The time that one of [`SIZES`] names, in seconds.
+pub(crate) fn work(size: &str) -> Option<f64> {
+    let (number, unit) = size.split_at(size.find(|c: char| c.is_ascii_alphabetic())?);
+    let unit = match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        _ => return None,
+    };
+    number.parse::<f64>().ok().map(|number| number * unit)
+}
+
 /// One kernel: `run(n)` of `kernels/<name>.wasm`.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -20,3 +31,16 @@ pub(crate) const KERNELS: [Kernel; 6] = [
     Kernel { name: "matmul", n: [28, 67, 144, 288, 532, 945] },
     Kernel { name: "vm", n: [2560, 23_082, 238_759, 2_113_516, 19_231_860, 136_365_111] },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_times_that_grow() {
+        let works: Vec<f64> = SIZES.iter().map(|size| work(size).expect("a time")).collect();
+        assert!(works.windows(2).all(|pair| pair[0] < pair[1]), "{works:?}");
+        assert!((works[5] - 0.7).abs() < 1e-9);
+        assert_eq!(work("long"), None);
+    }
+}

@@ -5,18 +5,22 @@
 //! is measured and how to read it.
 
 mod child;
+mod curve;
 mod engines;
 mod error;
 mod experiment;
 mod kernels;
 mod machine;
+mod markdown;
 mod measure;
 mod native;
 mod options;
+mod page;
 mod programs;
 mod report;
 mod sample;
 mod stats;
+mod tables;
 mod wasi;
 
 use std::process::ExitCode;
@@ -24,7 +28,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Error;
-use crate::options::{Command, Options};
+use crate::experiment::Experiment;
+use crate::options::{Command, Options, Plan};
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -40,10 +45,26 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<ExitCode, Error> {
     match options.command {
         Command::Child(work) => child::run(&work),
-        Command::Cold(ref plan) | Command::Steady(ref plan) | Command::Corpus(ref plan) | Command::SqliteSelect1(ref plan) => {
-            let report = experiment::run(&options.command, plan)?;
-            report.write(plan)?;
-            Ok(ExitCode::from(u8::from(report.has_failures())))
+        Command::Render(render) => {
+            let mut reports = Vec::new();
+            for path in &render.reports {
+                reports.extend(report::read(path)?);
+            }
+            let attached = render.attach.iter().map(|path| report::attachment(path)).collect::<Result<Vec<_>, _>>()?;
+            report::write(&reports, &attached, &render.outputs)?;
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Cold(plan) => measure(Experiment::Cold, &plan),
+        Command::Steady(plan) => measure(Experiment::Steady, &plan),
+        Command::Warmup(plan) => measure(Experiment::Warmup, &plan),
+        Command::Corpus(plan) => measure(Experiment::Corpus, &plan),
+        Command::SqliteSelect1(plan) => measure(Experiment::SqliteSelect1, &plan),
     }
+}
+
+fn measure(experiment: Experiment, plan: &Plan) -> Result<ExitCode, Error> {
+    let report = experiment::run(experiment, plan)?;
+    let failed = report.has_failures();
+    report::write(&[report], &[], &plan.outputs)?;
+    Ok(ExitCode::from(u8::from(failed)))
 }

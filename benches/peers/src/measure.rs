@@ -1,8 +1,9 @@
 //! One cell of a table: interleaved rounds over the engines, then more pairs where the race is close.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::engines::{Cost, EngineId};
 use crate::error::SampleError;
@@ -17,10 +18,18 @@ const CLOSE: f64 = 0.10;
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) close_pairs: usize,
+    /// No round begins after this, but for the first.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Effort {
+    fn is_spent(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 /// One measured cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Cell {
     pub(crate) row: String,
     pub(crate) column: String,
@@ -29,22 +38,31 @@ pub(crate) struct Cell {
 }
 
 /// One engine's samples in a cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measured {
     pub(crate) engine: EngineId,
     /// Seconds, in the order they were taken.
     pub(crate) samples: Vec<f64>,
+    #[serde(deserialize_with = "null_is_nan")]
     pub(crate) median: f64,
+    #[serde(deserialize_with = "null_is_nan")]
     pub(crate) min: f64,
+    #[serde(deserialize_with = "null_is_nan")]
     pub(crate) max: f64,
     /// What the code of the last sample cost, where the engine can tell.
     pub(crate) cost: Option<Cost>,
+    /// The most memory one of its processes had, in bytes.
+    #[serde(default)]
+    pub(crate) peak_rss: Option<u64>,
+    /// Of warm-up samples: calls per second in each of [`curve::windows`](crate::curve::windows).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) curves: Vec<Vec<f64>>,
     /// Why the engine has no (more) samples.
     pub(crate) failure: Option<String>,
 }
 
 /// The subject against one peer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Pair {
     pub(crate) peer: EngineId,
     /// Subject's time / peer's time, pair by pair.
@@ -56,7 +74,7 @@ pub(crate) struct Pair {
 }
 
 /// What may be said about the subject after the pairs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     Faster,
@@ -75,7 +93,12 @@ pub(crate) fn measure(
     effort: Effort,
 ) -> Cell {
     let mut taken = Taken::default();
+    let mut rounds = 0;
     for round in 0..effort.rounds {
+        if round > 0 && effort.is_spent() {
+            break;
+        }
+        rounds += 1;
         // Rotating the order keeps one engine from always running behind the same neighbour.
         for at in 0..engines.len() {
             taken.sample(commands, engines[(at + round) % engines.len()], work);
@@ -83,9 +106,13 @@ pub(crate) fn measure(
     }
     let mut pairs = Vec::new();
     for &peer in engines.iter().filter(|&&peer| peer != subject) {
-        let mut ratios = taken.ratios(subject, peer, effort.rounds);
+        let mut ratios = taken.ratios(subject, peer, rounds);
         let mut first = (subject, peer);
-        while !ratios.is_empty() && ratios.len() < effort.close_pairs && (median(&ratios) - 1.0).abs() < CLOSE {
+        while !ratios.is_empty()
+            && ratios.len() < effort.close_pairs
+            && !effort.is_spent()
+            && (median(&ratios) - 1.0).abs() < CLOSE
+        {
             let one = taken.sample(commands, first.0, work);
             let two = taken.sample(commands, first.1, work);
             let (Some(one), Some(two)) = (one, two) else {
@@ -113,6 +140,8 @@ struct Taken {
     seconds: BTreeMap<&'static str, Vec<f64>>,
     failures: BTreeMap<&'static str, SampleError>,
     costs: BTreeMap<&'static str, Cost>,
+    rss: BTreeMap<&'static str, u64>,
+    curves: BTreeMap<&'static str, Vec<Vec<f64>>>,
     /// What the first sample answered; every other must agree.
     answer: Option<i64>,
 }
@@ -124,9 +153,16 @@ impl Taken {
             return None;
         }
         match commands.sample(engine, work).and_then(|sample| self.agree(sample)) {
-            Ok(Sample { seconds, cost, .. }) => {
+            Ok(Sample { seconds, cost, peak_rss, curve, .. }) => {
                 if let Some(cost) = cost {
                     self.costs.insert(engine.name(), cost);
+                }
+                if let Some(bytes) = peak_rss {
+                    let most = self.rss.entry(engine.name()).or_default();
+                    *most = bytes.max(*most);
+                }
+                if !curve.is_empty() {
+                    self.curves.entry(engine.name()).or_default().push(curve);
                 }
                 self.seconds.entry(engine.name()).or_default().push(seconds);
                 Some(seconds)
@@ -161,9 +197,16 @@ impl Taken {
             max: samples.iter().copied().fold(f64::NAN, f64::max),
             samples,
             cost: self.costs.get(engine.name()).copied(),
+            peak_rss: self.rss.get(engine.name()).copied(),
+            curves: self.curves.get(engine.name()).cloned().unwrap_or_default(),
             failure: self.failures.get(engine.name()).map(ToString::to_string),
         }
     }
+}
+
+/// JSON has no NaN: what was none is null.
+fn null_is_nan<'de, D: Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
 }
 
 impl Pair {
@@ -201,7 +244,7 @@ mod tests {
     #[test]
     fn the_first_answer_binds() {
         let mut taken = Taken::default();
-        let sample = |answer| Sample { seconds: 1.0, answer, cost: None };
+        let sample = |answer| Sample { seconds: 1.0, answer, cost: None, peak_rss: None, curve: Vec::new() };
         assert!(taken.agree(sample(3)).is_ok());
         assert!(taken.agree(sample(3)).is_ok());
         assert!(matches!(taken.agree(sample(4)), Err(SampleError::WrongAnswer { got: 4, want: 3 })));

@@ -1,50 +1,57 @@
-//! The report: everything as JSON, and as tables a person reads.
+//! One run of one experiment, as it is kept: every sample, and what was made of them.
 
-use std::fmt::Write;
+use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engines::EngineId;
 use crate::error::Error;
+use crate::experiment::Experiment;
 use crate::machine::{self, Machine};
-use crate::measure::{Cell, Measured, Pair, Verdict};
-use crate::options::Plan;
+use crate::markdown;
+use crate::measure::{Cell, Measured, Pair};
+use crate::options::Outputs;
+use crate::page;
 use crate::stats::{geomean, geomean_interval};
 
 /// One run of one experiment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    experiment: &'static str,
-    subject: EngineId,
-    engines: Vec<EngineId>,
-    machine: Machine,
-    load_at_end: f64,
-    cells: Vec<Cell>,
-    geomeans: Vec<Geomean>,
+    pub(crate) experiment: Experiment,
+    pub(crate) subject: EngineId,
+    pub(crate) engines: Vec<EngineId>,
+    pub(crate) machine: Machine,
+    pub(crate) load_at_end: f64,
+    /// Of a warm-up: where the curves' windows end, in seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) windows: Vec<f64>,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) geomeans: Vec<Geomean>,
 }
 
 /// The subject against one peer over all rows of a column.
-#[derive(Debug, Serialize)]
-struct Geomean {
-    column: String,
-    peer: EngineId,
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Geomean {
+    pub(crate) column: String,
+    pub(crate) peer: EngineId,
     /// Geometric mean of the rows' median ratios (subject / peer).
-    ratio: f64,
+    pub(crate) ratio: f64,
     /// 95 % bootstrap interval.
-    interval: Option<(f64, f64)>,
-    rows: usize,
+    pub(crate) interval: Option<(f64, f64)>,
+    pub(crate) rows: usize,
 }
 
 impl Report {
     pub(crate) fn new(
-        experiment: &'static str,
+        experiment: Experiment,
         subject: EngineId,
         engines: Vec<EngineId>,
         machine: Machine,
+        windows: Vec<f64>,
         cells: Vec<Cell>,
     ) -> Self {
-        let mut report =
-            Self { experiment, subject, engines, machine, load_at_end: machine::load(), cells, geomeans: Vec::new() };
+        let load_at_end = machine::load();
+        let mut report = Self { experiment, subject, engines, machine, load_at_end, windows, cells, geomeans: Vec::new() };
         report.geomeans = report.geomeans();
         report
     }
@@ -54,21 +61,26 @@ impl Report {
         self.failures().next().is_some()
     }
 
-    /// Prints the tables, and writes the files the plan names.
-    pub(crate) fn write(&self, plan: &Plan) -> Result<(), Error> {
-        let markdown = self.markdown();
-        print!("{markdown}");
-        if let Some(path) = &plan.markdown {
-            std::fs::write(path, &markdown).map_err(Error::file(path))?;
-        }
-        if let Some(path) = &plan.json {
-            let json = serde_json::to_string_pretty(self)?;
-            std::fs::write(path, json).map_err(Error::file(path))?;
-        }
-        Ok(())
+    /// Where, when and of what the samples are.
+    pub(crate) fn circumstances(&self) -> String {
+        let Machine { cpu, cores, kernel, load_at_start, commit, .. } = &self.machine;
+        let rounds = self.cells.iter().flat_map(|cell| cell.engines.iter()).map(|one| one.samples.len());
+        let (fewest, most) =
+            rounds.filter(|rounds| *rounds > 0).fold((usize::MAX, 0), |(low, high), n| (low.min(n), high.max(n)));
+        format!(
+            "{cores} processors of {cpu}, Linux {kernel}; commit {commit}; {}; {fewest} to {most} samples a cell; load {load_at_start:.2} at the start, {:.2} at the end.",
+            self.machine.date(),
+            self.load_at_end
+        )
     }
 
-    fn columns(&self) -> Vec<&str> {
+    /// The cells of a column.
+    pub(crate) fn column<'r>(&'r self, column: &'r str) -> impl Iterator<Item = &'r Cell> {
+        self.cells.iter().filter(move |cell| cell.column == column)
+    }
+
+    /// The columns of the tables, in the order they were measured.
+    pub(crate) fn columns(&self) -> Vec<&str> {
         let mut columns: Vec<&str> = Vec::new();
         for cell in &self.cells {
             if !columns.contains(&cell.column.as_str()) {
@@ -78,7 +90,8 @@ impl Report {
         columns
     }
 
-    fn failures(&self) -> impl Iterator<Item = (&Cell, &Measured, &str)> {
+    /// What went wrong, and where.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&Cell, &Measured, &str)> {
         self.cells.iter().flat_map(|cell| {
             let failed = move |one| Measured::failure(one).map(|why| (cell, one, why));
             cell.engines.iter().filter_map(failed)
@@ -106,96 +119,6 @@ impl Report {
         }
         geomeans
     }
-
-    fn markdown(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = self.render(&mut text);
-        text
-    }
-
-    fn render(&self, out: &mut String) -> std::fmt::Result {
-        let machine = &self.machine;
-        writeln!(out, "# {}\n", self.experiment)?;
-        writeln!(
-            out,
-            "{} cores of {}, Linux {}; commit {}; time {}; load {:.2} at the start, {:.2} at the end.\n",
-            machine.cores, machine.cpu, machine.kernel, machine.commit, machine.time, machine.load_at_start, self.load_at_end
-        )?;
-        for column in self.columns() {
-            self.render_column(out, column)?;
-        }
-        if self.has_failures() {
-            writeln!(out, "Failures:\n")?;
-            for (cell, measured, why) in self.failures() {
-                writeln!(out, "- {} {} {}: {why}", cell.row, cell.column, measured.engine)?;
-            }
-            writeln!(out)?;
-        }
-        Ok(())
-    }
-
-    fn render_column(&self, out: &mut String, column: &str) -> std::fmt::Result {
-        let subject = self.subject;
-        writeln!(
-            out,
-            "## {column}\n\nMedian (min .. max); in brackets {subject}'s time divided by the engine's, with its 95 % interval; \"?\": not decided.\n"
-        )?;
-        write!(out, "| |")?;
-        for engine in &self.engines {
-            write!(out, " {engine} |")?;
-        }
-        writeln!(out, "\n|---|{}", "---|".repeat(self.engines.len()))?;
-        let cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.column == column).collect();
-        for cell in &cells {
-            write!(out, "| {} |", cell.row)?;
-            for measured in &cell.engines {
-                let pair = cell.pairs.iter().find(|pair| pair.peer == measured.engine);
-                write!(out, " {} |", entry(measured, pair))?;
-            }
-            writeln!(out)?;
-        }
-        write!(out, "| **geomean** |")?;
-        for (at, &engine) in self.engines.iter().enumerate() {
-            let medians: Vec<f64> =
-                cells.iter().map(|cell| cell.engines[at].median).filter(|median| median.is_finite()).collect();
-            let time = match medians.len() {
-                0 => "-".to_owned(),
-                rows if rows == cells.len() => seconds(geomean(medians)),
-                rows => format!("{} ({rows} of {})", seconds(geomean(medians)), cells.len()),
-            };
-            let of = self.geomeans.iter().find(|mean| mean.column == column && mean.peer == engine);
-            let versus = of.map_or(String::new(), |mean| format!(" [{}]", ratio(mean.ratio, mean.interval)));
-            write!(out, " **{time}**{versus} |")?;
-        }
-        writeln!(out, "\n")?;
-        self.render_costs(out, &cells)
-    }
-
-    /// Compile time and code size of the engines that tell.
-    fn render_costs(&self, out: &mut String, cells: &[&Cell]) -> std::fmt::Result {
-        let tells = |at: &usize| cells.iter().any(|cell| cell.engines[*at].cost.is_some());
-        let telling: Vec<usize> = (0..self.engines.len()).filter(tells).collect();
-        if telling.is_empty() {
-            return Ok(());
-        }
-        write!(out, "Time spent compiling, and bytes of machine code:\n\n| |")?;
-        for &at in &telling {
-            write!(out, " {} |", self.engines[at])?;
-        }
-        writeln!(out, "\n|---|{}", "---|".repeat(telling.len()))?;
-        for cell in cells {
-            write!(out, "| {} |", cell.row)?;
-            for &at in &telling {
-                match cell.engines[at].cost {
-                    Some(cost) => write!(out, " {}, {} |", seconds(cost.compile), cost.code)?,
-                    None => write!(out, " - |")?,
-                }
-            }
-            writeln!(out)?;
-        }
-        writeln!(out)
-    }
 }
 
 impl Measured {
@@ -204,47 +127,90 @@ impl Measured {
     }
 }
 
-fn entry(measured: &Measured, pair: Option<&Pair>) -> String {
-    if measured.samples.is_empty() {
-        return "failed".to_owned();
-    }
-    let mut text = format!("{} ({} .. {})", seconds(measured.median), seconds(measured.min), seconds(measured.max));
-    if let Some(pair) = pair {
-        let mark = if pair.verdict == Verdict::Undecided { "?" } else { "" };
-        let _ = write!(text, " [{}{mark}]", ratio(pair.median, pair.interval));
-    }
-    text
+/// A text file that goes on the page as it is.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
-fn ratio(value: f64, interval: Option<(f64, f64)>) -> String {
-    match interval {
-        Some((low, high)) => format!("{value:.3}: {low:.3}-{high:.3}"),
-        None => format!("{value:.3}"),
-    }
+/// What a file holds that `--json` wrote: one report in older ones, else several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Many(Vec<Report>),
+    One(Box<Report>),
 }
 
-/// Three or four significant digits and a unit.
-fn seconds(value: f64) -> String {
-    if !value.is_finite() {
-        "-".to_owned()
-    } else if value < 1e-3 {
-        format!("{:.0} us", value * 1e6)
-    } else if value < 1.0 {
-        format!("{:.2} ms", value * 1e3)
-    } else {
-        format!("{value:.3} s")
+/// Reads what [`write()`] wrote as JSON.
+pub(crate) fn read(path: &Path) -> Result<Vec<Report>, Error> {
+    let text = std::fs::read(path).map_err(Error::file(path))?;
+    let kept = serde_json::from_slice(&text).map_err(|source| Error::Foreign { path: path.to_owned(), source })?;
+    Ok(match kept {
+        Kept::Many(reports) => reports,
+        Kept::One(report) => vec![*report],
+    })
+}
+
+/// Reads a file to be attached.
+pub(crate) fn attachment(path: &Path) -> Result<Attachment, Error> {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Attachment { name, text: std::fs::read_to_string(path).map_err(Error::file(path))? })
+}
+
+/// Prints the tables, and writes the files that are wanted.
+pub(crate) fn write(reports: &[Report], attached: &[Attachment], outputs: &Outputs) -> Result<(), Error> {
+    let markdown = markdown::markdown(reports, attached);
+    print!("{markdown}");
+    let write = |path: &Option<_>, text: &str| match path {
+        Some(path) => std::fs::write(path, text).map_err(Error::file(path)),
+        None => Ok(()),
+    };
+    write(&outputs.markdown, &markdown)?;
+    if outputs.json.is_some() {
+        write(&outputs.json, &serde_json::to_string(reports)?)?;
     }
+    if outputs.html.is_some() {
+        write(&outputs.html, &page::page(reports, attached)?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What was written before there were warm-up curves and memory, and an engine that failed.
+    const OLDER: &str = r#"{
+        "experiment": "cold", "subject": "tierup-auto", "engines": ["tierup-auto", "wasmi"],
+        "machine": {"cpu": "c", "cores": 2, "kernel": "k", "load_at_start": 0.5, "commit": "abc", "time": 0},
+        "load_at_end": 0.5,
+        "cells": [{"row": "fib", "column": "1ms", "engines": [
+            {"engine": "tierup-auto", "samples": [0.001], "median": 0.001, "min": 0.001, "max": 0.001, "cost": null, "failure": null},
+            {"engine": "wasmi", "samples": [], "median": null, "min": null, "max": null, "cost": null, "failure": "no"}],
+            "pairs": []}],
+        "geomeans": []}"#;
+
     #[test]
-    fn units() {
-        assert_eq!(seconds(12.34e-6), "12 us");
-        assert_eq!(seconds(12.34e-3), "12.34 ms");
-        assert_eq!(seconds(2.5), "2.500 s");
-        assert_eq!(seconds(f64::NAN), "-");
+    fn older_files_are_read() {
+        let Kept::One(report) = serde_json::from_str(OLDER).expect("reads") else { panic!("one report") };
+        assert!(report.cells[0].engines[1].median.is_nan());
+        assert!(report.has_failures());
+        let page = page::page(&[*report], &[]).expect("draws");
+        assert!(page.contains("<svg") && page.contains("wasmi: no"), "{page}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let Kept::One(report) = serde_json::from_str(OLDER).expect("reads") else { panic!("one report") };
+        let text = serde_json::to_string(&[&report]).expect("writes");
+        let Kept::Many(again) = serde_json::from_str(&text).expect("reads") else { panic!("many reports") };
+        assert_eq!(serde_json::to_string(&again).expect("writes"), text);
+    }
+
+    #[test]
+    fn strangers_are_refused() {
+        assert!(serde_json::from_str::<Kept>(&OLDER.replace("wasmi", "wasm9")).is_err());
+        assert!(serde_json::from_str::<Kept>("{}").is_err());
     }
 }

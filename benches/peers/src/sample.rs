@@ -9,6 +9,7 @@ use std::time::Instant;
 use tierup_interp::Llvm;
 
 use crate::child::Answer;
+use crate::curve;
 use crate::engines::{Cost, EngineId, Home};
 use crate::error::{Error, SampleError};
 use crate::native::Native;
@@ -19,6 +20,7 @@ use crate::programs::{Program, Stdin};
 pub(crate) enum Work {
     Cold { module: PathBuf, n: i32 },
     Steady { module: PathBuf, n: i32, seconds: f64 },
+    Warmup { module: PathBuf, n: i32, seconds: f64 },
     Process(Program),
 }
 
@@ -32,11 +34,16 @@ pub(crate) struct Commands {
 }
 
 /// A sample: seconds, what the guest answered (0 for programs, whose output is compared at once), and what the code cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sample {
+    /// Of a warm-up: per call, all that came before the first included.
     pub(crate) seconds: f64,
     pub(crate) answer: i64,
     pub(crate) cost: Option<Cost>,
+    /// In bytes.
+    pub(crate) peak_rss: Option<u64>,
+    /// Of a warm-up: calls per second in each of [`curve::windows`].
+    pub(crate) curve: Vec<f64>,
 }
 
 impl Commands {
@@ -76,13 +83,17 @@ impl Commands {
     /// Takes one sample.
     pub(crate) fn sample(&self, engine: EngineId, work: &Work) -> Result<Sample, SampleError> {
         match work {
-            Work::Cold { module, n } => self.answer(engine, module, "cold", *n, 0.0),
-            Work::Steady { module, n, seconds } => self.answer(engine, module, "steady", *n, *seconds),
+            Work::Cold { module, n } => Ok(self.ask(engine, module, "cold", *n, 0.0)?.1),
+            Work::Steady { module, n, seconds } => Ok(self.ask(engine, module, "steady", *n, *seconds)?.1),
+            Work::Warmup { module, n, seconds } => {
+                let (answer, sample) = self.ask(engine, module, "warmup", *n, *seconds)?;
+                Ok(Sample { curve: curve::rates(&answer.ends, &curve::windows(*seconds)), ..sample })
+            }
             Work::Process(program) => self.process(engine, program),
         }
     }
 
-    fn answer(&self, engine: EngineId, module: &Path, kind: &str, n: i32, seconds: f64) -> Result<Sample, SampleError> {
+    fn ask(&self, engine: EngineId, module: &Path, kind: &str, n: i32, seconds: f64) -> Result<(Answer, Sample), SampleError> {
         let mut command = match engine.home() {
             Home::Here => {
                 let mut command = Command::new(&self.own);
@@ -103,7 +114,7 @@ impl Commands {
             }
         };
         command.arg(n.to_string());
-        if kind == "steady" {
+        if kind != "cold" {
             command.arg(seconds.to_string());
         }
         let output = finish(command, &Stdin::Empty)?;
@@ -112,7 +123,9 @@ impl Commands {
         }
         let text = String::from_utf8_lossy(&output.stdout);
         let answer: Answer = serde_json::from_str(&text).map_err(|_| SampleError::Garbled(text.into_owned()))?;
-        Ok(Sample { seconds: answer.ns as f64 / 1e9, answer: answer.answer, cost: answer.cost })
+        let Answer { ns, cost, peak_rss, .. } = answer;
+        let sample = Sample { seconds: ns as f64 / 1e9, answer: answer.answer, cost, peak_rss, curve: Vec::new() };
+        Ok((answer, sample))
     }
 
     /// The clock runs from before the process exists until it is reaped and its output read.
@@ -141,7 +154,7 @@ impl Commands {
         let output = finish(command, &program.stdin)?;
         let seconds = start.elapsed().as_secs_f64();
         check(&output, program)?;
-        Ok(Sample { seconds, answer: 0, cost: None })
+        Ok(Sample { seconds, answer: 0, cost: None, peak_rss: None, curve: Vec::new() })
     }
 
     /// The command makes argv\[0\] of the module's name itself.

@@ -14,8 +14,8 @@ use crate::error::{EngineError, Error};
 use crate::wasi::Wasi;
 
 /// One engine in one configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(into = "&'static str")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub(crate) enum EngineId {
     /// Tierup, interpreted only.
     TierupInterp,
@@ -113,6 +113,11 @@ impl EngineId {
         }
     }
 
+    /// Whether all it ever runs is interpreted.
+    pub(crate) const fn interprets(self) -> bool {
+        matches!(self, Self::TierupInterp | Self::SilverfirInterp | Self::Wasmi | Self::WasmiLazy | Self::WasmiEager)
+    }
+
     pub(crate) const fn home(self) -> Home {
         match self {
             Self::Node => Home::Node(None),
@@ -139,6 +144,14 @@ impl FromStr for EngineId {
             name: name.to_owned(),
             known: known(),
         })
+    }
+}
+
+impl TryFrom<String> for EngineId {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
     }
 }
 
