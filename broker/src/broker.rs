@@ -85,7 +85,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let mut ran = 0;
         while ran < budget && !shared.is_stopped() {
             let Some((ask, _large)) = shared.next_ask() else { break };
-            shared.run(ask, |_| {});
+            shared.run(ask, |_, _| {});
             ran += 1;
             shared.drain_inbox();
         }
@@ -134,7 +134,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     pub fn promote_osr(&self, bead: BeadRef<'_, G>, tier: Tier, site: u32, reason: Reason) {
         let shared = self.shared();
         if shared.owns(bead) && shared.makes_variants(tier, bead.hot.state.snapshot()) {
-            shared.request(bead.id as u32, Target::osr(tier, site), reason);
+            shared.request_now(bead.id as u32, Target::osr(tier, site), reason);
         }
     }
 
@@ -143,7 +143,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     pub fn promote(&self, bead: BeadRef<'_, G>, tier: Tier, reason: Reason) {
         let shared = self.shared();
         if shared.owns(bead) && shared.is_open(tier) {
-            shared.request(bead.id as u32, tier, reason);
+            shared.request_now(bead.id as u32, tier, reason);
         }
     }
 
@@ -460,6 +460,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
             budget: hot.budget.load(Ordering::Relaxed),
             pending: !state.is_idle(),
             disabled: Tier::compiled(shared.tiers.len()).filter(|&tier| state.is_disabled(tier)).collect(),
+            closed: shared.closed(id, state),
             frozen: state.is_frozen(),
             code_bytes: version.code_bytes(),
             variants: version.header.variants.iter().map(|(site, unit)| (site, unit.tier)).collect(),
@@ -496,6 +497,10 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let shared = self.shared();
         if shared.mode == Mode::Pump {
             while self.run_pending(usize::MAX) > 0 {}
+        }
+        #[cfg(feature = "threads")]
+        if shared.crew.is_busy(shared) {
+            shared.crew.wake();
         }
         while shared.queue.pending() > 0 && !shared.is_stopped() {
             pause();

@@ -149,7 +149,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Disables a tier because of a body of this lineage. Counting finds out when its budget is spent.
-    fn never_again(&self, pin: &Pin<'_, G>, id: u32, tier: Tier, lineage: u64) {
+    pub(crate) fn never_again(&self, pin: &Pin<'_, G>, id: u32, tier: Tier, lineage: u64) {
         let hot = self.registry.hot(id);
         hot.state.disable(tier);
         // A reload forgives, after it has published the new body: either it comes after this, or its version shows here.

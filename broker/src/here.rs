@@ -19,7 +19,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Compiles on the calling thread because a request was made in sync mode. For a variant the caller has the claim.
     pub(crate) fn compile_here(&self, id: u32, target: Target, reason: Reason) {
         if self.seize(id, target, reason) == Some(true) {
-            self.compile(id, target, reason, Duration::ZERO, |_| {});
+            self.compile(id, target, reason, Duration::ZERO, |_, _| {});
             self.events.deliver();
             self.collect();
         } else if target.site.is_some() {
@@ -84,13 +84,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     fn compile_forced(&self, id: u32, target: Target) -> Result<(), CompileNowError> {
-        let outcome = self.compile(id, target, Reason::Forced, Duration::ZERO, |_| {});
+        let outcome = self.compile(id, target, Reason::Forced, Duration::ZERO, |_, _| {});
         if !self.mode.has_workers() {
             self.events.deliver();
         }
         // Those of the other modes are told by a worker, which may never have been needed before.
         #[cfg(feature = "threads")]
-        self.crew.wake_for_events();
+        self.crew.notice_events();
         self.tidy();
         match outcome {
             Outcome::Installed => Ok(()),

@@ -1,7 +1,7 @@
 //! From spent work to a request: what an interpreter thread does when a countdown runs out.
 //!
-//! Nothing here allocates, locks, logs or waits, but for the documented exceptions: the first request of all spawns the first
-//! worker, a request that finds every worker parked wakes one, and sync mode compiles.
+//! Nothing here allocates, locks, logs, waits, or calls the system: workers look for requests by themselves (`parking.rs`). Test:
+//! `request_path`. The exceptions: sync mode compiles, and where the system refused the first worker each request tries again.
 
 use crate::{
     Decision, Mode, NeverReason, Reason, Sample, Tier, WaitReason,
@@ -95,7 +95,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.set_budget(hot, next.map_or(u32::MAX, |next| self.first_budget(id, next).max(MIN_RECOUNT)));
     }
 
-    /// Asks for code, by an interpreter thread or for it.
+    /// As [`Self::request`], by a host: wakes a worker.
+    pub(crate) fn request_now(&self, id: u32, target: impl Into<Target>, reason: Reason) {
+        self.request(id, target, reason);
+        #[cfg(feature = "threads")]
+        self.crew.wake();
+    }
+
+    /// Asks for code. Wakes nobody: whoever asks is an online thread, or a worker, for whom somebody looks.
     pub(crate) fn request(&self, id: u32, target: impl Into<Target>, reason: Reason) {
         let target = target.into();
         if self.is_stopped() {
@@ -125,11 +132,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// Puts a bead whose LINKED bit the caller has just set into the inbox, and sees to it that somebody looks.
+    /// Puts a bead whose LINKED bit the caller has just set into the inbox.
     fn link(&self, id: u32) {
         self.queue.inbox.push(&self.registry, id);
         #[cfg(feature = "threads")]
-        self.crew.wake();
+        self.crew.ensure_started();
     }
 
     /// The policy wants to hear no more of this bead.

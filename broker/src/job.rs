@@ -18,7 +18,7 @@ use crate::{
     tuning::{CHANGE_LEVEL_ABOVE, DEADLINE_BYTES, MAX_RETRIES, OLD, backoff},
     unit::InstalledUnit,
     validity::{UnitId, UnitRecord},
-    version::{CodeVersion, Counting},
+    version::{CodeVersion, Counting, NO_LINEAGE},
 };
 
 /// How a compile came out.
@@ -44,6 +44,8 @@ struct Held<'s, G: Send + Sync + 'static> {
     id: u32,
     target: Target,
     ending: Ending,
+    /// The body that was compiled, when the ending is one to remember.
+    lineage: u64,
 }
 
 impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
@@ -53,7 +55,16 @@ impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
             // While the slot is still ours. Whoever claims before the lane is idle is refused, and asks again.
             self.shared.registry.cold(self.id).osr.unclaim();
         }
-        let Finished { vacated } = self.shared.registry.hot(self.id).state.finish(lane, self.ending);
+        let hot = self.shared.registry.hot(self.id);
+        let pin = (self.ending != Ending::Settled).then(|| self.shared.reclaimer.pin());
+        let Finished { vacated } = hot.state.finish(lane, self.ending);
+        // A reload forgives, after it has published the new body: either it comes after this, or its version shows here.
+        if let Some(pin) = &pin
+            && self.shared.current(pin, hot).1.lineage() != self.lineage
+            && !dropped!(FailureOfBody)
+        {
+            hot.state.forgive();
+        }
         if vacated {
             self.shared.retire_slot(self.id);
         }
@@ -188,7 +199,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Runs one request that `next_ask` began.
-    pub(crate) fn run(&self, ask: Ask, watch: impl FnOnce(&Arc<Ticket>)) -> Outcome {
+    pub(crate) fn run(&self, ask: Ask, watch: impl FnOnce(&Arc<Ticket>, u64)) -> Outcome {
         let waited = self.events.now().saturating_sub(ask.time);
         self.compile(ask.id, ask.target, ask.reason, waited, watch)
     }
@@ -209,9 +220,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         target: Target,
         reason: Reason,
         waited: Duration,
-        watch: impl FnOnce(&Arc<Ticket>),
+        watch: impl FnOnce(&Arc<Ticket>, u64),
     ) -> Outcome {
-        let mut held = Held { shared: self, id, target, ending: Ending::Settled };
+        let mut held = Held { shared: self, id, target, ending: Ending::Settled, lineage: NO_LINEAGE };
         let tier = target.tier;
         let base = self.base(id);
         let from = base.version.tier();
@@ -220,7 +231,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.post_from(id, from, target, Transition::Dropped(reason));
             return Outcome::Lost(reason);
         }
-        watch(&base.ticket);
+        watch(&base.ticket, base.version.lineage());
         let start = self.events.now();
         let result = self.call_compiler(id, target, &base);
         let cost = self.events.now().saturating_sub(start);
@@ -243,7 +254,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Err(bailout) => Outcome::Bailout(bailout),
         };
         match &outcome {
-            Outcome::Bailout(bailout) => held.ending = self.note_bailout(id, target, &base, bailout, waited, cost),
+            Outcome::Bailout(bailout) => {
+                held.lineage = base.version.lineage();
+                held.ending = self.note_bailout(id, target, &base, bailout, waited, cost);
+            }
             Outcome::Lost(reason) => {
                 // Ordering: Relaxed. Counter.
                 self.tiers[tier.slot()].counters.lost.fetch_add(1, Ordering::Relaxed);
@@ -415,7 +429,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Lane::Body(tier) => hot.state.snapshot().retries(tier),
             Lane::Osr => record.retries(),
         };
-        if target.site.is_some() && self.is_stale(id, base) {
+        if self.is_stale(id, base) {
             // No fault of the body there is now.
             let what = Transition::BailedOut { bailout: bailout.clone(), disabled: false };
             self.post_timed(id, from, target, what, waited, cost, 0);

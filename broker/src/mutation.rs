@@ -94,6 +94,8 @@ mutations! {
     ExitOfUnit,
     /// A reload forgets what an exit of the old body made disabled.
     Forgive,
+    /// What a compile of the old body failed at is not held against the new one.
+    FailureOfBody,
     /// The load of the epoch at a poll.
     PollLoad,
     /// The store of the epoch at a poll.
@@ -176,6 +178,8 @@ mutations! {
     ParkFence,
     /// A worker that announced itself parked looks once more for work.
     ParkRecheck,
+    /// A thread that comes online wakes a worker.
+    OnlineWake,
     /// A panicking compiler is contained.
     Contain,
 }

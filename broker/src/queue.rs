@@ -38,8 +38,8 @@ impl Inbox {
         loop {
             // Ordering: Relaxed. Published by the exchange.
             link.store(head, Ordering::Relaxed);
-            // Ordering: AcqRel. Pairs with: `drain`. Carries: the link and the stamp. The
-            // store-buffer story of waking is told, with its fences, in `Crew::wake`.
+            // Ordering: AcqRel. Pairs with: `drain`. Carries: the link and the stamp. The store-buffer story of waking is told, with
+            // its fences, in `parking.rs`.
             match self.head.compare_exchange_weak(head, id + 1, ordering!(InboxPush: AcqRel), Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(actual) => head = actual,
@@ -49,7 +49,7 @@ impl Inbox {
 
     /// Whether there is nothing to drain.
     pub(crate) fn is_empty(&self) -> bool {
-        // Ordering: Acquire. With the fences in `Crew`.
+        // Ordering: Acquire. With the fences in `Parking`.
         self.head.load(Ordering::Acquire) == 0
     }
 

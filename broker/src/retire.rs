@@ -143,6 +143,13 @@ impl<G> Reclaimer<G> {
         }
     }
 
+    /// Whether an interpreter thread, or a visit, is online. Exact for who has announced itself in `Parking::nap` before.
+    #[cfg(feature = "threads")]
+    pub(crate) fn is_anyone_online(&self) -> bool {
+        // Ordering: Relaxed. Ordered by the fence of `Parking::nap`, which pairs with that in `go_online`.
+        self.participants().any(|record| record.seen.load(Ordering::Relaxed) != OFFLINE)
+    }
+
     /// The participant holds nothing any more.
     pub(crate) fn go_offline(&self, participant: &Participant) {
         // Ordering: Release. Pairs with: Acquire in `horizon`. Carries: the end of every use.

@@ -16,7 +16,7 @@ use crate::{
     premise::Dependents,
     queue::Queue,
     registry::{Cold, Hot, Registry},
-    retire::{Pin, Reclaimer},
+    retire::{Participant, Pin, Reclaimer},
     roster::Roster,
     rules::Verdict,
     speed::Speed,
@@ -470,6 +470,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.reclaimer.retire(Retired::Slot(id), 0);
     }
 
+    /// An interpreter thread comes online. Its requests wake nobody, so somebody has to be awake from now on.
+    #[inline]
+    pub(crate) fn come_online(&self, participant: &Participant) {
+        self.reclaimer.go_online(participant);
+        #[cfg(feature = "threads")]
+        self.crew.notice_thread();
+    }
+
     /// Frees what no thread can be using, and says how many slots became available.
     pub(crate) fn collect(&self) -> usize {
         let mut slots = 0;
@@ -534,7 +542,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn tell(&self, event: Event) {
         self.events.post(event);
         #[cfg(feature = "threads")]
-        self.crew.wake_for_events();
+        self.crew.notice_events();
     }
 
     /// Posts an event without times or sizes.

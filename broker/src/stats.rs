@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    GuardId, LossReason, Speedup, Tier,
+    ClosedBy, GuardId, LossReason, Speedup, Tier,
     bailout::BailoutKind,
     histogram::Histogram,
     sync::{AtomicU32, AtomicU64, Note, Ordering},
@@ -121,6 +121,8 @@ pub struct BeadStats {
     pub pending: bool,
     /// Tiers disabled for this bead.
     pub disabled: Vec<Tier>,
+    /// Tiers it does not go to, and why: those that are disabled among them.
+    pub closed: Vec<(Tier, ClosedBy)>,
     /// Whether the policy will not be asked any more.
     pub frozen: bool,
     /// Bytes of native code installed, variants included.

@@ -172,13 +172,17 @@ pub(crate) const WORKER_STACK: usize = 16 << 20;
 #[cfg(feature = "threads")]
 pub(crate) const WARM_POLL: Duration = Duration::from_micros(500);
 
-/// How many empty polls a worker makes before it parks.
+/// How many empty polls a worker makes before it naps.
 #[cfg(feature = "threads")]
 pub(crate) const WARM_POLLS: u32 = if cfg!(loom) { 0 } else { 100 };
 
-/// How often a parked worker looks whether retired code can be freed, while there is any.
+/// How long the worker in `seat` naps after `naps` naps in which nothing happened, while interpreter threads are online: they wake
+/// nobody. Twice as long each time, so that what a request waits is in proportion to the time there was none; 16 ms at most for the
+/// first worker, 128 ms for the fourth and all after it: one lookout is enough. (HotSpot's `WatcherThread` wakes every 50 ms, for ever.)
 #[cfg(feature = "threads")]
-pub(crate) const LIMBO_POLL: Duration = Duration::from_millis(20);
+pub(crate) fn nap(naps: u32, seat: usize) -> Duration {
+    WARM_POLL * (2 << naps.min(4 + seat.min(3) as u32))
+}
 
 /// Bytes of guest body for which a compile may take the deadline once more. Compilers take about linear time, and the largest
 /// functions are a hundred times the usual ones.

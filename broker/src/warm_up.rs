@@ -29,19 +29,17 @@ impl WarmUp {
 
     /// Whether a compiler is to be told.
     pub(crate) fn is_due(&self) -> bool {
-        // Ordering: Relaxed. Ordered by the fence of `Parking::sleep`.
+        // Ordering: Relaxed. A hint: a worker looks again.
         self.due.load(Ordering::Relaxed) != 0
     }
 
-    /// Moves a tier from cold to due; false when it was not cold.
-    fn call(&self, tier: Tier) -> bool {
+    /// Moves a tier from cold to due. Nobody is woken for it: while threads run somebody looks.
+    fn call(&self, tier: Tier) {
         // Ordering: Relaxed. One winner; nothing is published.
-        if self.cold.fetch_and(!bit(tier), Ordering::Relaxed) & bit(tier) == 0 {
-            return false;
+        if self.cold.fetch_and(!bit(tier), Ordering::Relaxed) & bit(tier) != 0 {
+            // Ordering: Relaxed. Seen when the next nap is over.
+            self.due.fetch_or(bit(tier), Ordering::Relaxed);
         }
-        // Ordering: Relaxed. Ordered by the fence of `Parking::wake_one`.
-        self.due.fetch_or(bit(tier), Ordering::Relaxed);
-        true
     }
 }
 
@@ -73,9 +71,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: Relaxed. An approximate number.
         let whole = self.first_budget(id, next);
         let left = hot.budget.load(Ordering::Relaxed);
-        if i64::from(left) * 4 <= i64::from(whole) * 3 && self.warm_up.call(next) {
-            #[cfg(feature = "threads")]
-            self.crew.wake();
+        if i64::from(left) * 4 <= i64::from(whole) * 3 {
+            self.warm_up.call(next);
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     pub(crate) ticket: Arc<Ticket>,
     pub(crate) id: u32,
     pub(crate) target: Target,
+    /// Of the body that is compiled.
+    pub(crate) lineage: u64,
     /// Whether it has a large job's place in the queue.
     pub(crate) large: bool,
 }

@@ -163,7 +163,6 @@ impl<G: Send + Sync + 'static> Shared<G> {
             decision: answer.decision,
         });
         let said_never = matches!(answer, Some(LastAnswer { decision: Decision::Never { .. }, .. }));
-        let tiers = Tier::compiled(self.tiers.len());
         Why {
             bead,
             name: self.name(id),
@@ -179,7 +178,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             requests: self.pending_of(id, state),
             next: self.next_tier(version.tier(), state),
             missing: u32::try_from(budget).ok().filter(|_| budget != i32::MAX),
-            closed: tiers.filter_map(|tier| self.closed_by(id, tier, state).map(|by| (tier, by))).collect(),
+            closed: self.closed(id, state),
             frozen: state.is_frozen().then_some(if said_never { FrozenBy::Policy } else { FrozenBy::Embedder }),
         }
     }
@@ -207,6 +206,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
+    /// The tiers a bead does not go to, and why.
+    pub(crate) fn closed(&self, id: u32, state: Snapshot) -> Vec<(Tier, ClosedBy)> {
+        let tiers = Tier::compiled(self.tiers.len());
+        tiers.filter_map(|tier| self.closed_by(id, tier, state).map(|by| (tier, by))).collect()
+    }
+
     /// Why a bead does not go to a tier; `None` when it may.
     pub(crate) fn closed_by(&self, id: u32, tier: Tier, state: Snapshot) -> Option<ClosedBy> {
         if tier > state.limit() {
@@ -217,6 +222,37 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Some(self.registry.tally(id).blame(tier).map_or(ClosedBy::Deopts, ClosedBy::Bailout))
         } else {
             None
+        }
+    }
+}
+
+impl Why {
+    /// What the policy said last, what was asked for, which tiers are closed, and what is missing for the next promotion: some lines
+    /// of text.
+    pub fn outlook(&self) -> impl fmt::Display + '_ {
+        Outlook(self)
+    }
+}
+
+struct Outlook<'w>(&'w Why);
+
+impl fmt::Display for Outlook<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Why { answer, requests, closed, frozen, next, missing, .. } = self.0;
+        if let Some(answer) = answer {
+            writeln!(f, "{answer}")?;
+        }
+        for request in requests {
+            writeln!(f, "{request}")?;
+        }
+        for (tier, by) in closed {
+            writeln!(f, "not {tier}: {by}")?;
+        }
+        match (frozen, next, missing) {
+            (Some(by), ..) => write!(f, "stays: {by}"),
+            (None, None, _) => write!(f, "stays: there is no higher tier for it"),
+            (None, Some(next), Some(missing)) => write!(f, "{missing} more units until the policy is asked about {next}"),
+            (None, Some(next), None) => write!(f, "nobody counts for {next}"),
         }
     }
 }
@@ -246,21 +282,7 @@ impl fmt::Display for Why {
         if self.scale != 1.0 {
             writeln!(f, "  its thresholds are multiplied by {}", self.scale)?;
         }
-        if let Some(answer) = &self.answer {
-            writeln!(f, "  {answer}")?;
-        }
-        for request in &self.requests {
-            writeln!(f, "  {request}")?;
-        }
-        for (tier, by) in &self.closed {
-            writeln!(f, "  not {tier}: {by}")?;
-        }
-        match (self.frozen, self.next, self.missing) {
-            (Some(by), ..) => writeln!(f, "  stays: {by}"),
-            (None, None, _) => writeln!(f, "  stays: there is no higher tier for it"),
-            (None, Some(next), Some(missing)) => writeln!(f, "  {missing} more units until the policy is asked about {next}"),
-            (None, Some(next), None) => writeln!(f, "  nobody counts for {next}"),
-        }
+        self.outlook().to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 

@@ -1,6 +1,8 @@
-//! Workers: the threads that compile in background mode. Spawned at the first request, never joined, never waited for.
+//! Workers: the threads that compile in background mode. Spawned with the first interpreter thread, or at the first request of a
+//! host, never joined, never waited for.
 //!
-//! A worker that has just worked polls the inbox; only after a while it parks, as `parking.rs` says.
+//! A worker that has just worked looks into the inbox every half a millisecond, then ever less often; when no interpreter thread is
+//! online it sleeps, as `parking.rs` says.
 
 use std::fmt;
 
@@ -12,7 +14,7 @@ use crate::{
     sampler::Sampler,
     shared::Shared,
     sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Note, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
-    tuning::{self, LIMBO_POLL, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK},
+    tuning::{self, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK, nap},
     watchdog::{Watchdog, Watched},
 };
 
@@ -68,41 +70,57 @@ impl<G: Send + Sync + 'static> Crew<G> {
         let _ = self.shared.set(Arc::downgrade(shared));
     }
 
-    /// There is something in the inbox: wakes a parked worker, if any, and starts the crew the first time.
-    pub(crate) fn wake(&self) {
-        if !self.enabled {
-            return;
-        }
+    /// There are workers from now on, if the broker has any.
+    #[inline]
+    pub(crate) fn ensure_started(&self) {
         // Ordering: Relaxed. A missed start is repaired by the swap in `start`; nothing is published.
-        if !self.started.load(Ordering::Relaxed) {
+        if self.enabled && !self.started.load(Ordering::Relaxed) {
             self.start();
         }
-        self.rouse();
     }
 
-    /// Events wait: as [`Self::wake`].
-    pub(crate) fn wake_for_events(&self) {
-        self.wake();
-    }
-
-    /// Something was retired. Workers that exist look after it; none is started for it.
-    pub(crate) fn notice_limbo(&self) {
+    /// A host has put something into the inbox: wakes a parked worker, if any, and starts the crew the first time.
+    pub(crate) fn wake(&self) {
+        self.ensure_started();
         if self.enabled {
             self.rouse();
         }
     }
 
-    /// The seat of a worker that has to be woken, if all that could look are parked.
-    fn woken(&self) -> Option<usize> {
-        let seat = self.parking.wake_one()?;
-        // Ordering: Relaxed. Counter.
-        self.wakes.fetch_add(1, Ordering::Relaxed);
-        Some(seat)
+    /// Events wait. Whoever naps will look.
+    pub(crate) fn notice_events(&self) {
+        self.ensure_started();
+        self.notice_limbo();
+    }
+
+    /// Something was retired. Workers that exist look after it; none is started for it.
+    pub(crate) fn notice_limbo(&self) {
+        if self.enabled {
+            self.unpark(self.parking.wake_sleeper());
+        }
+    }
+
+    /// An interpreter thread has come online: from now on somebody looks into the inbox.
+    #[inline]
+    pub(crate) fn notice_thread(&self) {
+        let seat = self.parking.wake_for_thread();
+        if seat.is_some() {
+            self.unpark(seat);
+        }
     }
 
     fn rouse(&self) {
-        if let Some(worker) = self.woken().and_then(|seat| self.seats[seat].get()) {
-            worker.unpark();
+        self.unpark(self.parking.wake_one());
+    }
+
+    #[cold]
+    fn unpark(&self, seat: Option<usize>) {
+        if let Some(seat) = seat {
+            // Ordering: Relaxed. Counter.
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+            if let Some(worker) = self.seats[seat].get() {
+                worker.unpark();
+            }
         }
     }
 
@@ -117,7 +135,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
 
     /// Spawns a worker; the first one will itself spawn the others.
     fn spawn(&self) -> bool {
-        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else { return false };
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade).filter(|shared| !shared.is_stopped()) else { return false };
         // Ordering: Relaxed. Hands out each seat once.
         let seat = self.seats_taken.fetch_add(1, Ordering::Relaxed);
         if seat >= SEATS {
@@ -237,8 +255,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.crew.rouse();
         }
         let mut watched = None;
-        let outcome = self.run(ask, |ticket| {
-            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, target: ask.target, large: large.is_one() };
+        let outcome = self.run(ask, |ticket, lineage| {
+            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, target: ask.target, lineage, large: large.is_one() };
             watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
         });
         if let Some(ticket) = watched {
@@ -254,38 +272,41 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Round::Worked
     }
 
-    /// Nothing to do: polls for a while, then parks.
+    /// Nothing to do: polls for a while, naps while interpreter threads are online or retired code waits for them, and else sleeps.
     fn rest(&self, seat: usize, idle: u32) {
-        if idle < WARM_POLLS {
+        let Some(naps) = idle.checked_sub(WARM_POLLS) else {
             park_timeout(WARM_POLL);
             return;
+        };
+        let news = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped();
+        let may_come = || self.reclaimer.is_anyone_online() || self.reclaimer.waiting() > 0;
+        if may_come() {
+            self.crew.parking.nap(seat, news, || park_timeout(nap(naps, seat)));
+        } else {
+            self.crew.parking.sleep(seat, || news() || may_come(), thread::park);
         }
-        // Retired code waits for interpreter threads: look again, ever less often.
-        let limit = (self.reclaimer.waiting() > 0).then(|| LIMBO_POLL * (1 << (idle - WARM_POLLS).min(6)));
-        let anything = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped();
-        self.crew.parking.sleep(seat, anything, || match limit {
-            Some(limit) => park_timeout(limit),
-            None => thread::park(),
-        });
     }
 
     /// The watchdog gives up on a compile: disables the tier for the bead, or closes the site, answers the request, replaces the worker.
     pub(crate) fn abandon(&self, watched: &Watched) {
-        let Watched { ticket, id, target, large } = watched;
+        let Watched { ticket, id, target, lineage, large } = watched;
         if !ticket.abandon() {
             return;
         }
         let crew = &self.crew;
         let slot = &self.tiers[target.tier.slot()];
         let hot = self.registry.hot(*id);
+        let pin = self.reclaimer.pin();
         match target.site {
-            Some(site) => self.registry.cold(*id).osr.close(site),
+            Some(site) if self.current(&pin, hot).1.lineage() == *lineage => self.registry.cold(*id).osr.close(site),
+            Some(_) => {}
             None => {
                 self.registry.tally(*id).note_blame(target.tier, BailoutKind::Deadline);
-                hot.state.disable(target.tier);
+                self.never_again(&pin, *id, target.tier, *lineage);
                 self.set_budget(hot, 0);
             }
         }
+        drop(pin);
         slot.counters.note_bailout(BailoutKind::Deadline);
         self.post(*id, *target, Transition::Abandoned);
         // Ordering: Relaxed. Counters and a hint.

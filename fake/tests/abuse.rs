@@ -13,7 +13,7 @@ use std::{
 use common::*;
 use tierup_broker::{
     Bailout, BailoutKind, Bead, Broker, CALL_WORK, CodeUnit, CompileRequest, Compiler, InvalidateReason, LossReason, Mode,
-    Threshold, Tiered, Transition,
+    Reason, Threshold, Tiered, Transition,
 };
 use tierup_fake::{Behaviour, FakeCompiler, Guest, call};
 
@@ -112,6 +112,9 @@ unsafe impl Compiler<Guest> for PanicsAlways {
     }
 }
 
+/// Functions that become hot together.
+const HOT: usize = many(10_000, 100);
+
 #[test]
 fn a03_ten_thousand_beads_reach_the_next_tier_together() {
     for &mode in MODES {
@@ -127,7 +130,7 @@ fn a03_ten_thousand_beads_reach_the_next_tier_together() {
         let builder = builder.stale_after(None);
         let broker = builder.build().unwrap();
         let thread = broker.register_thread().unwrap();
-        let beads: Vec<_> = (0..10_000).map(|value| bead(&broker, Guest::new(value))).collect();
+        let beads: Vec<_> = (0..HOT as u64).map(|value| bead(&broker, Guest::new(value))).collect();
         for _ in 0..3 {
             for bead in &beads {
                 invoke(&thread, bead);
@@ -138,7 +141,7 @@ fn a03_ten_thousand_beads_reach_the_next_tier_together() {
         let stats = broker.stats();
         let behind = beads.iter().filter(|bead| thread.on_invoke(bead.as_ref()).is_none_or(|code| code.tier() != TIER2));
         assert_eq!(behind.count(), 0, "{mode:?}: {stats:?}");
-        assert_eq!((stats.tiers[0].installed, stats.tiers[1].installed), (10_000, 10_000));
+        assert_eq!((stats.tiers[0].installed, stats.tiers[1].installed), (HOT as u64, HOT as u64));
     }
 }
 
@@ -146,17 +149,17 @@ fn a03_ten_thousand_beads_reach_the_next_tier_together() {
 fn a04_ten_thousand_hot_at_once_are_each_requested_once() {
     let (broker, compiler) = broker(Mode::Pump, 0);
     let thread = broker.register_thread().unwrap();
-    let beads: Vec<_> = (0..10_000).map(|value| bead(&broker, Guest::new(value))).collect();
+    let beads: Vec<_> = (0..HOT as u64).map(|value| bead(&broker, Guest::new(value))).collect();
     for _ in 0..5 {
         for bead in &beads {
             assert_eq!(invoke(&thread, bead), None);
         }
     }
-    assert_eq!(broker.stats().pending, 10_000);
-    assert_eq!(broker.run_pending(usize::MAX), 10_000);
-    assert_eq!(compiler.compiles(), 10_000);
+    assert_eq!(broker.stats().pending, HOT);
+    assert_eq!(broker.run_pending(usize::MAX), HOT);
+    assert_eq!(compiler.compiles(), HOT);
     assert!(beads.iter().all(|bead| invoke(&thread, bead).is_some()));
-    assert_eq!(broker.stats().tiers[0].requested, 10_000);
+    assert_eq!(broker.stats().tiers[0].requested, HOT as u64);
 }
 
 /// Runs a hook while it compiles, then returns code.
@@ -215,13 +218,68 @@ fn a05_a_reload_during_a_compile_wins() {
     *later.broker.lock().unwrap() = None;
 }
 
+/// A compile of the old body fails after the reload: neither the tier nor the site is lost to the new one.
+#[test]
+fn what_the_old_body_failed_at_is_not_held_against_the_new_one() {
+    for &mode in MODES {
+        for behaviour in [Behaviour::Terminal, Behaviour::Null, Behaviour::Retryable(u32::MAX)] {
+            for site in [None, Some(2)] {
+                let later = Arc::new(Later::default());
+                let seen = Arc::clone(&later);
+                let hook = move |request: &CompileRequest<'_, Guest>| {
+                    if request.guest().value == 1 {
+                        let broker = seen.broker.lock().unwrap().clone().unwrap();
+                        assert!(broker.reload(seen.bead.get().unwrap().as_ref(), Guest::new(2)));
+                    }
+                };
+                let compiler = Hooked(FakeCompiler::with_osr(), hook);
+                let builder = Broker::builder().mode(mode).policy(Threshold { calls: 1_000 }).compiler(compiler).max_beads(8);
+                let broker = builder.build().unwrap();
+                let guest = Guest { osr: behaviour, ..Guest::behaving(1, behaviour) };
+                let _ = later.bead.set(bead(&broker, guest));
+                *later.broker.lock().unwrap() = Some(broker.clone());
+                let bead = later.bead.get().unwrap();
+                match site {
+                    None => broker.promote(bead.as_ref(), TIER1, Reason::Forced),
+                    Some(site) => broker.promote_osr(bead.as_ref(), TIER1, site, Reason::Forced),
+                }
+                broker.drain();
+                let stats = broker.bead_stats(bead.as_ref()).unwrap();
+                assert_eq!((stats.tier.index(), stats.disabled), (0, vec![]), "{mode:?} {behaviour:?}");
+                let compiled = match site {
+                    None => broker.compile_now(bead.as_ref(), TIER1),
+                    Some(site) => broker.compile_osr_now(bead.as_ref(), TIER1, site),
+                };
+                assert_eq!(compiled, Ok(()), "{mode:?} {behaviour:?} {site:?}");
+                *later.broker.lock().unwrap() = None;
+            }
+        }
+    }
+}
+
+/// The watchdog gives a compile up whose function was reloaded long ago.
+#[test]
+#[cfg(feature = "threads")]
+fn a_hung_compile_of_the_old_body_costs_the_new_one_nothing() {
+    let compiler = FakeCompiler::new();
+    let broker = builder(Mode::Background, 1_000, &compiler).deadline(Duration::from_millis(100)).workers(1).build().unwrap();
+    let bead = bead(&broker, Guest::behaving(1, Behaviour::Hangs));
+    broker.promote(bead.as_ref(), TIER1, Reason::Forced);
+    wait_for("the compile to begin", || compiler.compiles() == 1);
+    assert!(broker.reload(bead.as_ref(), Guest::new(2)));
+    wait_for("it to be given up", || broker.stats().tiers[0].abandoned == 1);
+    assert_eq!(broker.bead_stats(bead.as_ref()).unwrap().disabled, []);
+    compiler.release_hung();
+    assert_eq!(broker.compile_now(bead.as_ref(), TIER1), Ok(()));
+}
+
 #[test]
 #[cfg(feature = "threads")]
 fn a06_reload_racing_install_never_leaves_stale_code() {
     let (broker, compiler) = broker(Mode::Background, 0);
     let mut thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::new(0));
-    for round in 1..3_000_u64 {
+    for round in 1..many(3_000, 30) as u64 {
         invoke(&thread, &bead);
         if round % 3 == 0 {
             std::thread::yield_now();
@@ -288,7 +346,7 @@ fn a09_retryable_bailouts_back_off_exponentially_and_then_stop() {
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::behaving(4, Behaviour::Retryable(u32::MAX)));
     let mut at = Vec::new();
-    for call in 0..50_000_u32 {
+    for call in 0..many(50_000, 20_000) as u32 {
         let before = compiler.compiles();
         assert_eq!(invoke(&thread, &bead), None);
         if compiler.compiles() > before {
@@ -334,9 +392,10 @@ fn a10_a_failed_compile_is_told_apart_from_a_disabled_and_a_released_bead() {
 
 #[test]
 fn a11_every_unit_ever_compiled_is_freed() {
+    const BEADS: usize = many(100, 10);
     let (broker, compiler) = broker(Mode::Sync, 0);
     let mut thread = broker.register_thread().unwrap();
-    let beads: Vec<_> = (0..100).map(|value| bead(&broker, Guest::new(value))).collect();
+    let beads: Vec<_> = (0..BEADS as u64).map(|value| bead(&broker, Guest::new(value))).collect();
     for round in 0..20 {
         for bead in &beads {
             assert!(invoke(&thread, bead).is_some());
@@ -347,12 +406,12 @@ fn a11_every_unit_ever_compiled_is_freed() {
             }
         }
         thread.quiescent();
-        assert!(compiler.leases().outstanding() <= 100, "round {round}: {}", compiler.leases().outstanding());
+        assert!(compiler.leases().outstanding() <= BEADS, "round {round}: {}", compiler.leases().outstanding());
     }
     drop(beads);
     thread.quiescent();
     assert_eq!(compiler.leases().outstanding(), 0);
-    assert!(compiler.leases().granted() > 1000);
+    assert!(compiler.leases().granted() > 10 * BEADS);
     let stats = broker.stats();
     assert_eq!((stats.code_live, stats.code_retired, stats.beads), (0, 0, 0));
 }
@@ -378,9 +437,10 @@ fn units_are_freed_when_broker_threads_and_beads_go_in_any_order() {
 
 #[test]
 fn a12_a_million_beads_come_and_go() {
+    const BEADS: usize = many(1 << 20, 1 << 8);
     let broker = Broker::<Guest>::builder().mode(Mode::Pump).max_beads(1 << 20).build().unwrap();
-    let beads: Vec<_> = (0..1 << 20).map(|value| bead(&broker, Guest::new(value))).collect();
-    assert_eq!(broker.stats().beads, 1 << 20);
+    let beads: Vec<_> = (0..BEADS as u64).map(|value| bead(&broker, Guest::new(value))).collect();
+    assert_eq!(broker.stats().beads, BEADS);
     drop(beads);
     broker.prune();
     assert_eq!(broker.stats().beads, 0);
@@ -494,7 +554,7 @@ fn a14_counting_for_ever_never_wraps() {
         Broker::<Guest>::builder().mode(Mode::Sync).policy(Refuses).compiler(FakeCompiler::new()).max_beads(4).build().unwrap();
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::new(1));
-    for _ in 0..200_000 {
+    for _ in 0..many(200_000, 200) {
         assert!(thread.on_back_edge(bead.as_ref(), 0, u32::MAX).is_none());
         assert!(thread.on_back_edge(bead.as_ref(), 0, 1 << 30).is_none());
     }
@@ -590,7 +650,7 @@ fn many_threads_many_beads_and_every_operation_at_once() {
                 }
             });
         }
-        for round in 0..2_000_u64 {
+        for round in 0..many(2_000, 100) as u64 {
             let bead = &beads[(round * 7 % 64) as usize];
             match round % 6 {
                 0 => drop(broker.reload(bead.as_ref(), Guest::new(round))),

@@ -189,7 +189,7 @@ fn waiting_is_polling() {
                 while arrived.load(Ordering::SeqCst) < 2 {
                     thread::yield_now();
                 }
-                for _ in 0..100 {
+                for _ in 0..many(100, 5) {
                     thread.wait_for(&thread.break_assumption(&world.broker.assumption()));
                 }
             });
@@ -237,7 +237,7 @@ unsafe impl Compiler<()> for Speculates {
 /// another one.
 #[test]
 fn a_storm_of_breaks() {
-    const CHANGES: u64 = 200;
+    const CHANGES: u64 = many(200, 10) as u64;
     let known = Arc::new(OnceLock::new());
     let broker = Broker::builder().mode(Mode::Pump).compiler(Speculates(Arc::clone(&known))).max_beads(8).build().unwrap();
     let fact = || known.get().expect("set");

@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use common::wait_for;
+use common::{many, wait_for};
 use tierup_broker::{
     Bailout, Bead, BeadSpec, Broker, Callee, CodeUnit, CompileNowError, CompileRequest, Compiler, Event, InterpThread,
     InvalidateReason, LossReason, Mode, Threshold, Tier, Transition,
@@ -320,7 +320,7 @@ fn registrations_go_with_their_units() {
     let mut thread = world.broker.register_thread().unwrap();
     let callees = [1, 2, 3].map(|number| world.function(number, &[]));
     let caller = world.function(0, &callees.each_ref());
-    for cycle in 0..10_000_usize {
+    for cycle in 0..many(10_000, 60) {
         world.compile(&caller);
         assert_eq!(native(&thread, &caller).map(|sum| sum % 1000), Some(6));
         match cycle % 3 {
@@ -346,7 +346,7 @@ fn a_storm_of_changes() {
     let mut entered = 0;
     thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 1..=20_000 {
+            for number in 1..=many(20_000, 60) as u64 {
                 match number % 5 {
                     0 => drop(world.broker.invalidate(callees[1].bead(), InvalidateReason::Requested)),
                     _ => assert!(world.broker.reload(callees[0].bead(), body(number, &[]))),

@@ -261,7 +261,7 @@ fn never_this_tier() {
     assert_eq!(world.told(), [gone(world.policy.decision())]);
     let known = world.stats(&bead);
     assert_eq!((known.tier, known.variants, known.disabled), (TIER1, vec![], vec![TIER2]), "its variants as well");
-    assert!((0..10_000).all(|_| invoke(&thread, &bead) == Some(1)));
+    assert!((0..many(10_000, 100)).all(|_| invoke(&thread, &bead) == Some(1)));
     assert_eq!(world.broker.stats().pending, 0);
     assert!(world.broker.reload(bead.as_ref(), Guest::new(4)));
     assert_eq!(world.stats(&bead).disabled, [], "of another body it may be asked again");
@@ -347,7 +347,7 @@ fn a_storm_of_exits() {
             let (broker, bead, compiler, given_up) = (&broker, &bead, &compiler, &given_up);
             scope.spawn(move || {
                 let mut thread = broker.register_thread().unwrap();
-                for turn in 0..3_000 {
+                for turn in 0..many(3_000, 60) as u64 {
                     invoke(&thread, bead);
                     if let Some(made) = compiler.made().last()
                         && let Some(decision) = thread.on_exit(made.id, GUARD)
@@ -355,7 +355,7 @@ fn a_storm_of_exits() {
                     {
                         given_up.fetch_add(1, Ordering::SeqCst);
                     }
-                    if (turn + seed) % 500 == 0 {
+                    if (turn + seed) % many(500, 20) as u64 == 0 {
                         assert!(broker.reload(bead.as_ref(), Guest::guarded(1, &[GUARD])));
                     }
                     thread.quiescent();

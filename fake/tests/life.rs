@@ -20,7 +20,7 @@ const MODES: &[Mode] = &[
 
 #[test]
 fn one_thread_meets_the_threshold_exactly() {
-    for calls in [0, 1, 2, 10, 1000, 12_345] {
+    for calls in [0, 1, 2, 10, 1000, 12_345].into_iter().take(many(6, 5)) {
         let (broker, _) = broker(Mode::Sync, calls);
         let thread = broker.register_thread().unwrap();
         let bead = bead(&broker, Guest::new(3));

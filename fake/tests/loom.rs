@@ -86,6 +86,11 @@ const CONTROLS: &[(Mutation, &str)] = &[
     (Mutation::WakeFence, "request_vs_park"),
     (Mutation::ParkFence, "request_vs_park"),
     (Mutation::ParkRecheck, "request_vs_park"),
+    (Mutation::FailureOfBody, "reload_vs_panicking_compile"),
+    (Mutation::OnlineWake, "online_vs_park"),
+    (Mutation::OnlineFence, "online_vs_park"),
+    (Mutation::ParkFence, "online_vs_park"),
+    (Mutation::ParkRecheck, "online_vs_park"),
     (Mutation::Contain, "request_vs_panicking_compile"),
 ];
 

@@ -113,7 +113,7 @@ fn a_loop_budget_of_its_own() {
     let broker = Broker::builder().mode(Mode::Sync).policy(policy).compiler(compiler).max_beads(8).build().unwrap();
     let thread = broker.register_thread().unwrap();
     let never = bead(&broker, Guest::new(1));
-    assert!((0..10_000).all(|_| turn(&thread, &never, 0).is_none()));
+    assert!((0..many(10_000, 1_000)).all(|_| turn(&thread, &never, 0).is_none()));
     assert_eq!(invoke(&thread, &never), Some(1), "the loops have paid for the body");
 }
 
@@ -160,7 +160,7 @@ fn a_function_that_is_called_often_gets_its_body() {
         let (broker, compiler, _) = osr_broker(mode, 100);
         let thread = broker.register_thread().unwrap();
         let bead = bead(&broker, Guest::new(3));
-        for _ in 0..10_000 {
+        for _ in 0..many(10_000, 300) {
             if invoke(&thread, &bead).is_none() {
                 (0..20).for_each(|_| assert_eq!(turn(&thread, &bead, 0), None));
             }
@@ -257,7 +257,7 @@ fn a_closed_site_is_not_asked_for_again_but_others_are() {
     let (broker, compiler, log) = osr_broker(Mode::Sync, 1);
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::with_osr(2, Behaviour::Terminal));
-    for round in 0..10_000 {
+    for round in 0..many(10_000, 5_000) as u32 {
         assert_eq!(turn(&thread, &bead, round % 2), None);
     }
     assert_eq!(compiler.compiles(), 3, "each site once, and then the body");
@@ -277,7 +277,7 @@ fn retryable_failures_back_off_and_then_stop() {
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::with_osr(4, Behaviour::Retryable(u32::MAX)));
     let mut at = Vec::new();
-    for round in 0..200_000_u32 {
+    for round in 0..many(200_000, 110_000) as u32 {
         let before = compiler.compiles();
         assert_eq!(turn(&thread, &bead, 0), None);
         if compiler.compiles() > before {
@@ -318,7 +318,7 @@ fn too_large_moves_on_to_the_loop_around() {
         let outer: Vec<_> = events.iter().filter(|(_, what)| *what == Transition::Requested(Reason::OuterLoop)).collect();
         assert_eq!(outer.iter().map(|event| event.0).collect::<Vec<_>>(), [Some(2), Some(1)], "{mode:?}: {events:?}");
         assert_eq!(broker.stats().tiers[0].bailouts, [(BailoutKind::OsrTooLarge, 2)]);
-        assert!((0..10_000).all(|_| turn(&thread, &bead, 3).is_none()), "the inner loop has none");
+        assert!((0..many(10_000, 1_000)).all(|_| turn(&thread, &bead, 3).is_none()), "the inner loop has none");
         assert_eq!(compiler.compiles(), 3);
         assert_eq!(turn_soon(&thread, &bead, 1), Some(VARIANT + 1));
     }
@@ -334,7 +334,7 @@ fn too_large_at_the_outermost_loop_is_the_end() {
     let (broker, compiler, _) = osr_broker(Mode::Sync, 1);
     let thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::with_osr(2, Behaviour::TooLargeFrom(0)));
-    assert!((0..10_000).all(|_| turn(&thread, &bead, 2).is_none()));
+    assert!((0..many(10_000, 1_000)).all(|_| turn(&thread, &bead, 2).is_none()));
     assert_eq!((compiler.compiles(), stats(&broker, &bead).tier), (4, TIER1), "three sites, and then the body");
     let too_large = BailoutReason::OsrTooLarge { size: 9, limit: 0, outer: Some(8) };
     let now = broker.compile_osr_now(bead.as_ref(), TIER1, 9);
@@ -624,7 +624,7 @@ fn several_threads_in_one_loop_that_changes_under_them() {
                 let mut thread = broker.register_thread().unwrap();
                 while !done.load(std::sync::atomic::Ordering::SeqCst) {
                     invoke(&thread, &bead);
-                    for round in 0..500 {
+                    for round in 0..many(500, 100) {
                         let site = if round % 50 == 0 { 0 } else { 1 };
                         if let Some(value) = turn(&thread, &bead, site) {
                             assert_eq!(value, VARIANT + u64::from(site));
@@ -635,7 +635,7 @@ fn several_threads_in_one_loop_that_changes_under_them() {
                 }
             });
         }
-        for round in 1..400_u64 {
+        for round in 1..many(400, 20) as u64 {
             match round % 4 {
                 0 => assert!(broker.reload(bead.as_ref().as_ref(), Guest::new(round))),
                 1 => assert!(broker.update_guest(bead.as_ref().as_ref(), Guest::new(round))),
@@ -656,7 +656,7 @@ fn several_threads_in_one_loop_that_changes_under_them() {
 /// Whatever happens, every request ends in exactly one of the ways there are, and in an event that names the same site.
 #[test]
 fn every_request_is_answered_once() {
-    for seed in 1..60_u64 {
+    for seed in 1..many(60, 4) as u64 {
         let mode = MODES[seed as usize % MODES.len()];
         let (compiler, log) = (FakeCompiler::with_osr(), Log::default());
         let builder = two_tiers(mode, compiler.clone(), &compiler).on_event(log.callback());
@@ -671,7 +671,7 @@ fn every_request_is_answered_once() {
         };
         let behaviours = [Behaviour::Compiles, Behaviour::Retryable(20), Behaviour::Terminal, Behaviour::TooLargeFrom(2)];
         let mut beads: Vec<_> = (0..3).map(|value| bead(&broker, Guest::new(value))).collect();
-        for step in 0..2000_u64 {
+        for step in 0..many(2000, 200) as u64 {
             let which = roll(3) as usize;
             let guest = Guest::with_osr(step, behaviours[roll(4) as usize]);
             let (site, tier) = (roll(4) as u32, if roll(2) == 0 { TIER1 } else { TIER2 });

@@ -1,72 +1,49 @@
-//! What happens to requests while they wait, and what making one costs.
+//! What happens to requests while they wait. (What making one costs: `request_path.rs`.)
 
 mod common;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    time::Duration,
-};
+use std::time::Duration;
 
 use common::*;
 use tierup_broker::{Broker, BrokerBuilder, InvalidateReason, LossReason, Mode, Reason, Threshold, Transition};
 use tierup_fake::{FakeCompiler, Guest};
 
-thread_local! {
-    /// Allocations of this thread.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: passes on to the system's; counting does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 fn two_tiers(mode: Mode, log: &Log) -> BrokerBuilder<Guest> {
-    let builder = Broker::builder().mode(mode).policy(Threshold { calls: 1 }).max_beads(1 << 21).on_event(log.callback());
+    let builder = Broker::builder()
+        .mode(mode)
+        .policy(Threshold { calls: 1 })
+        .max_beads(many(1 << 21, 1 << 11) as u32)
+        .on_event(log.callback());
     builder.compiler(FakeCompiler::new()).compiler(FakeCompiler::new())
 }
 
-/// Ten thousand functions become hot in one turn: none is lost, each transition is told once, and no request allocates.
+/// Functions that become hot together.
+const HOT: usize = many(10_000, 100);
+
+/// Ten thousand functions become hot in one turn: none is lost, and each transition is told once.
 #[test]
-fn ten_thousand_hot_at_once_cost_the_interpreter_no_allocation() {
+fn ten_thousand_hot_at_once_are_each_told_once() {
     let log = Log::default();
     let broker = two_tiers(Mode::Pump, &log).build().unwrap();
     let thread = broker.register_thread().unwrap();
-    let beads: Vec<_> = (0..10_000).map(|value| bead(&broker, Guest::new(value))).collect();
-    let before = ALLOCATIONS.get();
+    let beads: Vec<_> = (0..HOT as u64).map(|value| bead(&broker, Guest::new(value))).collect();
     for _ in 0..4 {
         for bead in &beads {
             assert!(thread.on_invoke(bead.as_ref()).is_none());
         }
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0, "asking takes no memory");
     broker.drain();
     for _ in 0..4 {
         beads.iter().for_each(|bead| assert!(thread.on_invoke(bead.as_ref()).is_some()));
     }
     broker.drain();
     let events = log.take();
-    for (tier, installed) in [(TIER1, 10_000), (TIER2, 10_000)] {
+    for (tier, installed) in [(TIER1, HOT), (TIER2, HOT)] {
         let of = |what: fn(&Transition) -> bool| events.iter().filter(|event| event.to == tier && what(&event.what)).count();
         assert_eq!(of(|what| matches!(what, Transition::Requested(Reason::Budget))), installed);
         assert_eq!(of(|what| *what == Transition::Installed), installed);
     }
-    assert_eq!(events.len(), 40_000, "nothing else happened");
+    assert_eq!(events.len(), 4 * HOT, "nothing else happened");
     assert_eq!(broker.stats().pending, 0);
 }
 
@@ -75,30 +52,53 @@ fn ten_thousand_hot_at_once_cost_the_interpreter_no_allocation() {
 fn a_burst_of_requests_wakes_next_to_nobody() {
     let broker = two_tiers(Mode::Background, &Log::default()).workers(1).stale_after(None).build().unwrap();
     let thread = broker.register_thread().unwrap();
-    let beads: Vec<_> = (0..10_000).map(|value| bead(&broker, Guest::new(value))).collect();
+    let beads: Vec<_> = (0..HOT as u64).map(|value| bead(&broker, Guest::new(value))).collect();
     for bead in &beads {
         times(2, || invoke(&thread, bead));
     }
     broker.drain();
     let stats = broker.stats();
-    assert_eq!(stats.tiers[0].installed, 10_000);
+    assert_eq!(stats.tiers[0].installed, HOT as u64);
     assert!(stats.wakes < 500, "a worker that has just worked looks by itself: {} wakes", stats.wakes);
+}
+
+/// Longer than a worker polls.
+#[cfg(feature = "threads")]
+const IDLE: Duration = Duration::from_millis(many(500, 5_000) as u64);
+
+#[test]
+#[cfg(feature = "threads")]
+fn who_asks_for_code_wakes_nobody() {
+    let broker = two_tiers(Mode::Background, &Log::default()).workers(2).build().unwrap();
+    let thread = broker.register_thread().unwrap();
+    std::thread::sleep(IDLE);
+    for value in 0..3 {
+        let bead = bead(&broker, Guest::new(value));
+        times(2, || invoke(&thread, &bead));
+        // The worker looks for itself.
+        wait_for("it to be compiled", || invoke(&thread, &bead).is_some());
+        std::thread::sleep(IDLE / 5);
+    }
+    assert_eq!(broker.stats().wakes, 0);
 }
 
 #[test]
 #[cfg(feature = "threads")]
-fn an_idle_worker_is_woken() {
+fn a_worker_sleeps_while_no_thread_is_online_and_is_woken_by_who_is_next() {
     let broker = two_tiers(Mode::Background, &Log::default()).workers(1).build().unwrap();
-    let thread = broker.register_thread().unwrap();
+    let mut thread = broker.register_thread().unwrap();
     let [first, second] = [1, 2].map(|value| bead(&broker, Guest::new(value)));
+    thread.offline(|| std::thread::sleep(IDLE));
+    assert_eq!(broker.stats().wakes, 1, "coming online wakes it");
     times(2, || invoke(&thread, &first));
-    broker.drain();
-    let before = broker.stats().wakes;
-    // Longer than it looks by itself.
-    std::thread::sleep(Duration::from_millis(500));
-    times(2, || invoke(&thread, &second));
-    wait_for("it to be compiled", || invoke(&thread, &second).is_some());
-    assert!(broker.stats().wakes > before);
+    wait_for("it to be compiled", || invoke(&thread, &first).is_some());
+    assert_eq!(broker.stats().wakes, 1);
+    thread.offline(|| {
+        std::thread::sleep(IDLE);
+        broker.promote(second.as_ref(), TIER1, Reason::Forced);
+        wait_for("it to be compiled", || broker.bead_stats(second.as_ref()).unwrap().tier == TIER1);
+    });
+    assert_eq!(broker.stats().wakes, 2, "so does a host that asks");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn waiting_requests_are_cancelled() {
 #[test]
 #[cfg(feature = "threads")]
 fn a_million_beads_come_and_go_while_they_are_walked_and_pruned() {
-    const PER_THREAD: u64 = 1 << 19;
+    const PER_THREAD: u64 = many(1 << 19, 1 << 7) as u64;
     let broker = two_tiers(Mode::Pump, &Log::default()).build().unwrap();
     std::thread::scope(|scope| {
         let registrars: Vec<_> = (0..2)

@@ -1,15 +1,8 @@
 //! A broker's events for programs that are asynchronous, and awaiting a tier. No socket.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-};
+use std::{fmt, future::Future, sync::Arc};
 
-use tierup_broker::{Bead, BeadId, Broker, Event, Subscription, Tier, Transition};
+use tierup_broker::{Bead, BeadId, Broker, Event, Subscription, Tier};
 use tokio::sync::broadcast;
 
 use crate::{error::WaitError, standing};
@@ -24,8 +17,6 @@ pub(crate) const BUFFER: usize = 4096;
 pub struct Feed<G: Send + Sync + 'static> {
     broker: Broker<G>,
     ring: broadcast::Sender<Arc<Event>>,
-    /// Tiers that were turned off, one bit each.
-    off: Arc<AtomicU8>,
     /// Names of the compilers, tier 1 first.
     tiers: Vec<String>,
     _subscription: Subscription,
@@ -40,34 +31,17 @@ impl<G: Send + Sync + 'static> Feed<G> {
     /// The same, and `events` of them are kept, rounded up to a power of two, at least 2 and at most 65,536.
     pub fn with_buffer(broker: &Broker<G>, events: usize) -> Self {
         let (ring, _) = broadcast::channel(events.clamp(2, 1 << 16));
-        let off = Arc::new(AtomicU8::new(0));
         let subscription = {
-            let (ring, off) = (ring.clone(), Arc::clone(&off));
+            let ring = ring.clone();
             broker.subscribe(move |event| {
-                if event.what == Transition::TierOff {
-                    // Ordering: Relaxed, here and below. A flag; waiters look again when they hear of the event, which is told after.
-                    off.fetch_or(bit(event.to), Ordering::Relaxed);
-                }
                 if ring.receiver_count() > 0 {
                     // Fails when the last of them has gone meanwhile.
                     let _ = ring.send(Arc::new(event.clone()));
                 }
             })
         };
-        // After subscribing: a tier that is turned off now is seen twice, not never.
-        let tiers = broker.stats().tiers;
-        for (index, stats) in tiers.iter().enumerate() {
-            if stats.off {
-                off.fetch_or(bit(Tier::new(index as u8 + 1)), Ordering::Relaxed);
-            }
-        }
-        Feed {
-            broker: broker.clone(),
-            ring,
-            off,
-            tiers: tiers.into_iter().map(|tier| tier.name).collect(),
-            _subscription: subscription,
-        }
+        let tiers = broker.stats().tiers.into_iter().map(|tier| tier.name).collect();
+        Feed { broker: broker.clone(), ring, tiers, _subscription: subscription }
     }
 
     /// The broker.
@@ -123,15 +97,6 @@ impl<G: Send + Sync + 'static> Feed<G> {
     pub(crate) fn tiers(&self) -> &[String] {
         &self.tiers
     }
-
-    /// Whether the tier was turned off.
-    pub(crate) fn is_off(&self, tier: Tier) -> bool {
-        self.off.load(Ordering::Relaxed) & bit(tier) != 0
-    }
-}
-
-fn bit(tier: Tier) -> u8 {
-    1 << tier.index().min(7)
 }
 
 impl<G: Send + Sync + 'static> fmt::Debug for Feed<G> {

@@ -3,7 +3,7 @@
 
 use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc};
 
-use tierup_broker::{BeadId, BeadInfo, BeadStats, Event, InvalidateReason, Tier};
+use tierup_broker::{BeadId, BeadInfo, Event, InvalidateReason, Tier};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -147,26 +147,15 @@ impl<G: Send + Sync + 'static> Inspector<G> {
     }
 
     fn why(&self, info: &BeadInfo<'_, G>) -> Answer {
-        let name = self.feed.broker().describe(info.guest);
-        Answer::Why { bead: Box::new(self.record(info, name)), missing: self.missing(&info.stats) }
-    }
-
-    /// What is missing for the next promotion.
-    fn missing(&self, stats: &BeadStats) -> String {
-        let highest = self.feed.highest_tier().index();
-        let next = (stats.tier.index() + 1..=highest)
-            .map(Tier::new)
-            .find(|&tier| !stats.disabled.contains(&tier) && !self.feed.is_off(tier));
-        match next {
-            _ if self.feed.broker().is_shut_down() => "nothing is promoted any more: the broker is shut down".to_owned(),
-            _ if stats.pending => "a request waits or is being compiled".to_owned(),
-            _ if stats.frozen => "the policy is not asked any more until the function is reloaded".to_owned(),
-            None if stats.tier.index() == highest => "nothing: it runs the highest tier".to_owned(),
-            None => "every higher tier is disabled for it until it is reloaded, or turned off".to_owned(),
-            Some(next) => {
-                format!("{} more work units until the policy is asked about {next}", i64::from(stats.budget).max(0))
-            }
-        }
+        let broker = self.feed.broker();
+        let bead = Box::new(self.record(info, broker.describe(info.guest)));
+        let missing = match broker.why(info.id) {
+            _ if broker.is_shut_down() => "nothing is promoted any more: the broker is shut down".to_owned(),
+            Some(why) => why.outlook().to_string(),
+            // Between the walk and this.
+            None => "nothing: it was released".to_owned(),
+        };
+        Answer::Why { bead, missing }
     }
 
     fn reload(&self, key: &BeadKey, info: &BeadInfo<'_, G>) -> Result<Answer, Refusal> {

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierup_broker::{BeadId, Event, Tier, Transition};
+use tierup_broker::{BeadId, ClosedBy, Event, Tier, Transition};
 use tokio::{sync::broadcast, time};
 
 use crate::{error::WaitError, feed::Feed, protocol::Never};
@@ -66,6 +66,7 @@ fn standing<G: Send + Sync + 'static>(feed: &Feed<G>, bead: BeadId, tier: Tier) 
     let found = broker.walk_from(bead.id, |info| ControlFlow::Break((info.id == bead).then_some(info.stats)));
     let ControlFlow::Break(Some(stats)) = found else { return Standing::Never(Never::Released) };
     let mut above = (tier.index()..=feed.highest_tier().index()).map(Tier::new);
+    let closed = |tier: Tier| stats.closed.iter().find(|&&(closed, _)| closed == tier).map(|&(_, by)| by);
     if stats.tier >= tier {
         Standing::Reached(stats.tier)
     } else if ended {
@@ -73,11 +74,13 @@ fn standing<G: Send + Sync + 'static>(feed: &Feed<G>, bead: BeadId, tier: Tier) 
     } else if stats.pending {
         // It may be answered yet, even for a bead that is disabled meanwhile.
         Standing::NotYet
-    } else if stats.frozen || above.clone().all(|tier| stats.disabled.contains(&tier)) {
+    } else if stats.frozen {
         Standing::Never(Never::Disabled)
-    } else if above.all(|tier| feed.is_off(tier) || stats.disabled.contains(&tier)) {
+    } else if above.clone().any(|tier| closed(tier).is_none()) {
+        Standing::NotYet
+    } else if above.any(|tier| closed(tier) == Some(ClosedBy::TierOff)) {
         Standing::Never(Never::TierOff)
     } else {
-        Standing::NotYet
+        Standing::Never(Never::Disabled)
     }
 }

@@ -75,7 +75,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         let countdown = Countdown::new(shared.max_beads)?;
         let participant = shared.reclaimer.join();
         shared.reclaimer.answer_polls(participant);
-        shared.reclaimer.go_online(participant);
+        #[cfg(feature = "threads")]
+        shared.crew.ensure_started();
+        shared.come_online(participant);
         shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);
         let (watch, looks, behind) = (Cell::new(Watch::OFF), Cell::new(false), Cell::new(Behind::NOWHERE));
@@ -293,7 +295,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         struct Online<'t, G: Send + Sync + 'static>(&'t InterpThread<G>);
         impl<G: Send + Sync> Drop for Online<'_, G> {
             fn drop(&mut self) {
-                self.0.shared.reclaimer.go_online(self.0.participant());
+                self.0.shared.come_online(self.0.participant());
             }
         }
         self.shared.reclaimer.go_offline(self.participant());
@@ -319,7 +321,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     /// [quiescent](Self::quiescent) point.
     #[inline]
     pub fn wake(&mut self) {
-        self.shared.reclaimer.go_online(self.participant());
+        self.shared.come_online(self.participant());
     }
 
     /// The record generated code reaches through the first word of `vmctx`. Valid as long as the handle.

@@ -12,6 +12,11 @@ use tierup_fake::{FakeCompiler, Guest, call};
 pub const TIER1: Tier = Tier::new(1);
 pub const TIER2: Tier = Tier::new(2);
 
+/// `usual`, or `few` where every step is checked and takes a thousand times as long.
+pub const fn many(usual: usize, few: usize) -> usize {
+    if cfg!(miri) { few } else { usual }
+}
+
 /// A broker on one fake compiler.
 pub fn broker(mode: Mode, calls: u32) -> (Broker<Guest>, FakeCompiler) {
     let compiler = FakeCompiler::new();
@@ -20,7 +25,7 @@ pub fn broker(mode: Mode, calls: u32) -> (Broker<Guest>, FakeCompiler) {
 }
 
 pub fn builder(mode: Mode, calls: u32, compiler: &FakeCompiler) -> BrokerBuilder<Guest> {
-    Broker::builder().mode(mode).policy(Threshold { calls }).compiler(compiler.clone()).max_beads(1 << 20)
+    Broker::builder().mode(mode).policy(Threshold { calls }).compiler(compiler.clone()).max_beads(many(1 << 20, 1 << 10) as u32)
 }
 
 pub fn bead(broker: &Broker<Guest>, guest: Guest) -> Bead<Guest> {

@@ -156,15 +156,15 @@ models! {
     }
 
     fn break_vs_install() {
-        let start = Start::requested(ASSUMES);
+        let start = Start::new(ASSUMES);
         let assumption = start.broker.assumption();
         assert!(start.compiler.assumption.set(assumption.clone()).is_ok());
         let interpreter = start.broker.register_thread().unwrap();
-        race(start.compile(), || {
+        race(start.compile_now(), || {
             let _ = start.broker.break_assumption(&assumption);
-            assert_ne!(call(&interpreter, &start.bead), Some(ASSUMES + 1), "code that relies on what is broken");
+            assert_ne!(call_native(&interpreter, &start.bead), Some(ASSUMES + 1), "code that relies on what is broken");
         });
-        assert_ne!(call(&interpreter, &start.bead), Some(ASSUMES + 1), "code that relies on what is broken");
+        assert_ne!(call_native(&interpreter, &start.bead), Some(ASSUMES + 1), "code that relies on what is broken");
         drop(interpreter);
         start.end();
     }

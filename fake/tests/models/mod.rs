@@ -12,7 +12,7 @@ use loom::{
 };
 use tierup_broker::{
     Assumption, Bailout, BailoutReason, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread,
-    InvalidateReason, Mode, Reason, Threshold, Tier, ToldToPanic,
+    InvalidateReason, Mode, NativeCode, Reason, Threshold, Tier, ToldToPanic,
 };
 
 const TIER1: Tier = Tier::new(1);
@@ -214,6 +214,12 @@ impl Start {
         move || broker.run_pending(1)
     }
 
+    /// What compiles the function without a request, if it can.
+    fn compile_now(&self) -> impl FnOnce() + 'static {
+        let (broker, bead) = (self.broker.clone(), self.bead.clone());
+        move || drop(broker.compile_now(Bead::as_ref(&bead), TIER1))
+    }
+
     /// Nobody uses anything any more: everything compiled must have been freed.
     fn end(self) {
         drop(self.bead);
@@ -271,14 +277,22 @@ fn register(broker: &Broker<usize>, guest: usize) -> Bead<usize> {
     broker.register(guest, BeadSpec { size: 1 }).unwrap()
 }
 
-/// Calls the function: what native code would have computed.
+/// Calls the function: what native code would have computed. A call that is interpreted counts, and asks for code.
 fn call(interpreter: &InterpThread<usize>, bead: &Bead<usize>) -> Option<usize> {
-    let code = interpreter.on_invoke(bead.as_ref())?;
+    interpreter.on_invoke(bead.as_ref()).map(run)
+}
+
+/// As [`call`], by somebody who does not count: a tenth of the steps.
+fn call_native(interpreter: &InterpThread<usize>, bead: &Bead<usize>) -> Option<usize> {
+    interpreter.native_code(bead.as_ref()).map(run)
+}
+
+fn run(code: NativeCode<'_>) -> usize {
     // SAFETY: entries point at a `Code` which the compiler's list keeps allocated.
     let value = unsafe { &*code.address().as_ptr().cast::<Code>() }.read();
     assert_ne!(value, FREED, "inside freed code");
     assert_ne!(value, 0, "inside code whose bytes are not there yet");
-    Some(value)
+    value
 }
 
 /// Goes on in the loop's variant: what native code would have computed.
@@ -331,8 +345,8 @@ models! {
         let start = Start::requested(6);
         let interpreter = start.broker.register_thread().unwrap();
         race(start.compile(), || {
-            if start.broker.stats().pending == 0 {
-                assert_eq!(call(&interpreter, &start.bead), Some(7), "answered, and the answer is not there");
+            if start.broker.pending() == 0 {
+                assert_eq!(call_native(&interpreter, &start.bead), Some(7), "answered, and the answer is not there");
             }
         });
         drop(interpreter);
@@ -369,23 +383,23 @@ models! {
         let interpreter = start.broker.register_thread().unwrap();
         race(start.compile(), || {
             assert!(start.broker.reload(start.bead(), 8));
-            assert_ne!(call(&interpreter, &start.bead), Some(2), "the old body's code");
+            assert_ne!(call_native(&interpreter, &start.bead), Some(2), "the old body's code");
         });
-        assert_ne!(call(&interpreter, &start.bead), Some(2), "the old body's code");
+        assert_ne!(call_native(&interpreter, &start.bead), Some(2), "the old body's code");
         drop(interpreter);
         start.end();
     }
 
     fn install_vs_reload_of_a_callee() {
-        let start = Start::requested(INLINES);
+        let start = Start::new(INLINES);
         let callee = StdArc::new(register(&start.broker, 1));
         start.compiler.callee.set(StdArc::downgrade(&callee)).unwrap();
         let interpreter = start.broker.register_thread().unwrap();
-        race(start.compile(), || {
+        race(start.compile_now(), || {
             assert!(start.broker.reload(Bead::as_ref(&callee), 2));
-            assert_ne!(call(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
+            assert_ne!(call_native(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
         });
-        assert_ne!(call(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
+        assert_ne!(call_native(&interpreter, &start.bead), Some(INLINES + 1), "code that contains the old body");
         drop(interpreter);
         drop(callee);
         start.end();
@@ -652,22 +666,56 @@ models! {
         start.end();
     }
 
+    /// What the old body's compile fails at is not held against the new one.
+    fn reload_vs_panicking_compile() {
+        let start = Start::new(PANICS);
+        race(start.compile_now(), || assert!(start.broker.reload(start.bead(), 1)));
+        assert_eq!(start.broker.bead_stats(start.bead()).unwrap().disabled, []);
+        start.broker.compile_now(start.bead(), TIER1).unwrap();
+        start.end();
+    }
+
     fn shutdown_vs_queued_work() {
         let start = Start::requested(1);
         race(start.compile(), || start.broker.shutdown());
         assert_eq!(start.broker.stats().pending, 0, "compiled or dropped, not forgotten");
         start.end();
     }
+}
 
-    /// The worker of a background broker has compiled one function and is about to sleep when the next is asked for: this
-    /// thread sleeps until that is compiled, so that a lost wake-up is a deadlock. Then the broker goes, and so must its worker.
-    fn request_vs_park() {
+/// The worker of a background broker is about to sleep when a function is asked for: this thread sleeps until that is compiled, so
+/// that a lost wake-up is a deadlock. Then the broker goes, and so must its worker.
+#[test]
+fn request_vs_park() {
+    with_worker(|broker, bead| {
+        // The worker is there from now on.
+        drop(broker.register_thread().unwrap());
+        thread::yield_now();
+        broker.promote(bead.as_ref(), TIER1, Reason::Forced);
+        thread::park();
+    });
+}
+
+/// The worker is about to sleep, because no thread is online, when one comes online. What that asks for then wakes nobody: if the
+/// worker was not woken before, this is a deadlock.
+#[test]
+fn online_vs_park() {
+    with_worker(|broker, bead| {
+        let mut interpreter = broker.register_thread().unwrap();
+        interpreter.offline(thread::yield_now);
+        assert_eq!(call(&interpreter, bead), None);
+        thread::park();
+    });
+}
+
+/// A model of a background broker, whose compiler unparks this thread. The life of its worker is long: a model lets it run where it is to
+/// get to, and there are fewer preemptions than in the other models.
+fn with_worker(model: impl Fn(&Broker<usize>, &Bead<usize>) + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(1);
+    builder.check(move || {
         let compiler = LoomCompiler::new(Some(thread::current()));
         let broker = compiler.broker(Mode::Background);
-        let beads = [1, 2].map(|guest| register(&broker, guest));
-        for bead in &beads {
-            broker.promote(bead.as_ref(), TIER1, Reason::Forced);
-            thread::park();
-        }
-    }
+        model(&broker, &register(&broker, 1));
+    });
 }

@@ -20,7 +20,8 @@ pub enum Answer {
     Why {
         /// Its state.
         bead: Box<BeadRecord>,
-        /// What is missing for its next promotion, in words.
+        /// What the policy said last, what was asked for, which tiers are closed to it, and what is missing for its next promotion:
+        /// lines of text.
         missing: String,
     },
     /// Some beads.
@@ -149,10 +150,13 @@ pub struct StatsRecord {
     pub code_retired: u64,
     pub code_on_stack: u64,
     pub code_reclaimed: u64,
+    pub reclaim_latency_ns: u64,
+    pub reclaim_latency_max_ns: u64,
     pub censuses: u64,
     pub waiting: u64,
     pub contained: u64,
     pub assumed: u64,
+    pub wakes: u64,
     pub spawn_failures: u32,
     /// Whether the broker was shut down.
     pub shut_down: bool,
@@ -169,10 +173,13 @@ impl StatsRecord {
             code_retired: stats.code_retired,
             code_on_stack: stats.code_on_stack,
             code_reclaimed: stats.code_reclaimed,
+            reclaim_latency_ns: nanos(stats.reclaim_latency),
+            reclaim_latency_max_ns: nanos(stats.reclaim_latency_max),
             censuses: stats.censuses,
             waiting: stats.waiting as u64,
             contained: stats.contained as u64,
             assumed: stats.assumed as u64,
+            wakes: stats.wakes,
             spawn_failures: stats.spawn_failures,
             shut_down,
         }
@@ -189,7 +196,10 @@ pub struct TierRecord {
     pub compiled: u64,
     pub installed: u64,
     pub installed_osr: u64,
+    pub pending: u64,
     pub dropped: u64,
+    pub stale: u64,
+    pub deduped: u64,
     pub lost: u64,
     pub exits: u64,
     pub deopts: u64,
@@ -199,8 +209,14 @@ pub struct TierRecord {
     pub off: bool,
     pub compile_total_ns: u64,
     pub compile_max_ns: u64,
+    pub nanos_per_unit: f64,
     pub wait_total_ns: u64,
     pub wait_max_ns: u64,
+    pub wait_p50_ns: u64,
+    pub wait_p95_ns: u64,
+    pub wait_p99_ns: u64,
+    pub speedup: f64,
+    pub timed_functions: u64,
 }
 
 impl TierRecord {
@@ -211,7 +227,10 @@ impl TierRecord {
             compiled: stats.compiled,
             installed: stats.installed,
             installed_osr: stats.installed_osr,
+            pending: stats.pending,
             dropped: stats.dropped,
+            stale: stats.stale,
+            deduped: stats.deduped,
             lost: stats.lost,
             exits: stats.exits,
             deopts: stats.deopts,
@@ -220,8 +239,14 @@ impl TierRecord {
             off: stats.off,
             compile_total_ns: nanos(stats.compile_total),
             compile_max_ns: nanos(stats.compile_max),
+            nanos_per_unit: stats.nanos_per_unit,
             wait_total_ns: nanos(stats.wait_total),
             wait_max_ns: nanos(stats.wait_max),
+            wait_p50_ns: nanos(stats.wait_p50),
+            wait_p95_ns: nanos(stats.wait_p95),
+            wait_p99_ns: nanos(stats.wait_p99),
+            speedup: stats.speedup,
+            timed_functions: stats.timed_functions,
         }
     }
 }
