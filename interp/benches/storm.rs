@@ -1,6 +1,7 @@
-//! A storm: indirect calls whose target changes every 1,000 calls. Second by second the calls made with speculation and without, in turns,
-//! and what was compiled until then. `cargo bench --features llvm --bench storm -- --seconds N` has it last N seconds (default: 6) with
-//! and as many without.
+//! A storm: indirect calls whose target changes every 1,000 calls. Second by second the calls made with speculation and without, in turns of
+//! [`SLICE`] so that whatever else the machine does meets both, and what was compiled until then. `cargo bench --features llvm --bench storm
+//! -- --seconds N` has it last N seconds (default: 6) with and as many without. In the last of the storms there is but one target for the
+//! first second, and that is what the code is made for.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,9 @@ const STORM: &str = r#"(module
 
 /// Turns of one call: a tenth of a phase.
 const TURNS: i32 = 100;
+/// How long each side runs before it is the other's turn, and how often that is in a second.
+const SLICE: Duration = Duration::from_millis(10);
+const SLICES: u32 = 100;
 
 struct Storm {
     engine: Engine,
@@ -74,12 +78,18 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let seconds =
         arguments.iter().position(|argument| argument == "--seconds").and_then(|at| arguments.get(at + 1)?.parse().ok());
-    for kinds in [2, 6] {
-        println!("{kinds} targets in turn");
+    for (kinds, calm) in [(2, 0), (6, 0), (6, 1)] {
+        println!("{kinds} targets in turn{}", if calm > 0 { ", after a second with one" } else { "" });
         let (mut speculating, mut cautious) = (Storm::new(Speculate::Auto, kinds), Storm::new(Speculate::Off, kinds));
         for second in 1..=seconds.unwrap_or(6) {
-            let with = speculating.run_for(Duration::from_secs(1));
-            let without = cautious.run_for(Duration::from_secs(1));
+            let (mut with, mut without) = (0, 0);
+            for storm in [&mut speculating, &mut cautious] {
+                storm.kinds = if second > calm { kinds } else { 1 };
+            }
+            for _ in 0..SLICES {
+                with += speculating.run_for(SLICE);
+                without += cautious.run_for(SLICE);
+            }
             let stats = speculating.engine.broker().stats();
             println!(
                 "second {second}: {with:10} calls with speculation, {without:10} without: {:.2}; {} phases, {} exits, {} units compiled, {} given up",
