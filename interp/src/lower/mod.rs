@@ -129,7 +129,9 @@ impl Lower<FuncHandle> for WasmLower {
         if let Some(later) = &handle.body {
             cx.keep(Arc::clone(later) as _);
         }
-        cx.set_name(&handle.describe());
+        if let Some(name) = module.function_name(handle.index) {
+            cx.set_name(name);
+        }
         let index = function.index;
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);

@@ -3,7 +3,8 @@
 //! data with these names (default: all), N timed pairs each (default: 20).
 //!
 //! A ratio is the time with speculation over that without, of one pair. In the brackets is the interval that the median lies in with 95 %
-//! confidence, by order statistics. With `--open` the modules' tables are exported, so that what is in them is not certain. `--long` takes the programs' longer runs, `--perf-map` tells profilers of the code.
+//! confidence, by order statistics. With `--open` the modules' tables are exported, so that what is in them is not certain.
+//! `--long` takes the programs' longer runs, `--perf-map` tells profilers of the code.
 
 use std::fs;
 use std::io;
