@@ -71,8 +71,10 @@ pub(crate) fn run(experiment: Experiment, plan: &Plan) -> Result<Report, Error> 
             let left = end.saturating_duration_since(Instant::now());
             Instant::now() + left / u32::try_from(works.len() - at).unwrap_or(1)
         });
+        let asked = |engine: &EngineId| !(plan.spare_interpreters && column == "700ms" && engine.interprets());
+        let asked: Vec<EngineId> = engines.iter().copied().filter(asked).collect();
         let effort = Effort { rounds: plan.repeat.max(1), close_pairs: plan.close_pairs, until };
-        cells.push(measure(&commands, (row, column), work, &engines, subject, effort));
+        cells.push(measure(&commands, (row, column), work, (&engines, &asked), subject, effort));
     }
     progress(format_args!(""));
     let windows = if experiment == Experiment::Warmup { curve::windows(seconds) } else { Vec::new() };

@@ -83,12 +83,12 @@ pub(crate) enum Verdict {
     Undecided,
 }
 
-/// Measures one cell.
+/// Measures one cell of all engines; only those that are asked give samples.
 pub(crate) fn measure(
     commands: &Commands,
     (row, column): (&str, &str),
     work: &Work,
-    engines: &[EngineId],
+    (all, engines): (&[EngineId], &[EngineId]),
     subject: EngineId,
     effort: Effort,
 ) -> Cell {
@@ -129,7 +129,7 @@ pub(crate) fn measure(
     Cell {
         row: row.to_owned(),
         column: column.to_owned(),
-        engines: engines.iter().map(|&engine| taken.measured(engine)).collect(),
+        engines: all.iter().map(|&engine| taken.measured(engine)).collect(),
         pairs,
     }
 }

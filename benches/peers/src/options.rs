@@ -59,6 +59,9 @@ pub(crate) struct Plan {
     /// Begin no further round of a cell when its share of so many minutes is spent; one round is made in any case.
     #[arg(long)]
     pub(crate) minutes: Option<f64>,
+    /// Leave interpreters out where the work is 700ms: they take ten times as long.
+    #[arg(long)]
+    pub(crate) spare_interpreters: bool,
     /// The `tierup` command; default: beside this binary.
     #[arg(long)]
     pub(crate) tierup: Option<PathBuf>,

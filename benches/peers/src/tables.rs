@@ -102,7 +102,7 @@ fn header(report: &Report, engines: impl IntoIterator<Item = usize>) -> Vec<Stri
 
 fn entry(measured: &Measured, pair: Option<&Pair>) -> String {
     if measured.samples.is_empty() {
-        return "failed".to_owned();
+        return if measured.failure.is_some() { "failed" } else { "-" }.to_owned();
     }
     let mut text = seconds(measured.median);
     if measured.samples.len() > 1 {
