@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tierup::{BeadId, Event, Mode, PolicyChoice, PolicyConfig, Rule, Rules, Threshold, Transition};
+use tierup::{BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Transition};
 use tierup_interp::{Config, Engine, SelfTime, TierMode};
 use tierup_lab::Recorded;
 use tierup_lab::facts::TierRun;
@@ -61,7 +61,7 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
         Wanted::Baseline => 1,
         Wanted::Optimized(_) => 2,
     };
-    let engine = Engine::new(config(subject, wanted, functions, &compiles)?).map_err(CliError::Engine)?;
+    let engine = Engine::new(config(subject, wanted, functions, &compiles)).map_err(CliError::Engine)?;
     let module = subject.load(&engine)?;
     if tier > 0 {
         subject.run(&engine, &module)?;
@@ -97,7 +97,7 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
     Ok(Seen { runs, here: met_here, below: inside - met_here, elsewhere: outside, nanos: inside as f64 * look, run })
 }
 
-fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], compiles: &Compiles) -> Result<Config, CliError> {
+fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], compiles: &Compiles) -> Config {
     let noted = Arc::clone(compiles);
     let on_event = move |event: &Event| {
         if event.what == Transition::Installed && event.site.is_none() {
@@ -106,17 +106,42 @@ fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], com
         }
     };
     let config = Config { on_event: Some(Arc::new(on_event)), ..subject.config() };
-    Ok(match wanted {
+    match wanted {
         Wanted::Interpreted => counted(config),
         Wanted::Baseline => Config { tier: TierMode::Baseline, ..config },
         Wanted::Optimized(some) => {
-            // Whoever calls waits for the next tier there is, and at the next call for the one after that.
             let stop = |name: &str, tier| Rule { function: name.to_owned(), stop_at_tier: Some(tier), ..Rule::default() };
             let named = functions.iter().filter(|function| some.contains(&function.id)).map(|function| stop(&function.name, 2));
             let rules = Rules([stop("*", 1)].into_iter().chain(named).collect());
-            let policy = PolicyConfig { rules, ..PolicyConfig::new(PolicyChoice::Threshold(Threshold { calls: 0 })) };
-            let policy = policy.build().map_err(CliError::Policy)?;
-            Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(Arc::new(policy)), ..config }
+            Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(Arc::new(AtOnce { rules })), ..config }
         }
-    })
+    }
+}
+
+/// Everything goes at its first call as high as the rules let it, and stays there.
+struct AtOnce {
+    rules: Rules,
+}
+
+impl HotnessPolicy for AtOnce {
+    fn first_budget(&self, _: Tier, _: u32) -> u32 {
+        0
+    }
+
+    fn osr_budget(&self, _: Tier, _: u32) -> u32 {
+        u32::MAX
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        if sample.tier.is_interpreter() && sample.bailouts == 0 {
+            // Where the rules say otherwise, the next one there is.
+            Decision::Promote { tier: Tier::new(2), reason: Reason::FirstCall }
+        } else {
+            Decision::Never { reason: NeverReason::Excluded }
+        }
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        Some(&self.rules)
+    }
 }
