@@ -22,6 +22,8 @@ mod compiler;
 mod config;
 mod contain;
 mod deopt;
+#[cfg(feature = "threads")]
+mod elsewhere;
 mod error;
 mod event;
 mod exits;

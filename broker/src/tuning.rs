@@ -168,7 +168,13 @@ fn as_many_workers_as_hotspot_has() {
 #[cfg(feature = "threads")]
 pub(crate) const WORKER_STACK: usize = 16 << 20;
 
-/// How often a worker that has just worked looks at the inbox, so that a burst of requests costs no wakes.
+/// How often a worker that worked just now looks at the inbox, and how many times so often: hot functions come in bursts.
+#[cfg(feature = "threads")]
+pub(crate) const HOT_POLL: Duration = Duration::from_micros(100);
+#[cfg(feature = "threads")]
+pub(crate) const HOT_POLLS: u32 = 10;
+
+/// How often it looks after that, so that a burst of requests costs no wakes.
 #[cfg(feature = "threads")]
 pub(crate) const WARM_POLL: Duration = Duration::from_micros(500);
 

@@ -9,12 +9,13 @@ use std::fmt;
 use crate::{
     BailoutKind, Mode, Stats, Transition,
     contain::contained,
+    elsewhere::begin_elsewhere,
     job::Outcome,
     parking::Parking,
     sampler::Sampler,
     shared::Shared,
     sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Note, OnceLock, Ordering, Weak, fence, parallelism, park_timeout, thread},
-    tuning::{self, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK, nap},
+    tuning::{self, HOT_POLL, HOT_POLLS, MOST_WORKERS, WARM_POLL, WARM_POLLS, WORKER_STACK, nap},
     watchdog::{Watchdog, Watched},
 };
 
@@ -133,7 +134,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
         }
     }
 
-    /// Spawns a worker; the first one will itself spawn the others.
+    /// Spawns a worker; the first one will itself spawn the second.
     fn spawn(&self) -> bool {
         let Some(shared) = self.shared.get().and_then(Weak::upgrade).filter(|shared| !shared.is_stopped()) else { return false };
         // Ordering: Relaxed. Hands out each seat once.
@@ -145,9 +146,12 @@ impl<G: Send + Sync + 'static> Crew<G> {
             .name(format!("tierup-worker-{seat}"))
             .stack_size(WORKER_STACK)
             .spawn(move || shared.work(seat));
-        if spawned.is_err() {
+        match &spawned {
+            // An interpreter thread goes on beside it; other workers have time.
+            Ok(worker) if seat == 0 => begin_elsewhere(worker),
+            Ok(_) => {}
             // Ordering: Relaxed. Counter.
-            self.spawn_failures.fetch_add(1, Ordering::Relaxed);
+            Err(_) => _ = self.spawn_failures.fetch_add(1, Ordering::Relaxed),
         }
         spawned.is_ok()
     }
@@ -204,17 +208,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn work(self: Arc<Self>, seat: usize) {
         let crew = &self.crew;
         let _ = crew.seats[seat].set(thread::current());
-        if seat == 0 {
-            // Asked here, where nobody waits: the system reads several files to answer.
-            let size = crew.size.unwrap_or_else(|| tuning::workers(parallelism()));
-            self.queue.limit_large_jobs((size - 1).max(1));
-            // Ordering: Relaxed. An estimate.
-            crew.workers.store(size, Ordering::Relaxed);
-            for _ in 1..size {
-                crew.spawn();
-            }
+        // The others are spawned beside the first, when there is nothing to do yet.
+        let mut idle = if seat == 0 { 0 } else { WARM_POLLS };
+        match seat {
+            0 if crew.size != Some(1) => _ = crew.spawn(),
+            1 => self.complete_crew(),
+            _ => {}
         }
-        let mut idle = 0;
         while !self.is_stopped() {
             // Ordering: AcqRel. Pairs with: Acquire in `is_busy`.
             crew.active.fetch_add(1, Ordering::AcqRel);
@@ -238,6 +238,18 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.collect();
         #[cfg(loom)]
         crew.let_go();
+    }
+
+    /// The second worker, for which nobody waits, spawns all others.
+    fn complete_crew(&self) {
+        // The system reads several files to answer.
+        let size = self.crew.size.unwrap_or_else(|| tuning::workers(parallelism()));
+        self.queue.limit_large_jobs(size - 1);
+        // Ordering: Relaxed. An estimate.
+        self.crew.workers.store(size, Ordering::Relaxed);
+        for _ in 2..size {
+            self.crew.spawn();
+        }
     }
 
     /// Drains the inbox, compiles one request, tells, collects.
@@ -275,7 +287,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Nothing to do: polls for a while, naps while interpreter threads are online or retired code waits for them, and else sleeps.
     fn rest(&self, seat: usize, idle: u32) {
         let Some(naps) = idle.checked_sub(WARM_POLLS) else {
-            park_timeout(WARM_POLL);
+            park_timeout(if idle < HOT_POLLS { HOT_POLL } else { WARM_POLL });
             return;
         };
         let news = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped();
