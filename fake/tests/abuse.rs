@@ -171,6 +171,10 @@ unsafe impl<F: Fn(&CompileRequest<'_, Guest>) + Send + Sync> Compiler<Guest> for
         "hooked"
     }
 
+    fn compiles_osr(&self) -> bool {
+        self.0.compiles_osr()
+    }
+
     fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
         let unit = self.0.compile(request);
         (self.1)(request);
