@@ -246,8 +246,8 @@ fn no_helper() {
 fn a_short_run_starts_no_helper() {
     let faulty = Faulty::new("short");
     let llvm = faulty.helper("crash");
-    // Some 50 ms of work for the second tier, a quarter of which is to be noticed.
-    let policy = Arc::new(Tiered::new(2, 4_000_000));
+    // Some 250 ms of work for the second tier, a quarter of which is to be noticed: workers nap for up to 16 ms.
+    let policy = Arc::new(Tiered::new(2, 20_000_000));
     let engine = Engine::new(Config { llvm: Some(llvm), policy: Some(policy), ..Config::default() }).unwrap();
     let buffer = parser::ParseBuffer::new(PROGRAM).unwrap();
     let module = Module::new(&engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
