@@ -81,6 +81,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
+    /// Whether the budget is used up, and nobody has decided yet what follows.
+    pub(crate) fn is_budget_spent(&self, id: u32) -> bool {
+        // Ordering: Relaxed. A count.
+        self.registry.hot(id).budget.load(Ordering::Relaxed) <= 0
+    }
+
     /// Whether the policy ever asks for this body.
     pub(crate) fn may_have_body(&self, id: u32, tier: Tier) -> bool {
         self.first_budget(id, tier) < u32::MAX

@@ -100,10 +100,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// A loop has done the work and outlasted the watch: asks the policy, which may say how much work to wait for. `from` is the
     /// tier of the code it runs in.
     pub(crate) fn ask_about_loop(&self, id: u32, from: Tier, site: u32, prospect: Prospect) -> Option<u32> {
-        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
-        let state = hot.state.snapshot();
-        // Ordering: Relaxed. A count.
-        if hot.budget.load(Ordering::Relaxed) <= 0 {
+        let cold = self.registry.cold(id);
+        let state = self.registry.hot(id).state.snapshot();
+        if self.is_budget_spent(id) {
             self.postpone(id);
         }
         let sample = self.sample(id, from, prospect.tier);

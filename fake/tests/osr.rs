@@ -269,6 +269,23 @@ fn a_closed_site_is_not_asked_for_again_but_others_are() {
     assert_eq!(broker.compile_osr_now(bead.as_ref(), TIER1, 1), Ok(()), "another body, another chance");
 }
 
+/// Loops in which no variant can be had pay for the body, one watch after the last of them was turned down.
+#[test]
+fn loops_without_variants_earn_the_body() {
+    let (broker, compiler, _) = osr_broker(Mode::Sync, 1);
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::with_osr(2, Behaviour::Terminal));
+    let mut compiled = Vec::new();
+    for (round, &site) in [66, 2, 1, 1, 70].iter().cycle().take(1000).enumerate() {
+        let before = compiler.compiles();
+        assert_eq!(turn(&thread, &bead, site), None);
+        compiled.extend((compiler.compiles() > before).then_some(round));
+    }
+    let waits: Vec<_> = compiled.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!((waits.len(), stats(&broker, &bead).tier), (3, TIER1), "three sites, and then the body: {compiled:?}");
+    assert!(waits[2] <= 2 * waits[1], "{compiled:?}");
+}
+
 #[test]
 fn retryable_failures_back_off_and_then_stop() {
     let compiler = FakeCompiler::with_osr();

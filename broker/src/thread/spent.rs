@@ -79,10 +79,15 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         self.spent(bead, work, At::Loop(edge));
     }
 
-    /// No site that was seen may have a variant: the loops count on, for one further out.
+    /// No site that was seen may have a variant: the loops count on, for one further out, and what they have done pays for the body,
+    /// in which the next call runs.
     fn nothing_to_ask(&self, bead: BeadRef<'_, G>) {
+        let id = bead.id as u32;
         self.behind.set(Behind::NOWHERE);
-        self.shared.set_loops(bead.id as u32, MAX_SLICE as u32);
+        self.shared.set_loops(id, MAX_SLICE as u32);
+        if self.shared.is_budget_spent(id) {
+            self.shared.budget_spent(id);
+        }
     }
 
     /// A loop has earned a variant and outlasted the watch.
