@@ -21,7 +21,7 @@ const PROGRAM: &str = r#"(module
     (memory 1)
     (type $unary (func (param i32) (result i32)))
     (table (export "table") funcref (elem $twice $step))
-    (func $twice (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
+    (func $twice (export "twice") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))
     (func $step (param $n i32) (result i32) (local $at i32) (local $sum i32)
         (loop $again
             (i32.store (local.get $at) (i32.add (i32.load (local.get $at)) (local.get $n)))
@@ -38,6 +38,8 @@ const PROGRAM: &str = r#"(module
 struct Run {
     store: Store<()>,
     func: Func,
+    /// Called for itself as well: what is inlined everywhere else is not called any more, and stays in the tier it has.
+    twice: Func,
     events: Arc<Mutex<Vec<Event>>>,
     /// The memory's words, which all grow alike.
     word: i32,
@@ -64,11 +66,12 @@ impl Run {
         let buffer = parser::ParseBuffer::new(PROGRAM).unwrap();
         let module = Module::new(&engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
         let mut store = Store::new(&engine, ()).unwrap();
-        let func = Linker::new().instantiate(&mut store, &module).unwrap().func(&store, "run").unwrap();
-        Run { store, func, events, word: 0 }
+        let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+        let [func, twice] = ["run", "twice"].map(|name| instance.func(&store, name).unwrap());
+        Run { store, func, twice, events, word: 0 }
     }
 
-    /// Calls `run(10)` and checks what it returns.
+    /// Calls `run(10)` and `twice(21)` and checks what they return.
     fn turn(&mut self) {
         let mut expected = 0_i32;
         for n in (1..=10).rev() {
@@ -77,6 +80,7 @@ impl Run {
         }
         let results = self.func.call(&mut self.store, &[Val::I32(10)]).unwrap();
         assert_eq!(results, [Val::I32(expected)]);
+        assert_eq!(self.twice.call(&mut self.store, &[Val::I32(21)]).unwrap(), [Val::I32(42)]);
     }
 
     /// Goes on until `done`.
