@@ -70,12 +70,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
                 let usable = wanted > tier && self.is_open(wanted) && !state.is_disabled(wanted);
                 let wanted = if usable { wanted } else { next };
                 // Counting goes on after a request: a bead that stays hot is looked at again.
-                self.set_budget(hot, self.first_budget(id, wanted).max(MIN_RECOUNT));
+                self.refill_budget(hot, self.first_budget(id, wanted).max(MIN_RECOUNT));
                 self.request(id, wanted, reason);
             }
             Decision::Wait { budget, reason } => {
                 let least = if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 };
-                self.set_budget(hot, budget.max(least));
+                self.refill_budget(hot, budget.max(least));
             }
             Decision::Never { reason } => self.never(id, reason),
         }
@@ -98,7 +98,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // SAFETY: the calling thread is online.
         let top = unsafe { self.header(hot) }.top();
         let next = self.next_tier(top, hot.state.snapshot());
-        self.set_budget(hot, next.map_or(u32::MAX, |next| self.first_budget(id, next).max(MIN_RECOUNT)));
+        self.refill_budget(hot, next.map_or(u32::MAX, |next| self.first_budget(id, next).max(MIN_RECOUNT)));
     }
 
     /// As [`Self::request`], by a host: wakes a worker.

@@ -72,6 +72,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.registry.cold(id).loops.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
+    /// As [`Self::set_loops`], by a thread that found it spent and has asked the policy: code that came meanwhile has armed it for
+    /// the next tier, and that stays.
+    pub(crate) fn refill_loops(&self, id: u32, work: u32) {
+        let refill = |left: i32| (left <= 0).then(|| i32::try_from(work).unwrap_or(i32::MAX));
+        // Ordering: Relaxed, twice. A count.
+        let _ = self.registry.cold(id).loops.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refill);
+    }
+
     /// Work left for loops to do, all threads together: `i32::MAX` when they need not be counted.
     pub(crate) fn loops_left(&self, id: u32) -> i32 {
         // Ordering: Relaxed. A count.

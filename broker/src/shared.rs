@@ -437,6 +437,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
         hot.budget.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
+    /// As [`Self::set_budget`], by a thread that found it spent and has asked the policy: code that came meanwhile has armed it
+    /// for the next tier, and that stays.
+    pub(crate) fn refill_budget(&self, hot: &Hot, work: u32) {
+        let work = i32::try_from(work).unwrap_or(i32::MAX);
+        let refill = |left: i32| (left <= 0 || left == i32::MAX).then_some(work);
+        // Ordering: Relaxed, twice. As above.
+        let _ = hot.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refill);
+    }
+
     /// Accounts for requests that were taken back, and for the slot if that was the last use of it.
     pub(crate) fn note_withdrawn(&self, id: u32, withdrawn: Withdrawn, reason: LossReason) {
         for tier in withdrawn.dropped.iter() {

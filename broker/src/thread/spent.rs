@@ -84,7 +84,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     fn nothing_to_ask(&self, bead: BeadRef<'_, G>) {
         let id = bead.id as u32;
         self.behind.set(Behind::NOWHERE);
-        self.shared.set_loops(id, MAX_SLICE as u32);
+        self.shared.refill_loops(id, MAX_SLICE as u32);
         if self.shared.is_budget_spent(id) {
             self.shared.budget_spent(id);
         }
@@ -99,15 +99,11 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         // What came while the loop was watched, the thread enters when it gets there.
         let prospect = self.shared.prospect(id, &header.variants, asking, site);
         let prospect = prospect.filter(|_| !asking.is_interpreter() || header.variants.at(site).is_none());
+        let wait = prospect
+            .and_then(|prospect| self.shared.ask_about_loop(id, asking.max(header.variants.tier_at(site)), site, prospect));
         if header.top() <= asking {
-            self.shared.set_loops(id, prospect.map_or(u32::MAX, |prospect| prospect.budget.max(MIN_RECOUNT)));
-        }
-        let Some(prospect) = prospect else { return };
-        let wait = self.shared.ask_about_loop(id, asking.max(header.variants.tier_at(site)), site, prospect);
-        if let Some(wait) = wait
-            && header.top() <= asking
-        {
-            self.shared.set_loops(id, wait);
+            let next = wait.or(prospect.map(|prospect| prospect.budget.max(MIN_RECOUNT)));
+            self.shared.refill_loops(id, next.unwrap_or(u32::MAX));
         }
     }
 
@@ -180,7 +176,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     fn loops_spent(&self, bead: BeadRef<'_, G>, edge: BackEdge, budget_too: bool) {
         if budget_too {
             // Looked at by whoever ends the watch.
-            self.shared.set_budget(bead.hot, 0);
+            self.shared.refill_budget(bead.hot, 0);
         }
         self.begin_watch(bead, edge);
     }
