@@ -29,9 +29,14 @@ impl Default for Lifetimes {
     }
 }
 
-/// The bucket of so much work.
-fn bucket(work: f64) -> usize {
-    (work.max(1.0).log2() as usize).min(BUCKETS - 1)
+/// The bucket of so much work. In whole numbers: logarithms of powers of two need not be exact.
+fn bucket(work: u64) -> usize {
+    (work.max(1).ilog2() as usize).min(BUCKETS - 1)
+}
+
+/// Where a bucket begins, which is also how wide it is.
+fn start(bucket: usize) -> u64 {
+    1 << bucket
 }
 
 impl Lifetimes {
@@ -56,18 +61,18 @@ impl Lifetimes {
 
     /// The hazard rate after `work` units, per unit: the Nelson-Aalen increment of the bucket, `d / n`, over its width. `prior`
     /// functions are added of which, as of everything whose future is as long as its past, half stop in each bucket.
-    fn hazard(&self, work: f64, prior: f64) -> f64 {
+    fn hazard(&self, work: u64, prior: f64) -> f64 {
         let bucket = bucket(work);
         let ended = Self::at(&self.ended, bucket) + prior / 2.0;
         let at_risk = self.at_risk(bucket) + prior;
-        let width = (bucket as f64).exp2();
+        let width = start(bucket) as f64;
         if at_risk > 0.0 { ended / at_risk / width } else { 0.5 / width }
     }
 }
 
 fn count(counts: &mut Vec<u32>, work: u64) {
     counts.resize(BUCKETS, 0);
-    let count = &mut counts[bucket(work as f64)];
+    let count = &mut counts[bucket(work)];
     *count = count.saturating_add(1);
 }
 
@@ -112,13 +117,12 @@ impl HotnessPolicy for HazardRate {
 
     fn decide(&self, sample: &Sample) -> Decision {
         let break_even = sample.next_outlook().break_even();
-        let spent = sample.spent as f64;
-        if break_even.is_infinite() || self.lifetimes.hazard(spent, self.prior) * break_even < 1.0 {
+        if break_even.is_infinite() || self.lifetimes.hazard(sample.spent, self.prior) * break_even < 1.0 {
             let missing = if break_even.is_infinite() { f64::INFINITY } else { 0.0 };
             return promote_when(sample, sample.next, missing, Reason::Pays);
         }
         // The rate is the same in all of a bucket.
-        let next_bucket = (bucket(spent) as f64 + 1.0).exp2();
-        promote_when(sample, sample.next, (next_bucket - spent).max(1.0), Reason::Pays)
+        let missing = start(bucket(sample.spent) + 1).saturating_sub(sample.spent).max(1);
+        promote_when(sample, sample.next, missing as f64, Reason::Pays)
     }
 }

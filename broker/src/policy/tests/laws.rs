@@ -94,7 +94,7 @@ fn every_policy_keeps_to_the_laws_under_every_modifier() {
         for modifiers in modifiers() {
             let policy = Modified::new(&policy, modifiers);
             // There is no unsafe code in it: a few will do where every step is checked.
-            for around in surroundings().into_iter().step_by(if cfg!(miri) { 53 } else { 1 }) {
+            for around in surroundings().into_iter().step_by(if cfg!(miri) { 331 } else { 1 }) {
                 check_budgets(&policy, &around, name);
                 for share in 0..4 {
                     check_growth(&policy, around, share, name);
