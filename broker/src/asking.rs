@@ -77,9 +77,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.tiers[to.slot()].counters.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests for a tier that wait or are being compiled, per worker.
+    /// Requests for a tier that wait or are being compiled, per worker that may compile for it.
     pub(crate) fn load_of(&self, tier: Tier) -> f64 {
-        self.tiers[tier.slot()].counters.pending.load(Ordering::Relaxed) as f64 / self.workers() as f64
+        self.tiers[tier.slot()].counters.pending.load(Ordering::Relaxed) as f64 / self.workers(Some(tier)) as f64
     }
 
     /// Multiplies a bead's thresholds, from the next time on that they are set.
@@ -97,12 +97,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if self.mood.scales.load(Ordering::Relaxed) != 0 { self.registry.tally(id).scale() } else { 1.0 }
     }
 
-    /// Threads that compile.
-    fn workers(&self) -> usize {
+    /// Threads that compile, for a tier if for one.
+    fn workers(&self, tier: Option<Tier>) -> usize {
         #[cfg(feature = "threads")]
         if self.mode.has_workers() {
-            return self.crew.workers().max(1);
+            return self.crew.workers(tier).max(1);
         }
+        let _ = tier;
         1
     }
 
@@ -112,7 +113,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let (state, now) = (hot.state.snapshot(), self.events.now());
         let (work, size) = (cold.work.load(Ordering::Relaxed), cold.size.load(Ordering::Relaxed));
         let (spent, loop_work) = tally.spent(work);
-        let (speed, workers) = (self.speed_of(tier), self.workers() as f64);
+        let (speed, workers) = (self.speed_of(tier), self.workers(None) as f64);
         let mut sample = Sample {
             work,
             spent,

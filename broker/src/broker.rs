@@ -80,15 +80,16 @@ impl<G: Send + Sync + 'static> Broker<G> {
     /// Returns how many requests it compiled. This is how [`Mode::Pump`] makes progress; in the other modes it only helps.
     pub fn run_pending(&self, budget: usize) -> usize {
         let shared = self.shared();
-        shared.drain_inbox();
+        let mut drained = shared.drain_inbox();
         shared.warm_up_compilers();
         let mut ran = 0;
         while ran < budget && !shared.is_stopped() {
-            let Some((ask, _large)) = shared.next_ask() else { break };
+            let Some((ask, _large)) = shared.next_ask(None) else { break };
             shared.run(ask, |_, _| {});
             ran += 1;
-            shared.drain_inbox();
+            drained |= shared.drain_inbox();
         }
+        self.leave_to_workers(drained);
         self.collect();
         ran
     }
@@ -487,8 +488,18 @@ impl<G: Send + Sync + 'static> Broker<G> {
 
     /// Returns the slots of released beads to the registry and says how many: those no thread, visitor or compile still uses.
     pub fn prune(&self) -> usize {
-        self.shared().drain_inbox();
+        let drained = self.shared().drain_inbox();
+        self.leave_to_workers(drained);
         self.shared().collect()
+    }
+
+    /// What was `drained`, and not compiled, is for workers, who may have looked for it in the inbox.
+    fn leave_to_workers(&self, drained: bool) {
+        #[cfg(feature = "threads")]
+        if drained {
+            self.shared().crew.hand_over();
+        }
+        let _ = drained;
     }
 
     /// Waits until no request is pending and events are delivered. For tests and tools. In pump mode it runs what is pending;

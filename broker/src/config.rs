@@ -60,6 +60,8 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     #[cfg(feature = "threads")]
     workers: Option<usize>,
     #[cfg(feature = "threads")]
+    dedicated: Vec<(Tier, usize)>,
+    #[cfg(feature = "threads")]
     stale_after: Option<Duration>,
     #[cfg(feature = "threads")]
     max_abandoned: u32,
@@ -82,6 +84,8 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             on_work: None,
             #[cfg(feature = "threads")]
             workers: None,
+            #[cfg(feature = "threads")]
+            dedicated: Vec::new(),
             #[cfg(feature = "threads")]
             stale_after: Some(tuning::PATIENCE),
             #[cfg(feature = "threads")]
@@ -191,6 +195,16 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
+    /// Workers that compile for one tier only, besides those that take [anything](Self::workers): whatever the others are busy with, that
+    /// tier's requests do not wait for it. Where every tier has some, `workers(0)` keeps tiers apart altogether, as HotSpot's C1 and C2
+    /// threads are. Calls add up. Default: none.
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn workers_for(mut self, tier: Tier, workers: usize) -> Self {
+        self.dedicated.push((tier, workers));
+        self
+    }
+
     /// How long a function may do no work before its waiting request is dropped; it is asked for again when it is hot again.
     /// Only in background mode, and never for [forced](crate::Reason::Forced) requests. Default: 1 s; `None` is for ever.
     #[cfg(feature = "threads")]
@@ -222,15 +236,14 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             return Err(ConfigError::MaxBeads { given: self.max_beads, limit: MOST_BEADS });
         }
         #[cfg(feature = "threads")]
-        if let Some(given) = self.workers.filter(|workers| !(1..=tuning::MOST_WORKERS).contains(workers)) {
-            return Err(ConfigError::Workers { given, limit: tuning::MOST_WORKERS });
-        }
+        let dedicated = self.dedicated()?;
         #[cfg(feature = "threads")]
         let patience = self.stale_after.filter(|_| self.mode.has_workers() || self.clock.is_some());
         #[cfg(not(feature = "threads"))]
         let patience = None;
         #[cfg(feature = "threads")]
-        let large_jobs = self.workers.filter(|_| self.clock.is_some()).map_or(usize::MAX, |workers| (workers - 1).max(1));
+        let large_jobs =
+            self.workers.filter(|_| self.clock.is_some()).map_or(usize::MAX, |workers| workers.saturating_sub(1).max(1));
         #[cfg(not(feature = "threads"))]
         let large_jobs = usize::MAX;
         Ok(Broker::new(Parts {
@@ -238,7 +251,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             policy: self.policy,
             deopt_policy: self.deopt_policy,
             #[cfg(feature = "threads")]
-            crew: crate::worker::Crew::new(self.mode, self.workers, self.max_abandoned, self.compilers.len()),
+            crew: crate::worker::Crew::new(self.mode, self.workers, dedicated, self.max_abandoned, self.compilers.len()),
             compilers: self.compilers,
             bridge: Bridge(self.bridge),
             max_beads: self.max_beads,
@@ -251,6 +264,26 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             describe: self.describe,
             on_work: self.on_work,
         }))
+    }
+
+    /// The tiers of the workers that compile for one only.
+    #[cfg(feature = "threads")]
+    fn dedicated(&self) -> Result<Box<[Tier]>, ConfigError> {
+        let (limit, tiers) = (tuning::MOST_WORKERS, Tier::compiled(self.compilers.len()).collect::<Vec<_>>());
+        let dedicated = self.dedicated.iter().filter(|(_, workers)| *workers > 0);
+        // By default two at least take anything.
+        let given = dedicated.clone().fold(self.workers.unwrap_or(2), |sum, (_, workers)| sum.saturating_add(*workers));
+        if !(1..=limit).contains(&given) {
+            return Err(ConfigError::Workers { given, limit });
+        }
+        if let Some(&(tier, _)) = dedicated.clone().find(|(tier, _)| !tiers.contains(tier)) {
+            return Err(ConfigError::NoCompiler(tier));
+        }
+        let lacks = |tier: &&Tier| self.workers == Some(0) && !dedicated.clone().any(|(other, _)| other == *tier);
+        if let Some(&tier) = tiers.iter().find(lacks) {
+            return Err(ConfigError::NoWorker(tier));
+        }
+        Ok(dedicated.flat_map(|&(tier, workers)| std::iter::repeat_n(tier, workers)).collect())
     }
 }
 

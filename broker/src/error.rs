@@ -22,7 +22,7 @@ pub enum ConfigError {
         /// The largest allowed.
         limit: u32,
     },
-    /// The number of workers is zero or too large.
+    /// The number of workers, those of single tiers included, is zero or too large.
     #[error("{given} workers, must be between 1 and {limit}")]
     Workers {
         /// Workers given.
@@ -30,6 +30,12 @@ pub enum ConfigError {
         /// The largest number allowed.
         limit: usize,
     },
+    /// There are workers for single tiers only, and none for this one.
+    #[error("no worker compiles for {0}")]
+    NoWorker(Tier),
+    /// There are workers for a tier that has no compiler.
+    #[error("workers for {0}, which has no compiler")]
+    NoCompiler(Tier),
 }
 
 /// Why a bead or a thread could not be registered.

@@ -71,15 +71,17 @@ impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
 }
 
 impl<G: Send + Sync + 'static> Shared<G> {
-    /// Turns what is in the inbox into queued requests.
-    pub(crate) fn drain_inbox(&self) {
-        for id in self.queue.inbox.drain(&self.registry) {
+    /// Turns what is in the inbox into queued requests. Returns whether there was anything.
+    pub(crate) fn drain_inbox(&self) -> bool {
+        let news = self.queue.inbox.drain(&self.registry);
+        for &id in &news {
             self.unlink(id);
         }
         // Whoever shut down may have found the queue still empty: what we queued since is ours to drop.
         if self.is_stopped() && !dropped!(DrainRecheck) {
             self.drop_queued();
         }
+        !news.is_empty()
     }
 
     /// Takes one bead out of the inbox: its wanted tiers become queued requests, its news are told.
@@ -120,15 +122,21 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.current(&pin, self.registry.hot(id)).1.tier_for(site)
     }
 
-    /// The next request worth compiling, which nobody else will compile now.
-    pub(crate) fn next_ask(&self) -> Option<(Ask, LargeJob<'_>)> {
+    /// The next request worth compiling, which nobody else will compile now; for who compiles for `only` one tier, one for that.
+    pub(crate) fn next_ask(&self, only: Option<Tier>) -> Option<(Ask, LargeJob<'_>)> {
         loop {
-            let Taken { best, stale } = self.queue.take(self.events.now(), |ask| self.look(ask));
+            let Taken { best, stale } = self.queue.take(self.events.now(), only, |ask| self.look(ask));
             for ask in stale {
                 self.drop_ask(ask, LossReason::Stale);
             }
             let (ask, large) = best?;
             let ask = self.change_level(ask);
+            #[cfg(feature = "threads")]
+            if only.is_some_and(|only| only != ask.target.tier) {
+                self.queue.push(ask);
+                self.crew.hand_over();
+                continue;
+            }
             // Another look than the queue's: the request may have been withdrawn, or answered elsewhere, since.
             if self.registry.hot(ask.id).state.begin(ask.target.lane()) {
                 return Some((self.true_ask(ask), large));

@@ -120,6 +120,8 @@ mutations! {
     Snapshot,
     /// The exchange behind every other transition of the state word.
     Transition,
+    /// That it is an exchange: a store of what follows from what was read.
+    StateExchange,
     /// The exchange that links a bead into the inbox.
     InboxPush,
     /// The swap that takes the inbox.
@@ -180,6 +182,12 @@ mutations! {
     ParkRecheck,
     /// A thread that comes online wakes a worker.
     OnlineWake,
+    /// Who queues requests that others may have to take wakes them.
+    HandOver,
+    /// That code is published by an exchange, not by a store.
+    PublishExchange,
+    /// What was retired is not counted as live again.
+    UnitPhase,
     /// A panicking compiler is contained.
     Contain,
 }

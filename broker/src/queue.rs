@@ -7,13 +7,14 @@
 //!
 //! Compiles are not preempted, so what is large may not take every worker: of several workers one is always left for small
 //! jobs. HotSpot keeps its C1 and C2 threads apart for that, and queueing theory knows it as task assignment by size interval
-//! (SITA: Harchol-Balter, Crovella, Murta 1999).
+//! (SITA: Harchol-Balter, Crovella, Murta 1999). Workers of one tier ([`BrokerBuilder::workers_for`](crate::BrokerBuilder::workers_for))
+//! keep tiers apart altogether: large jobs of theirs take no place that others wait for.
 #![forbid(unsafe_code)]
 
 use std::{cmp, collections::VecDeque, time::Duration};
 
 use crate::{
-    Reason,
+    Reason, Tier,
     mutation::ordering,
     priority::Job,
     registry::Registry,
@@ -255,28 +256,29 @@ impl Queue {
         }
     }
 
-    /// The best request that may be compiled now: urgent ones first, then the one with the highest priority. `look` says what a
-    /// bead looks like now, and `None` when its request is no longer there.
-    pub(crate) fn take(&self, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
+    /// The best request that may be compiled now, by who compiles for `only` that tier if for one: urgent ones first, then the one with
+    /// the highest priority. `look` says what a bead looks like now, and `None` when its request is no longer there.
+    pub(crate) fn take(&self, now: Duration, only: Option<Tier>, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
         let mut waiting = self.lock();
-        let room = waiting.large < waiting.large_limit;
-        let may_run = |look: Look| room || !is_large(look);
+        let room = only.is_some() || waiting.large < waiting.large_limit;
+        let may_run = |ask: &Ask, large: bool| only.is_none_or(|only| only == ask.target.tier) && (room || !large);
         let mut taken = Taken::default();
         waiting.urgent.retain(|ask| look(ask).is_some());
-        let urgent = waiting.urgent.iter().position(|ask| look(ask).is_some_and(may_run));
+        let urgent = waiting.urgent.iter().position(|ask| look(ask).is_some_and(|look| may_run(ask, is_large(look))));
         let best = match urgent.and_then(|index| waiting.urgent.remove(index)) {
             Some(ask) => look(&ask).map(|look| (ask, is_large(look))),
             None => {
-                let scored = waiting.score(now, self.patience, &look, &mut taken.stale);
-                let best = best_of(&scored, room);
+                let scored = waiting.score(now, only, self.patience, &look, &mut taken.stale);
+                let best = best_of(&scored, may_run);
                 let chosen = best.map(|best| (scored[best].ask, scored[best].large));
                 waiting.keep(now, scored, best);
                 chosen
             }
         };
         taken.best = best.map(|(ask, large)| {
-            waiting.large += usize::from(large);
-            (ask, LargeJob(large.then_some(self)))
+            let counts = large && only.is_none();
+            waiting.large += usize::from(counts);
+            (ask, LargeJob(counts.then_some(self)))
         });
         taken
     }
@@ -325,16 +327,18 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Takes the window out and scores it; the backlog with it, when that is due or nothing else is left.
+    /// Takes the window out and scores it; the backlog with it, when that is due or there is nothing else that may be taken.
     fn score(
         &mut self,
         now: Duration,
+        only: Option<Tier>,
         patience: Option<Duration>,
         look: impl Fn(&Ask) -> Option<Look>,
         stale: &mut Vec<Ask>,
     ) -> Vec<Scored> {
         let mut asks = std::mem::take(&mut self.window);
-        if asks.is_empty() || now.saturating_sub(self.rescored) >= RESCORE {
+        let wanted = |ask: &Ask| only.is_none_or(|only| only == ask.target.tier);
+        if !asks.iter().any(wanted) || now.saturating_sub(self.rescored) >= RESCORE {
             asks.append(&mut self.backlog);
             self.rescored = now;
         }
@@ -365,9 +369,9 @@ impl Waiting {
     }
 }
 
-/// The first by rank; large jobs only while there is room for one.
-fn best_of(scored: &[Scored], room: bool) -> Option<usize> {
-    let may_run = (0..scored.len()).filter(|&index| room || !scored[index].large);
+/// The first by rank of those that may run.
+fn best_of(scored: &[Scored], may_run: impl Fn(&Ask, bool) -> bool) -> Option<usize> {
+    let may_run = (0..scored.len()).filter(|&index| may_run(&scored[index].ask, scored[index].large));
     may_run.min_by(|&left, &right| scored[left].by_rank(&scored[right]))
 }
 

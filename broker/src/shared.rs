@@ -10,7 +10,7 @@ use crate::{
     contain::contained,
     event::{Cause, Events, LossReason, Stamp},
     history::DeoptHistory,
-    mutation::ordering,
+    mutation::{dropped, ordering},
     pace::Pace,
     placement::Bridges,
     premise::Dependents,
@@ -324,7 +324,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn publish(&self, hot: &Hot, expected: *mut Face, next: &Arc<CodeVersion<G>>, counting: Counting) -> bool {
         // Ordering: AcqRel. Pairs with: Acquire in `on_invoke`, `osr_entry` and `current`. Carries: the version, its units, and
         // what the compiler did to make the code executable. Test: loom install_vs_call, osr_install_vs_entry.
-        if hot.code.compare_exchange(expected, next.word(counting), ordering!(Publish: AcqRel), Ordering::Relaxed).is_err() {
+        if dropped!(PublishExchange) {
+            // Ordering: as the exchange's.
+            hot.code.store(next.word(counting), Ordering::Release);
+        } else if hot.code.compare_exchange(expected, next.word(counting), ordering!(Publish: AcqRel), Ordering::Relaxed).is_err()
+        {
             return false;
         }
         next.entered_units().for_each(|(_, unit)| unit.note_live(false));

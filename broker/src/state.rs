@@ -29,7 +29,7 @@
 //! An abandoned compile keeps its COMPILING bit, and so the slot, until it really returns.
 
 use crate::{
-    mutation::ordering,
+    mutation::{dropped, ordering},
     sync::{AtomicU64, Ordering},
     tier::{Tier, TierSet},
     tuning::MAX_RETRIES,
@@ -332,6 +332,11 @@ impl State {
         loop {
             let (next, result) = change(now);
             let Some(next) = next else { return result };
+            if dropped!(StateExchange) {
+                // Ordering: Relaxed, as weak as it gets.
+                self.0.store(next.0, Ordering::Relaxed);
+                return result;
+            }
             // Ordering: AcqRel. Pairs with itself: each transition sees everything done under the one it builds on (a
             // worker that begins a job sees what the requester wrote; the last one out sees all uses of the slot as over).
             // Failure Acquire: the closure decides again on what it reads.

@@ -11,6 +11,7 @@ use crate::{
     compiler::Ticket,
     contain::contained,
     exits::ExitCounts,
+    mutation::dropped,
     premise::{BodyId, Dependents, Premise, Premises},
     stats::CodeLedger,
     sync::{Arc, AtomicBool, AtomicU8, OnceLock, Ordering},
@@ -148,6 +149,7 @@ unsafe impl Send for InstalledUnit {}
 // SAFETY: as above; no method gives mutable access to anything.
 unsafe impl Sync for InstalledUnit {}
 
+/// What a unit goes through. Never back: who published it may be late to tell, when others have long replaced it.
 const NEVER_INSTALLED: u8 = 0;
 const LIVE: u8 = 1;
 const RETIRED: u8 = 2;
@@ -193,11 +195,14 @@ impl InstalledUnit {
 
     /// The unit's version was published: in it the unit can be entered, or is kept resident below one that can.
     pub(crate) fn note_live(&self, resident: bool) {
-        // Ordering: Relaxed. Bookkeeping only; the code word's publication orders what matters.
-        if self.phase.swap(LIVE, Ordering::Relaxed) != LIVE {
+        // Ordering: Relaxed. Bookkeeping only; the code word's publication orders what matters. Test: loom update_vs_invalidate.
+        let before = self.phase.fetch_max(LIVE, Ordering::Relaxed);
+        if before == NEVER_INSTALLED || before == RETIRED && dropped!(UnitPhase) {
             self.ledger.installed(self.code_bytes);
         }
-        self.note_resident(resident);
+        if before != RETIRED {
+            self.note_resident(resident);
+        }
     }
 
     fn note_resident(&self, resident: bool) {
@@ -210,7 +215,11 @@ impl InstalledUnit {
     /// No published version contains the unit any more.
     pub(crate) fn note_retired(&self) {
         // Ordering: Relaxed. As in `note_live`.
-        if self.phase.swap(RETIRED, Ordering::Relaxed) == LIVE {
+        let before = self.phase.fetch_max(RETIRED, Ordering::Relaxed);
+        if before == NEVER_INSTALLED {
+            self.ledger.installed(self.code_bytes);
+        }
+        if before != RETIRED {
             self.ledger.retired(self.code_bytes);
             let _ = self.retired.set(Instant::now());
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    Tier,
     compiler::Ticket,
     shared::Shared,
     sync::{Arc, Condvar, Mutex, Weak, lock, thread},
@@ -26,6 +27,8 @@ pub(crate) struct Watched {
     pub(crate) lineage: u64,
     /// Whether it has a large job's place in the queue.
     pub(crate) large: bool,
+    /// The one tier that its worker compiles for, if it is such a worker.
+    pub(crate) only: Option<Tier>,
 }
 
 impl Watched {

@@ -3,14 +3,18 @@
 //!
 //! A worker that has just worked looks into the inbox every half a millisecond, then ever less often; when no interpreter thread is
 //! online it sleeps, as `parking.rs` says.
+//!
+//! Most take any request. Some may be *dedicated*: they take those for one tier, whatever else waits. As the inbox is everybody's, who
+//! drains it then wakes all who rest.
 
 use std::fmt;
 
 use crate::{
-    BailoutKind, Mode, Stats, Transition,
+    BailoutKind, Mode, Stats, Tier, Transition,
     contain::contained,
     elsewhere::begin_elsewhere,
     job::Outcome,
+    mutation::dropped,
     parking::Parking,
     sampler::Sampler,
     shared::Shared,
@@ -24,15 +28,19 @@ const SEATS: usize = Parking::SEATS;
 
 /// The workers of one broker.
 pub(crate) struct Crew<G> {
-    /// How many were asked for.
+    /// How many that take anything were asked for.
     size: Option<usize>,
+    /// The tiers of those that take nothing else, one each.
+    dedicated: Box<[Tier]>,
     max_abandoned: u32,
     enabled: bool,
     /// For whoever spawns a worker.
     shared: OnceLock<Weak<Shared<G>>>,
     started: AtomicBool,
-    /// Workers there are, once that is known.
+    /// Workers there are that take anything, once that is known.
     workers: AtomicUsize,
+    /// How often requests were queued by somebody who may not be the one to take them.
+    handed: AtomicUsize,
     seats_taken: AtomicUsize,
     seats: Box<[OnceLock<thread::Thread>]>,
     parking: Parking,
@@ -45,16 +53,18 @@ pub(crate) struct Crew<G> {
 }
 
 impl<G: Send + Sync + 'static> Crew<G> {
-    pub(crate) fn new(mode: Mode, size: Option<usize>, max_abandoned: u32, tiers: usize) -> Self {
+    pub(crate) fn new(mode: Mode, size: Option<usize>, dedicated: Box<[Tier]>, max_abandoned: u32, tiers: usize) -> Self {
         // Replacements need seats, too.
         let most = (SEATS - MOST_WORKERS) / tiers.max(1);
         Crew {
             size,
+            dedicated,
             max_abandoned: max_abandoned.min(most as u32),
             enabled: mode.has_workers(),
             shared: OnceLock::new(),
             started: AtomicBool::new(false),
             workers: AtomicUsize::new(size.unwrap_or(1)),
+            handed: AtomicUsize::new(0),
             seats_taken: AtomicUsize::new(0),
             seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
             parking: Parking::default(),
@@ -114,6 +124,23 @@ impl<G: Send + Sync + 'static> Crew<G> {
         self.unpark(self.parking.wake_one());
     }
 
+    /// Requests were queued by somebody who may not be the one to take them: every worker that rests looks again.
+    pub(crate) fn hand_over(&self) {
+        if self.enabled && !dropped!(HandOver) {
+            // Ordering: Release. Pairs with: Acquire in `handed`: who sees the count sees the requests. Who does not, and rests, is seen
+            // in `wake_one`, whose fence comes next.
+            self.handed.fetch_add(1, Ordering::Release);
+            while let Some(seat) = self.parking.wake_one() {
+                self.unpark(Some(seat));
+            }
+        }
+    }
+
+    fn handed(&self) -> usize {
+        // Ordering: Acquire. Pairs with: `hand_over`.
+        self.handed.load(Ordering::Acquire)
+    }
+
     #[cold]
     fn unpark(&self, seat: Option<usize>) {
         if let Some(seat) = seat {
@@ -128,14 +155,21 @@ impl<G: Send + Sync + 'static> Crew<G> {
     #[cold]
     fn start(&self) {
         // Ordering: Relaxed. One winner; nothing is published.
-        if !self.started.swap(true, Ordering::Relaxed) && !self.spawn() {
+        if !self.started.swap(true, Ordering::Relaxed) && !self.spawn(self.tier_of(0)) {
             // Tried again at the next request.
             self.started.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Spawns a worker; the first one will itself spawn the second.
-    fn spawn(&self) -> bool {
+    /// The one tier that the worker spawned as the `nth` compiles for, if it is such a worker: they come last.
+    fn tier_of(&self, nth: usize) -> Option<Tier> {
+        // Where nobody said how many take anything, there are two at least.
+        let dedicated = nth.checked_sub(self.size.unwrap_or(2))?;
+        self.dedicated.get(dedicated).copied()
+    }
+
+    /// Spawns a worker, for one tier or any; the first one will itself spawn the second.
+    fn spawn(&self, only: Option<Tier>) -> bool {
         let Some(shared) = self.shared.get().and_then(Weak::upgrade).filter(|shared| !shared.is_stopped()) else { return false };
         // Ordering: Relaxed. Hands out each seat once.
         let seat = self.seats_taken.fetch_add(1, Ordering::Relaxed);
@@ -145,7 +179,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
         let spawned = thread::Builder::new()
             .name(format!("tierup-worker-{seat}"))
             .stack_size(WORKER_STACK)
-            .spawn(move || shared.work(seat));
+            .spawn(move || shared.work(seat, only));
         match &spawned {
             // An interpreter thread goes on beside it; other workers have time.
             Ok(worker) if seat == 0 => begin_elsewhere(worker),
@@ -180,10 +214,11 @@ impl<G: Send + Sync + 'static> Crew<G> {
         self.sampler.begin(self.shared.get());
     }
 
-    /// Workers there are.
-    pub(crate) fn workers(&self) -> usize {
+    /// Workers there are, for a tier if for one.
+    pub(crate) fn workers(&self, tier: Option<Tier>) -> usize {
+        let dedicated = self.dedicated.iter().filter(|&&only| tier.is_none_or(|tier| tier == only)).count();
         // Ordering: Relaxed. An estimate.
-        self.workers.load(Ordering::Relaxed)
+        self.workers.load(Ordering::Relaxed) + dedicated
     }
 
     pub(crate) fn fill(&self, stats: &mut Stats) {
@@ -204,21 +239,22 @@ impl<G> Crew<G> {
 }
 
 impl<G: Send + Sync + 'static> Shared<G> {
-    /// The life of a worker.
-    fn work(self: Arc<Self>, seat: usize) {
+    /// The life of a worker, which compiles for `only` one tier, or for all.
+    fn work(self: Arc<Self>, seat: usize, only: Option<Tier>) {
         let crew = &self.crew;
         let _ = crew.seats[seat].set(thread::current());
         // The others are spawned beside the first, when there is nothing to do yet.
         let mut idle = if seat == 0 { 0 } else { WARM_POLLS };
         match seat {
-            0 if crew.size != Some(1) => _ = crew.spawn(),
+            0 if crew.size.unwrap_or(2) + crew.dedicated.len() > 1 => _ = crew.spawn(crew.tier_of(1)),
             1 => self.complete_crew(),
             _ => {}
         }
         while !self.is_stopped() {
             // Ordering: AcqRel. Pairs with: Acquire in `is_busy`.
             crew.active.fetch_add(1, Ordering::AcqRel);
-            let round = contained(|| self.round());
+            let handed = crew.handed();
+            let round = contained(|| self.round(only));
             if matches!(round, Ok(Round::Replaced)) {
                 // The watchdog has counted this worker out.
                 return;
@@ -227,7 +263,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             match round {
                 Ok(Round::Worked) => idle = 0,
                 Ok(_) => {
-                    self.rest(seat, idle);
+                    self.rest(seat, idle, handed);
                     idle = idle.saturating_add(1);
                 }
                 Err(message) => tracing::error!(target: "tierup", %message, "a worker's round panicked"),
@@ -242,21 +278,25 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The second worker, for which nobody waits, spawns all others.
     fn complete_crew(&self) {
+        let crew = &self.crew;
         // The system reads several files to answer.
-        let size = self.crew.size.unwrap_or_else(|| tuning::workers(parallelism()));
-        self.queue.limit_large_jobs(size - 1);
+        let size = crew.size.unwrap_or_else(|| tuning::workers(parallelism()).min(MOST_WORKERS - crew.dedicated.len()));
+        self.queue.limit_large_jobs(size.saturating_sub(1).max(1));
         // Ordering: Relaxed. An estimate.
-        self.crew.workers.store(size, Ordering::Relaxed);
-        for _ in 2..size {
-            self.crew.spawn();
+        crew.workers.store(size, Ordering::Relaxed);
+        let dedicated = crew.dedicated.iter().copied().map(Some);
+        for only in std::iter::repeat_n(None, size).chain(dedicated).skip(2) {
+            crew.spawn(only);
         }
     }
 
     /// Drains the inbox, compiles one request, tells, collects.
-    fn round(&self) -> Round {
-        self.drain_inbox();
+    fn round(&self, only: Option<Tier>) -> Round {
+        if self.drain_inbox() && !self.crew.dedicated.is_empty() {
+            self.crew.hand_over();
+        }
         self.warm_up_compilers();
-        let Some((ask, mut large)) = self.next_ask() else {
+        let Some((ask, mut large)) = self.next_ask(only) else {
             let told = !self.events.is_empty();
             self.events.deliver();
             self.collect();
@@ -268,7 +308,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let mut watched = None;
         let outcome = self.run(ask, |ticket, lineage| {
-            let watch = Watched { ticket: Arc::clone(ticket), id: ask.id, target: ask.target, lineage, large: large.is_one() };
+            let (ticket, large) = (Arc::clone(ticket), large.is_one());
+            let watch = Watched { ticket, id: ask.id, target: ask.target, lineage, large, only };
             watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
         });
         if let Some(ticket) = watched {
@@ -285,12 +326,16 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Nothing to do: polls for a while, naps while interpreter threads are online or retired code waits for them, and else sleeps.
-    fn rest(&self, seat: usize, idle: u32) {
+    /// `handed` is from before the look at the queue.
+    fn rest(&self, seat: usize, idle: u32, handed: usize) {
         let Some(naps) = idle.checked_sub(WARM_POLLS) else {
             park_timeout(if idle < HOT_POLLS { HOT_POLL } else { WARM_POLL });
             return;
         };
-        let news = || !self.queue.inbox.is_empty() || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped();
+        let news = || {
+            let queued = !self.queue.inbox.is_empty() || self.crew.handed() != handed;
+            queued || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped()
+        };
         let may_come = || self.reclaimer.is_anyone_online() || self.reclaimer.waiting() > 0;
         if may_come() {
             self.crew.parking.nap(seat, news, || park_timeout(nap(naps, seat)));
@@ -301,7 +346,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The watchdog gives up on a compile: disables the tier for the bead, or closes the site, answers the request, replaces the worker.
     pub(crate) fn abandon(&self, watched: &Watched) {
-        let Watched { ticket, id, target, lineage, large } = watched;
+        let Watched { ticket, id, target, lineage, large, only } = watched;
         if !ticket.abandon() {
             return;
         }
@@ -331,7 +376,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         self.answered(target.tier);
         crew.active.fetch_sub(1, Ordering::AcqRel);
-        crew.spawn();
+        crew.spawn(*only);
     }
 }
 

@@ -266,7 +266,7 @@ fn what_the_old_body_failed_at_is_not_held_against_the_new_one() {
 #[cfg(feature = "threads")]
 fn a_hung_compile_of_the_old_body_costs_the_new_one_nothing() {
     let compiler = FakeCompiler::new();
-    let broker = builder(Mode::Background, 1_000, &compiler).deadline(Duration::from_millis(100)).workers(1).build().unwrap();
+    let broker = builder(Mode::Background, 1_000, &compiler).deadline(millis(100)).workers(1).build().unwrap();
     let bead = bead(&broker, Guest::behaving(1, Behaviour::Hangs));
     broker.promote(bead.as_ref(), TIER1, Reason::Forced);
     wait_for("the compile to begin", || compiler.compiles() == 1);
@@ -577,7 +577,7 @@ fn a14_counting_for_ever_never_wraps() {
 fn a_compile_that_hangs_until_cancelled_meets_its_deadline() {
     for &mode in MODES {
         let compiler = FakeCompiler::new();
-        let broker = builder(mode, 0, &compiler).deadline(Duration::from_millis(30)).build().unwrap();
+        let broker = builder(mode, 0, &compiler).deadline(millis(30)).build().unwrap();
         let thread = broker.register_thread().unwrap();
         let (bad, good) = (bead(&broker, Guest::behaving(1, Behaviour::HangsUntilCancelled)), bead(&broker, Guest::new(2)));
         invoke(&thread, &bad);
@@ -593,8 +593,7 @@ fn a_compile_that_hangs_until_cancelled_meets_its_deadline() {
 fn a_worker_that_hangs_is_replaced_and_its_late_result_dropped() {
     let log = Log::default();
     let compiler = FakeCompiler::new();
-    let broker =
-        builder(Mode::Background, 0, &compiler).deadline(Duration::from_millis(20)).on_event(log.callback()).build().unwrap();
+    let broker = builder(Mode::Background, 0, &compiler).deadline(millis(20)).on_event(log.callback()).build().unwrap();
     let mut thread = broker.register_thread().unwrap();
     let (bad, good) = (bead(&broker, Guest::behaving(1, Behaviour::Hangs)), bead(&broker, Guest::new(2)));
     invoke(&thread, &bad);
@@ -622,7 +621,7 @@ fn a_tier_whose_compiles_keep_hanging_is_turned_off() {
     let compiler = FakeCompiler::new();
     // One worker, so that no further compile hangs while the limit is being reached.
     let background = builder(Mode::Background, 0, &compiler).workers(1);
-    let broker = background.deadline(Duration::from_millis(5)).max_abandoned(2).build().unwrap();
+    let broker = background.deadline(millis(5)).max_abandoned(2).build().unwrap();
     let thread = broker.register_thread().unwrap();
     let beads: Vec<_> = (0..4).map(|value| bead(&broker, Guest::behaving(value, Behaviour::Hangs))).collect();
     for bead in &beads {

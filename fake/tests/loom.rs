@@ -92,7 +92,40 @@ const CONTROLS: &[(Mutation, &str)] = &[
     (Mutation::ParkFence, "online_vs_park"),
     (Mutation::ParkRecheck, "online_vs_park"),
     (Mutation::Contain, "request_vs_panicking_compile"),
+    (Mutation::StateExchange, "request_vs_request"),
+    (Mutation::PublishExchange, "install_vs_invalidate"),
+    (Mutation::HandOver, "hand_over_vs_park"),
+    (Mutation::UnitPhase, "update_vs_invalidate"),
 ];
+
+/// The races that have to be looked at, and the models that do: each model exists, and each race has a control.
+const RACES: &[(&str, &[&str])] = &[
+    ("request and request", &["request_vs_request", "osr_request_vs_request", "requests_vs_drain"]),
+    ("install and call", &["install_vs_call"]),
+    ("install and invalidate", &["install_vs_invalidate"]),
+    ("install and reload", &["install_vs_reload", "install_vs_reload_of_a_callee", "osr_install_vs_reload"]),
+    ("retire and call", &["free_vs_call_before_quiescent", "free_vs_call_after_quiescent", "retire_vs_going_offline"]),
+    ("retire and who comes online", &["retire_vs_coming_online", "retire_vs_offline_and_back", "join_vs_collect"]),
+    ("OSR and install", &["osr_install_vs_entry", "osr_install_vs_update", "osr_request_vs_compile"]),
+    ("OSR and retire", &["osr_retire_vs_quiescent", "osr_retire_of_a_version_vs_entry", "osr_invalidate_vs_entry"]),
+    ("deopt and retire", &["deopt::deopt_vs_retire", "deopt::deopt_vs_install", "deopt::deopt_vs_reload"]),
+    ("shutdown and compile", &["shutdown_vs_queued_work"]),
+    ("a worker that panics", &["request_vs_panicking_compile", "release_vs_panicking_compile", "reload_vs_panicking_compile"]),
+    ("census and install", &["census::census_vs_install", "census::census_vs_frame", "census::census_vs_retire"]),
+    ("who asks and who sleeps", &["request_vs_park", "online_vs_park", "hand_over_vs_park"]),
+];
+
+#[test]
+fn every_race_has_a_model_and_a_control() {
+    let output = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let list = String::from_utf8_lossy(&output.stdout);
+    for (race, models) in RACES {
+        for model in *models {
+            assert!(list.lines().any(|line| line == format!("models::{model}: test")), "{race}: there is no model `{model}`");
+        }
+        assert!(models.iter().any(|model| CONTROLS.iter().any(|(_, other)| model == other)), "{race} has no control");
+    }
+}
 
 /// Runs one model in a process of its own with one mutation, and says whether it failed. The process may fail any way it
 /// likes: code that is entered after it was freed need not end in a polite assertion.

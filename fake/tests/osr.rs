@@ -363,7 +363,7 @@ fn too_large_at_the_outermost_loop_is_the_end() {
 #[test]
 fn a_variant_that_hangs_is_given_up_and_the_body_is_not() {
     let (compiler, log) = (FakeCompiler::with_osr(), Log::default());
-    let builder = builder(Mode::Background, 0, &compiler).deadline(std::time::Duration::from_millis(30)).workers(1);
+    let builder = builder(Mode::Background, 0, &compiler).deadline(millis(30)).workers(1);
     let broker = builder.on_event(log.callback()).build().unwrap();
     let mut thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::with_osr(2, Behaviour::Hangs));

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode, Work};
+use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode, Tier, Work};
 
 #[cfg(feature = "llvm")]
 pub use crate::llvm::Llvm;
@@ -120,6 +120,8 @@ pub struct Config {
     pub policy: Option<Arc<dyn HotnessPolicy>>,
     /// Compile workers of the background mode; by default the broker decides.
     pub workers: Option<usize>,
+    /// Workers that compile for one tier only, besides those: [`BrokerBuilder::workers_for`](tierup::BrokerBuilder::workers_for).
+    pub workers_for: Vec<(Tier, usize)>,
     /// Time one compile may take; by default [`BrokerBuilder::deadline`](tierup::BrokerBuilder::deadline)'s.
     pub deadline: Option<Duration>,
     /// Told of every transition of every function, by whoever compiles.
@@ -160,6 +162,7 @@ impl Default for Config {
             mode: None,
             policy: None,
             workers: None,
+            workers_for: Vec::new(),
             deadline: None,
             on_event: None,
             on_transfer: None,
@@ -208,6 +211,7 @@ impl fmt::Debug for Config {
             .field("deopt", &self.deopt)
             .field("mode", &self.mode)
             .field("workers", &self.workers)
+            .field("workers_for", &self.workers_for)
             .field("max_native_stack", &self.max_native_stack)
             .field("value_stack", &self.value_stack)
             .field("max_memory_pages", &self.max_memory_pages)

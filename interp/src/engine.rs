@@ -83,6 +83,9 @@ impl Engine {
         if let Some(workers) = config.workers {
             builder = builder.workers(workers);
         }
+        for &(tier, workers) in &config.workers_for {
+            builder = builder.workers_for(tier, workers);
+        }
         if let Some(deadline) = config.deadline {
             builder = builder.deadline(deadline);
         }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::Tier;
 
 const TIER: Tier = Tier::new(1);
 const MS: Duration = Duration::from_millis(1);
@@ -18,7 +17,7 @@ fn queue_of(large_limit: usize, patience: Option<Duration>, asks: impl IntoItera
 
 /// Takes until there is nothing left, at `now`; every job ends at once.
 fn order(queue: &Queue, now: Duration, look: impl Fn(&Ask) -> Option<Look>) -> Vec<u32> {
-    std::iter::from_fn(|| queue.take(now, &look).best.map(|(ask, _)| ask.id)).collect()
+    std::iter::from_fn(|| queue.take(now, None, &look).best.map(|(ask, _)| ask.id)).collect()
 }
 
 #[test]
@@ -38,7 +37,7 @@ fn what_was_given_up_is_compiled_again_before_everything_else() {
 #[test]
 fn what_has_done_much_work_is_never_stale() {
     let queue = queue_of(9, Some(MS), (0..2).map(|id| ask(id, Reason::Budget, MS)));
-    let taken = queue.take(MS * 100, |ask| Some(Look { work: 0, old: ask.id == 1, ..SMALL }));
+    let taken = queue.take(MS * 100, None, |ask| Some(Look { work: 0, old: ask.id == 1, ..SMALL }));
     assert_eq!(taken.best.map(|(ask, _)| ask.id), Some(1));
     assert_eq!(taken.stale.iter().map(|ask| ask.id).collect::<Vec<_>>(), [0]);
 }
@@ -69,10 +68,10 @@ fn what_became_hotter_while_it_waited_goes_first() {
 fn the_best_of_ten_thousand_is_found_again_when_all_are_scored() {
     let count = if cfg!(miri) { 100 } else { 10_000 };
     let queue = queue_of(9, None, (0..count).map(|id| ask(id, Reason::Budget, MS)));
-    assert_eq!(queue.take(MS, |_| Some(SMALL)).best.map(|(ask, _)| ask.id), Some(0));
+    assert_eq!(queue.take(MS, None, |_| Some(SMALL)).best.map(|(ask, _)| ask.id), Some(0));
     let hot_now = |ask: &Ask| Some(if ask.id == count - 1 { Look { work: 1 << 20, ..SMALL } } else { SMALL });
-    assert_eq!(queue.take(MS, hot_now).best.map(|(ask, _)| ask.id), Some(1), "not looked at yet");
-    assert_eq!(queue.take(MS + RESCORE, hot_now).best.map(|(ask, _)| ask.id), Some(count - 1));
+    assert_eq!(queue.take(MS, None, hot_now).best.map(|(ask, _)| ask.id), Some(1), "not looked at yet");
+    assert_eq!(queue.take(MS + RESCORE, None, hot_now).best.map(|(ask, _)| ask.id), Some(count - 1));
     let mut rest = order(&queue, MS * 2 + RESCORE, |_| Some(SMALL));
     rest.sort_unstable();
     assert!(rest.iter().copied().eq(2..count - 1), "none lost, none twice");
@@ -81,7 +80,7 @@ fn the_best_of_ten_thousand_is_found_again_when_all_are_scored() {
 #[test]
 fn withdrawn_requests_are_thrown_out() {
     let queue = queue_of(9, None, [Reason::Budget, Reason::Forced].map(|reason| ask(3, reason, MS)));
-    assert!(queue.take(MS, |_| None).best.is_none());
+    assert!(queue.take(MS, None, |_| None).best.is_none());
     assert!(queue.take_all().is_empty());
 }
 
@@ -90,12 +89,12 @@ fn one_place_is_kept_free_of_large_jobs() {
     let huge = |_: &Ask| Some(HUGE);
     for reason in [Reason::Budget, Reason::Forced] {
         let queue = queue_of(1, None, (0..3).map(|id| ask(id, reason, MS)));
-        let first = queue.take(MS, huge).best;
+        let first = queue.take(MS, None, huge).best;
         assert_eq!(first.as_ref().map(|(ask, _)| ask.id), Some(0));
-        assert!(queue.take(MS, huge).best.is_none(), "the second large one waits");
+        assert!(queue.take(MS, None, huge).best.is_none(), "the second large one waits");
         queue.push(ask(9, Reason::Budget, MS * 9));
         let look = |ask: &Ask| Some(if ask.id == 9 { SMALL } else { HUGE });
-        assert_eq!(queue.take(MS * 9, look).best.map(|(ask, _)| ask.id), Some(9), "a small one does not");
+        assert_eq!(queue.take(MS * 9, None, look).best.map(|(ask, _)| ask.id), Some(9), "a small one does not");
         drop(first);
         assert_eq!(order(&queue, MS * 9, huge), [1, 2]);
     }
@@ -107,9 +106,29 @@ fn requests_of_functions_that_went_cold_are_handed_back() {
     let queue = queue_of(9, Some(patience), (0..3).map(|id| ask(id, Reason::Budget, MS)));
     queue.push(ask(3, Reason::Forced, MS));
     let look = |work: u64| move |ask: &Ask| Some(Look { work: if ask.id == 1 { work } else { 0 }, ..SMALL });
-    assert_eq!(queue.take(MS * 30, look(100)).best.map(|(ask, _)| ask.id), Some(3));
-    assert_eq!(queue.take(MS * 30, look(100)).best.map(|(ask, _)| ask.id), Some(1), "the hot one");
-    let taken = queue.take(MS * 60, look(100));
+    assert_eq!(queue.take(MS * 30, None, look(100)).best.map(|(ask, _)| ask.id), Some(3));
+    assert_eq!(queue.take(MS * 30, None, look(100)).best.map(|(ask, _)| ask.id), Some(1), "the hot one");
+    let taken = queue.take(MS * 60, None, look(100));
     assert!(taken.best.is_none());
     assert_eq!(taken.stale.iter().map(|ask| ask.id).collect::<Vec<_>>(), [0, 2]);
+}
+
+/// Of many requests for one tier and one for another, the other's worker finds that one, wherever it lies.
+#[test]
+fn who_compiles_for_one_tier_takes_nothing_else() {
+    let other = Tier::new(2);
+    let count = if cfg!(miri) { 50 } else { 1_000 };
+    let cold = |ask: &Ask| Some(if ask.target.tier == other { Look { work: 0, ..HUGE } } else { SMALL });
+    for reason in [Reason::Budget, Reason::Forced] {
+        let queue = queue_of(1, None, (0..count).map(|id| ask(id, reason, MS)));
+        queue.push(Ask::new(count, other, reason, MS, 0));
+        assert_eq!(queue.take(MS, None, cold).best.map(|(ask, _)| ask.id), Some(0), "the window is full of the others");
+        let large = queue.take(MS, Some(other), cold).best;
+        assert_eq!(large.as_ref().map(|(ask, _)| ask.id), Some(count));
+        assert!(queue.take(MS, Some(other), cold).best.is_none());
+        queue.push(ask(count + 1, Reason::Budget, MS));
+        let huge = |ask: &Ask| (ask.id > count).then_some(HUGE);
+        assert!(queue.take(MS, None, huge).best.is_some(), "a large job of a dedicated worker takes no place of the others");
+        drop(large);
+    }
 }

@@ -1,7 +1,10 @@
 //! What the broker tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses some of it")]
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tierup_broker::{
     Bead, BeadSpec, Broker, BrokerBuilder, Decision, Event, HotnessPolicy, InterpThread, Mode, NeverReason, Sample, Threshold,
@@ -15,6 +18,11 @@ pub const TIER2: Tier = Tier::new(2);
 /// `usual`, or `few` where every step is checked and takes a thousand times as long.
 pub const fn many(usual: usize, few: usize) -> usize {
     if cfg!(miri) { few } else { usual }
+}
+
+/// So many milliseconds, or a hundred times as many where every step takes that long.
+pub const fn millis(usual: u64) -> Duration {
+    Duration::from_millis(usual * many(1, 100) as u64)
 }
 
 /// A broker on one fake compiler.
@@ -83,12 +91,12 @@ impl HotnessPolicy for Refuses {
     }
 }
 
-/// Waits until `done`, at most ten seconds.
+/// Waits until `done`, at most ten seconds; under Miri, by whose clock a step takes five microseconds, ten minutes.
 #[track_caller]
 pub fn wait_for(what: &str, done: impl Fn() -> bool) {
     let start = std::time::Instant::now();
     while !done() {
-        assert!(start.elapsed() < std::time::Duration::from_secs(10), "waited too long for {what}");
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(start.elapsed() < Duration::from_secs(many(10, 600) as u64), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

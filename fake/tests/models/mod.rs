@@ -226,6 +226,8 @@ impl Start {
         self.broker.run_pending(UNITS);
         self.broker.collect();
         self.compiler.assert_all_freed();
+        let stats = self.broker.stats();
+        assert_eq!((stats.code_live, stats.code_retired), (0, 0), "what is freed is counted as freed");
     }
 }
 
@@ -375,6 +377,14 @@ models! {
             assert_eq!(start.broker.bead_stats(start.bead()).unwrap().tier, Tier::INTERPRETER, "invalidated code is back");
         }
         assert_eq!(start.broker.stats().pending, 0);
+        start.end();
+    }
+
+    /// Who publishes a successor with the same code may be late to tell that it is live.
+    fn update_vs_invalidate() {
+        let start = Start::compiled(6);
+        let (broker, bead) = (start.broker.clone(), start.bead.clone());
+        race(move || assert!(broker.update_guest(Bead::as_ref(&bead), 6)), || assert!(start.invalidate()));
         start.end();
     }
 
@@ -705,6 +715,21 @@ fn online_vs_park() {
         interpreter.offline(thread::yield_now);
         assert_eq!(call(&interpreter, bead), None);
         thread::park();
+    });
+}
+
+/// A thread asks, which wakes nobody, and goes; a host that tidies up takes the request out of the inbox while the worker looks there
+/// for the last time before it sleeps. (This thread does not park: loom forgets that a thread was unparked when it waits for a lock then.)
+#[test]
+fn hand_over_vs_park() {
+    with_worker(|broker, bead| {
+        let interpreter = broker.register_thread().unwrap();
+        assert_eq!(call(&interpreter, bead), None);
+        drop(interpreter);
+        broker.prune();
+        while broker.pending() > 0 {
+            thread::yield_now();
+        }
     });
 }
 
