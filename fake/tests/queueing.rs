@@ -72,6 +72,8 @@ fn who_asks_for_code_wakes_nobody() {
     let broker = two_tiers(Mode::Background, &Log::default()).workers(2).build().unwrap();
     let thread = broker.register_thread().unwrap();
     std::thread::sleep(IDLE);
+    // One, if the worker was asleep already when the thread came online.
+    let before = broker.stats().wakes;
     for value in 0..3 {
         let bead = bead(&broker, Guest::new(value));
         times(2, || invoke(&thread, &bead));
@@ -79,7 +81,7 @@ fn who_asks_for_code_wakes_nobody() {
         wait_for("it to be compiled", || invoke(&thread, &bead).is_some());
         std::thread::sleep(IDLE / 5);
     }
-    assert_eq!(broker.stats().wakes, 0);
+    assert_eq!(broker.stats().wakes, before);
 }
 
 #[test]
