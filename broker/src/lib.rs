@@ -105,7 +105,7 @@ pub use thread::{
     cells::{BridgeFn, CountSlot, FinishFn, NO_SITE, OnCountFn, OnPollFn, OnTrapFn, Regs, ThreadCells, WIDE_SLOTS},
 };
 pub use tier::Tier;
-pub use tuning::{CALL_WORK, TYPICAL_CALL_WORK};
+pub use tuning::{CALL_WORK, SAMPLE_PERIOD, SAMPLE_WORK, SAMPLED_FROM, TYPICAL_CALL_WORK};
 pub use unit::{CodeUnit, UnitKind};
 pub use validity::{UnitId, ValidityCell};
 pub use version::{CodeCell, Face};

@@ -56,7 +56,7 @@ pub(crate) const WATCH: u32 = 64;
 pub(crate) const NATIVE_WATCH: u32 = 4;
 
 /// How often native code is sampled while it does something.
-pub(crate) const SAMPLE_PERIOD: Duration = Duration::from_millis(2);
+pub const SAMPLE_PERIOD: Duration = Duration::from_millis(2);
 
 /// Samples in a row that nobody is charged for before they become rarer. Fewer would be held against guests that share their thread's
 /// time with the host.
@@ -70,7 +70,10 @@ pub(crate) const SLOWEST_SAMPLE_PERIOD: Duration = Duration::from_millis(64);
 
 /// Work units a sample is worth: what sampled code is taken to do in the time between two, 4,096 in a microsecond. (Cranelift's
 /// code of the benchmark kernels does 4,000 to 12,000.) No more is charged when the sampler comes late: who was running then is not known.
-pub(crate) const SAMPLE_WORK: u32 = 4096 * SAMPLE_PERIOD.as_micros() as u32;
+pub const SAMPLE_WORK: u32 = 4096 * SAMPLE_PERIOD.as_micros() as u32;
+
+/// The least budget that code is sampled for: less is told by fewer than four samples.
+pub const SAMPLED_FROM: u32 = 4 * SAMPLE_WORK;
 
 /// How soon a thread that is in sampled code answers: as long as such code goes without a poll, at most.
 #[cfg(feature = "threads")]

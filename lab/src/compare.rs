@@ -55,7 +55,8 @@ impl Comparison {
 
     /// How much better than the best plan a plan might be at most: 0.1 is ten percent of the bound.
     pub fn gap(&self) -> f64 {
-        self.best.0.time / self.bound - 1.0
+        // Where both are the same, rounding may say otherwise.
+        (self.best.0.time / self.bound - 1.0).max(0.0)
     }
 
     /// A policy's time over the best plan's, less one. It is below zero where a policy was better than the plan that was found.

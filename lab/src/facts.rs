@@ -5,9 +5,11 @@
 //! interpreter, the pace of all functions together, and for a compiled tier the function's own pace in the interpreter times what the functions that were in that
 //! tier became slower or faster together. With `m` looks, seen or expected, whichever is more, the pace is `(m·measured + 20·prior) / (m + 20)`.
 //!
+//! Code that counts is measured as a tier of its own, with that of the tier it belongs to as the prior of its pace. It is no faster.
+//!
 //! A compile that was not seen is taken to cost what the others cost per byte of body, 64 added to each: as the broker reckons.
 
-use crate::TierFacts;
+use crate::{Counting, TierFacts};
 
 /// Looks that the prior counts for.
 const PRIOR_LOOKS: f64 = 20.0;
@@ -44,20 +46,22 @@ pub struct Measured {
     pub work: u64,
 }
 
-/// The facts of each function: `runs` are of the interpreter, then of each compiled tier in order.
-pub fn facts(functions: &[Measured], runs: &[TierRun]) -> Vec<Vec<TierFacts>> {
+/// The facts of each function: `runs` are of the interpreter, then of each compiled tier in order. `counting` is of the first compiled tier with
+/// code that counts, where there is a tier above; of other tiers none does.
+pub fn facts(functions: &[Measured], runs: &[TierRun], counting: Option<&TierRun>) -> Vec<Vec<TierFacts>> {
     // A program too short to be seen at all: any pace will do, the same for all.
     let interpreter = runs.first().map_or(0.0, |run| run.together(|_| true));
     let work: f64 = functions.iter().map(|function| function.work as f64).sum();
     let mean = if interpreter > 0.0 { interpreter / work.max(1.0) } else { 1.0 };
-    let ratio = |run: &TierRun| {
+    let ratio = |run: &TierRun, over: &TierRun| {
         let is_there = |index: usize| run.met.get(index).copied().flatten().is_some();
-        match (run.together(is_there), runs[0].together(is_there)) {
-            (here, interpreted) if here > 0.0 && interpreted > 0.0 => here / interpreted,
+        match (run.together(is_there), over.together(is_there)) {
+            (here, there) if here > 0.0 && there > 0.0 => here / there,
             _ => 1.0,
         }
     };
-    let ratios: Vec<f64> = runs.iter().map(ratio).collect();
+    let ratios: Vec<f64> = runs.iter().map(|run| ratio(run, &runs[0])).collect();
+    let counting = counting.map(|run| (run, runs.get(1).map_or(1.0, |over| ratio(run, over)), Costs::of(functions, run)));
     let costs: Vec<Costs> = runs.iter().map(|run| Costs::of(functions, run)).collect();
     let of = |(index, function): (usize, &Measured)| {
         let mut interpreted = mean;
@@ -71,7 +75,13 @@ pub fn facts(functions: &[Measured], runs: &[TierRun]) -> Vec<Vec<TierFacts>> {
             let seen = run.compiles.get(index).copied().flatten();
             let (compile, code_bytes) =
                 if tier == 0 { (0, 0) } else { seen.unwrap_or_else(|| costs[tier].expected(function.size)) };
-            tiers.push(TierFacts { pace, compile, code_bytes });
+            let mut facts = TierFacts::new(pace, compile, code_bytes);
+            if let (1, Some((run, ratio, costs))) = (tier, &counting) {
+                let seen = run.compiles.get(index).copied().flatten();
+                let (compile, _) = seen.unwrap_or_else(|| costs.expected(function.size));
+                facts.counting = Counting { pace: self::pace(run, index, function.work, pace * ratio).max(pace), compile };
+            }
+            tiers.push(facts);
         }
         tiers
     };
@@ -127,7 +137,7 @@ mod tests {
 
     #[test]
     fn who_was_met_often_has_a_pace_of_its_own() {
-        let facts = facts(&ALL, &runs());
+        let facts = facts(&ALL, &runs(), None);
         let paces = |index: usize| (facts[index][0].pace, facts[index][1].pace);
         assert!((paces(0).0 - 1.0).abs() < 0.05 && (paces(1).0 - 3.0).abs() < 0.05, "{:?} {:?}", paces(0), paces(1));
         assert!((paces(0).1 - 0.5).abs() < 0.05 && (paces(1).1 - 0.3).abs() < 0.05, "{:?} {:?}", paces(0), paces(1));
@@ -139,13 +149,13 @@ mod tests {
     fn who_was_not_there_is_as_fast_as_the_others_became() {
         let [interpreter, baseline] = runs();
         let some = TierRun { met: vec![Some(250), None, None], ..baseline.clone() };
-        let facts = facts(&ALL, &[interpreter, some]);
+        let facts = facts(&ALL, &[interpreter, some], None);
         assert!((facts[1][0].pace / facts[1][1].pace - 4.0).abs() < 0.1, "{facts:?}");
     }
 
     #[test]
     fn a_compile_that_was_not_seen_costs_by_the_byte() {
-        let facts = facts(&ALL, &runs());
+        let facts = facts(&ALL, &runs(), None);
         assert_eq!((facts[0][1].compile, facts[0][0].compile), (164_000, 0));
         // 428 microseconds for 428 bytes, 64 added to each body.
         assert_eq!((facts[2][1].compile, facts[2][1].code_bytes), (100_000, 433));
@@ -155,13 +165,29 @@ mod tests {
     fn what_was_not_met_though_it_did_much_is_fast_but_not_infinitely() {
         let functions = [Measured { size: 10, work: 1 << 40 }, Measured { size: 10, work: 1 << 40 }];
         let run = |met: [u64; 2]| TierRun { met: met.map(Some).into(), look: 1e6, compiles: vec![None; 2] };
-        let facts = facts(&functions, &[run([100_000, 100_000]), run([20_000, 0])]);
+        let facts = facts(&functions, &[run([100_000, 100_000]), run([20_000, 0])], None);
         assert!(facts[1][1].pace > 0.0 && facts[1][1].pace < facts[0][1].pace / 10.0, "{facts:?}");
     }
 
     #[test]
+    fn code_that_counts_has_a_pace_of_its_own() {
+        let [interpreter, baseline] = runs();
+        let counting = TierRun {
+            met: [1_000, 300, 0].map(Some).into(),
+            compiles: vec![Some((328_000, 900)), None, None],
+            ..baseline.clone()
+        };
+        let facts = facts(&ALL, &[interpreter, baseline.clone(), baseline], Some(&counting));
+        let slower = |index: usize| facts[index][1].counting.pace / facts[index][1].pace;
+        assert!((slower(0) - 2.0).abs() < 0.1 && (1.0..1.1).contains(&slower(1)), "{} {}", slower(0), slower(1));
+        assert!((slower(2) - 1.6).abs() < 0.1, "as all together: {}", slower(2));
+        assert_eq!((facts[0][1].counting.compile, facts[1][1].counting.compile), (328_000, 528_000));
+        assert_eq!((facts[0][2].counting.pace, facts[0][2].counting.compile), (facts[0][2].pace, facts[0][2].compile));
+    }
+
+    #[test]
     fn without_anything_seen_paces_are_positive() {
-        let facts = facts(&ALL, &[TierRun::default(), TierRun::default()]);
+        let facts = facts(&ALL, &[TierRun::default(), TierRun::default()], None);
         assert!(facts.iter().flatten().all(|tier| tier.pace > 0.0 && tier.pace.is_finite()), "{facts:?}");
     }
 }

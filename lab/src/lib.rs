@@ -24,7 +24,7 @@ pub mod trace;
 
 pub use compare::Comparison;
 pub use metrics::Outcome;
-pub use program::{Function, Kind, Machine, Program, Record, TierFacts};
+pub use program::{Counting, Function, Kind, Machine, Program, Record, TierFacts};
 pub use rank::{Agreement, Interval};
 pub use record::{Recorded, Recorder};
 pub use replay::{ReplayError, replay};

@@ -106,10 +106,10 @@ impl<'p> Meter<'p> {
         }
     }
 
-    /// A compile was begun, of a body or of a loop's variant.
-    pub(crate) fn compile(&mut self, function: u32, tier: usize, kind: Kind) {
+    /// A compile was begun, of a body or of a loop's variant; it takes `took`.
+    pub(crate) fn compile(&mut self, function: u32, tier: usize, kind: Kind, took: u64) {
         let facts = self.program.functions[function as usize].tiers[tier];
-        self.compiles.push(Compile { took: facts.compile as f64, saved: 0.0 });
+        self.compiles.push(Compile { took: took as f64, saved: 0.0 });
         self.made[function as usize].push((tier, kind, self.compiles.len() - 1));
         self.code_bytes += u64::from(facts.code_bytes);
     }

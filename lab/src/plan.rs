@@ -108,10 +108,10 @@ impl<'p> Run<'p> {
             }
             for worker in self.workers.iter_mut().filter(|worker| worker.is_none()) {
                 let Some(job) = self.jobs.next() else { break };
-                if let Some(meter) = &mut self.meter {
-                    meter.compile(job.function, job.tier.into(), job.kind);
-                }
                 let time = self.program.functions[job.function as usize].tiers[usize::from(job.tier)].compile;
+                if let Some(meter) = &mut self.meter {
+                    meter.compile(job.function, job.tier.into(), job.kind, time);
+                }
                 *worker = Some((job, time as f64));
             }
             self.advance();

@@ -9,6 +9,25 @@ pub struct TierFacts {
     pub compile: u64,
     /// Bytes of its code.
     pub code_bytes: u32,
+    /// The same for code that counts what it does, as it must for a policy that waits for too little work to
+    /// [sample](tierup_broker::CompileRequest::samples) it. What cannot be promoted never counts.
+    pub counting: Counting,
+}
+
+impl TierFacts {
+    /// Of code that is none the slower for counting.
+    pub fn new(pace: f64, compile: u64, code_bytes: u32) -> Self {
+        TierFacts { pace, compile, code_bytes, counting: Counting { pace, compile } }
+    }
+}
+
+/// What it costs to have code count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counting {
+    /// Nanoseconds a work unit takes: no less than in code that does not count.
+    pub pace: f64,
+    /// Nanoseconds the compile takes.
+    pub compile: u64,
 }
 
 /// One guest function.
@@ -70,7 +89,9 @@ impl Program {
     #[must_use]
     pub fn with_compiles_scaled(mut self, scale: f64) -> Self {
         for tier in self.functions.iter_mut().flat_map(|function| &mut function.tiers) {
-            tier.compile = (tier.compile as f64 * scale) as u64;
+            for compile in [&mut tier.compile, &mut tier.counting.compile] {
+                *compile = (*compile as f64 * scale) as u64;
+            }
         }
         self
     }

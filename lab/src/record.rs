@@ -212,7 +212,7 @@ mod tests {
     fn recorded(tell: impl FnOnce(&mut Recorder<Vec<u8>>)) -> Program {
         let mut recorder = Recorder::new(Vec::new(), &["interpreter"]).unwrap();
         tell(&mut recorder);
-        let facts = vec![vec![TierFacts { pace: 1.0, compile: 0, code_bytes: 0 }]; recorder.functions().len()];
+        let facts = vec![vec![TierFacts::new(1.0, 0, 0)]; recorder.functions().len()];
         let bytes = recorder.finish(&facts).unwrap();
         TraceReader::new(&bytes[..]).unwrap().program("recorded").unwrap()
     }

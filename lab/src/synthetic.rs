@@ -28,9 +28,9 @@ fn function(name: impl Into<String>, size: u32) -> Function {
         name: name.into(),
         size,
         tiers: vec![
-            TierFacts { pace: INTERPRETED, compile: 0, code_bytes: 0 },
-            TierFacts { pace: INTERPRETED / 5.0, compile: compile(6_000, MILLISECOND / 4), code_bytes: size * 6 },
-            TierFacts { pace: INTERPRETED / 10.0, compile: compile(60_000, 4 * MILLISECOND), code_bytes: size * 5 },
+            TierFacts::new(INTERPRETED, 0, 0),
+            TierFacts::new(INTERPRETED / 5.0, compile(6_000, MILLISECOND / 4), size * 6),
+            TierFacts::new(INTERPRETED / 10.0, compile(60_000, 4 * MILLISECOND), size * 5),
         ],
     }
 }

@@ -1,7 +1,7 @@
 //! Amounts of work as budgets, and the decision most policies come down to: promote once enough was spent.
 
 use super::{Decision, HotnessPolicy, Reason, Sample, WaitReason};
-use crate::Tier;
+use crate::{Tier, tuning::SAMPLED_FROM};
 
 /// The largest budget that runs out; `u32::MAX` never does.
 const LARGEST: u32 = i32::MAX as u32 - 1;
@@ -12,6 +12,12 @@ pub(super) const LATER: u32 = 1 << 24;
 /// A first budget of so much work: 0 asks at once, infinity never.
 pub(super) fn first(work: f64) -> u32 {
     if work == f64::INFINITY { u32::MAX } else { (work as u32).min(LARGEST) }
+}
+
+/// The first budget of a policy that weighs costs, and looks at them after so much work. Of a compiled function it looks after some samples:
+/// no compile of an optimizer pays sooner, and code that is to be looked at sooner counts its own work, which costs more than is gained.
+pub(super) fn first_look(tier: Tier, work: u32) -> u32 {
+    first(f64::from(if tier.index() <= 1 { work } else { work.max(SAMPLED_FROM) }))
 }
 
 /// A budget to wait for: at least one unit, so that waiting gets somewhere, and not for ever.

@@ -2,7 +2,7 @@
 
 use super::{
     Decision, HotnessPolicy, Reason, Sample,
-    budget::{first, promote_when},
+    budget::{first_look, promote_when},
 };
 use crate::Tier;
 
@@ -111,8 +111,8 @@ impl Default for HazardRate {
 }
 
 impl HotnessPolicy for HazardRate {
-    fn first_budget(&self, _tier: Tier, _size: u32) -> u32 {
-        first(f64::from(self.first_look))
+    fn first_budget(&self, tier: Tier, _size: u32) -> u32 {
+        first_look(tier, self.first_look)
     }
 
     fn decide(&self, sample: &Sample) -> Decision {

@@ -50,6 +50,24 @@ fn loops_have_budgets_of_their_own() {
 }
 
 #[test]
+fn an_optimizer_may_have_to_pay() {
+    fn after(percent: u8, spent: u64, outlook: Outlook) -> Decision {
+        let mut sample = Sample { spent, ..Sample::new(TIER1, TIER2, 10) };
+        sample.outlook[1] = outlook;
+        Tiered::new(1, 1_000).optimizing_pays(percent).decide(&sample)
+    }
+    let (waits, promotes) =
+        (|budget| Decision::Wait { budget, reason: WaitReason::NotHot }, Decision::Promote { tier: TIER2, reason: Reason::Pays });
+    // Twice as fast for 100,000 units: as much is lost after 200,000.
+    assert_eq!(after(100, 64_000, Outlook::new(100_000, 2.0)), waits(136_000));
+    assert_eq!(after(100, 200_000, Outlook::new(100_000, 2.0)), promotes);
+    assert_eq!(after(50, 99_000, Outlook::new(100_000, 2.0)), waits(1_000));
+    // A compile that costs nothing still waits for the threshold.
+    assert_eq!(after(100, 60_000, Outlook::new(1, 2.0)), waits(4_000));
+    assert_eq!(after(100, 64_000, Outlook::new(1, 2.0)), promotes);
+}
+
+#[test]
 fn decisions_and_their_reasons() {
     let sample = Sample::new(Tier::INTERPRETER, TIER1, 10);
     let promote = |reason| Decision::Promote { tier: TIER1, reason };
@@ -67,6 +85,7 @@ fn decisions_and_their_reasons() {
         (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), ..sample }, promote(Reason::Budget)),
         (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), pending: true, ..sample }, wait(9)),
         (&Tiered::default().osr_work(0, 9), Sample { site: Some(3), bailouts: 1, ..sample }, promote(Reason::Retry)),
+        (&Tiered::default().optimizing_pays(100), sample, promote(Reason::Budget)),
     ];
     for (row, &(policy, sample, decision)) in table.iter().enumerate() {
         assert_eq!(policy.decide(&sample), decision, "row {row}");

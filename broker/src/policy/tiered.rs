@@ -1,6 +1,10 @@
 //! A threshold per tier, with four presets, and requests made ahead of the threshold.
 
-use super::{Decision, HotnessPolicy, Reason, Sample, budget::budget_of, threshold::promote_once};
+use super::{
+    Decision, HotnessPolicy, Reason, Sample,
+    budget::{budget_of, promote_when},
+    threshold::promote_once,
+};
 use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 
 /// Promotes to tier 1 after one amount of work and to every further tier after another.
@@ -29,13 +33,14 @@ pub struct Tiered {
     ahead_percent: u8,
     /// For tier 1, and for every further tier.
     osr_work: Option<[u32; 2]>,
+    pays_percent: u8,
 }
 
 impl Tiered {
     /// Tier 1 after `baseline_calls`, every tier above after `optimizing_calls` more, each worth [`CALL_WORK`]; nothing is
     /// requested ahead.
     pub const fn new(baseline_calls: u32, optimizing_calls: u32) -> Self {
-        Tiered { baseline_calls, optimizing_calls, call_work: CALL_WORK, ahead_percent: 0, osr_work: None }
+        Tiered { baseline_calls, optimizing_calls, call_work: CALL_WORK, ahead_percent: 0, osr_work: None, pays_percent: 0 }
     }
 
     /// Takes a call to be worth `units` of work.
@@ -65,6 +70,14 @@ impl Tiered {
     #[must_use]
     pub const fn osr_work(mut self, baseline: u32, optimizing: u32) -> Self {
         self.osr_work = Some([baseline, optimizing]);
+        self
+    }
+
+    /// Asks for tiers above the first only when the time lost without them is `percent` of what the compile is reckoned to take, and not before
+    /// the threshold; 0 is by the threshold alone. [`SkiRental`](super::SkiRental) waits for 100.
+    #[must_use]
+    pub const fn optimizing_pays(mut self, percent: u8) -> Self {
+        self.pays_percent = percent;
         self
     }
 
@@ -100,6 +113,10 @@ impl HotnessPolicy for Tiered {
 
     fn decide(&self, sample: &Sample) -> Decision {
         let budget = budget_of(self, sample);
+        if self.pays_percent > 0 && sample.next.index() > 1 {
+            let pays = sample.next_outlook().break_even() * f64::from(self.pays_percent) / 100.0;
+            return promote_when(sample, sample.next, pays.max(f64::from(budget)) - sample.spent as f64, Reason::Pays);
+        }
         let reason = match (budget, self.ahead_percent) {
             (0, 0) => Reason::FirstCall,
             (_, 0) => Reason::Budget,

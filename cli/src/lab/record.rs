@@ -32,9 +32,21 @@ pub(crate) fn record(options: &RecordOptions) -> Result<i32, CliError> {
     runs.extend((tiers.len() > 1).then(|| tier_run(&subject, Wanted::Baseline, &functions)).transpose()?);
     runs.extend((tiers.len() > 2).then(|| tier_run(&subject, Wanted::Optimized(&hot), &functions)).transpose()?);
     tiers.iter().zip(&runs).for_each(|(name, seen)| tell(name, seen, &runs[0]));
+    let mut counting = None;
+    if tiers.len() > 2 {
+        let mut sampled = tier_run(&subject, Wanted::Sampled, &functions)?;
+        let mut counted = tier_run(&subject, Wanted::Counting, &functions)?;
+        for (name, seen) in [("baseline below another tier", &mut sampled), ("the same, counting", &mut counted)] {
+            tell(name, seen, &runs[0]);
+            blame_for_helpers(seen, &runs[1]);
+        }
+        // What is compiled while the program runs takes longer.
+        sampled.run.compiles = std::mem::take(&mut runs[1].run.compiles);
+        (runs[1], counting) = (sampled, Some(counted));
+    }
     let measured: Vec<_> = functions.iter().map(|function| Measured { size: function.size, work: function.work }).collect();
     let runs: Vec<_> = runs.into_iter().map(|seen| seen.run).collect();
-    recorder.finish(&facts::facts(&measured, &runs)).map_err(failed)?;
+    recorder.finish(&facts::facts(&measured, &runs, counting.map(|seen| seen.run).as_ref())).map_err(failed)?;
     Ok(0)
 }
 
@@ -55,6 +67,14 @@ fn hot(functions: &[Recorded], interpreted: &Seen) -> Vec<u32> {
         (before - met) as f64 <= all as f64 * OPTIMIZED_PART
     });
     most.map(|(_, function)| function.id).collect()
+}
+
+/// Code that may go higher notes what its indirect calls call, in a helper, which counts as elsewhere. What is elsewhere beyond what is in code that
+/// stays where it is, is put down to all functions, in proportion to the time in them.
+fn blame_for_helpers(seen: &mut Seen, stays: &Seen) {
+    let outside = |seen: &Seen| seen.elsewhere as f64 * seen.run.look;
+    let helpers = (outside(seen) - outside(stays)).max(0.0);
+    seen.run.look *= 1.0 + helpers / seen.nanos.max(1.0);
 }
 
 /// Runs the program interpreted, and writes down what it does.

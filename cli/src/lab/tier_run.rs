@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tierup::{BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Transition};
+use tierup::{
+    BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Transition, WaitReason,
+};
 use tierup_interp::{Config, Engine, SelfTime, TierMode};
 use tierup_lab::Recorded;
 use tierup_lab::facts::TierRun;
@@ -43,6 +45,10 @@ pub(crate) enum Wanted<'f> {
     Interpreted,
     /// Everything in the first compiled tier.
     Baseline,
+    /// The same, in code that may go higher, and is sampled.
+    Sampled,
+    /// The same, in code that may go higher, and counts what it does.
+    Counting,
     /// These functions in the highest tier, the others in the first.
     Optimized(&'f [u32]),
 }
@@ -58,13 +64,14 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
     let compiles = Compiles::default();
     let tier = match wanted {
         Wanted::Interpreted => 0,
-        Wanted::Baseline => 1,
+        Wanted::Baseline | Wanted::Sampled | Wanted::Counting => 1,
         Wanted::Optimized(_) => 2,
     };
     let engine = Engine::new(config(subject, wanted, functions, &compiles)).map_err(CliError::Engine)?;
     let module = subject.load(&engine)?;
     if tier > 0 {
         subject.run(&engine, &module)?;
+        engine.broker().drain();
     }
     let mut met = HashMap::<u32, SelfTime>::new();
     let (mut inside, mut outside, mut time, mut runs) = (0, 0, Duration::ZERO, 0);
@@ -109,11 +116,37 @@ fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], com
     match wanted {
         Wanted::Interpreted => counted(config),
         Wanted::Baseline => Config { tier: TierMode::Baseline, ..config },
+        Wanted::Sampled => Config { tier: TierMode::Auto, policy: Some(Arc::new(StaysInBaseline)), ..config },
+        // Where the caller compiles nobody samples.
+        Wanted::Counting => {
+            Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(Arc::new(StaysInBaseline)), ..config }
+        }
         Wanted::Optimized(some) => {
             let stop = |name: &str, tier| Rule { function: name.to_owned(), stop_at_tier: Some(tier), ..Rule::default() };
             let named = functions.iter().filter(|function| some.contains(&function.id)).map(|function| stop(&function.name, 2));
             let rules = Rules([stop("*", 1)].into_iter().chain(named).collect());
             Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(Arc::new(AtOnce { rules })), ..config }
+        }
+    }
+}
+
+/// Everything goes to the first tier at its first call, and tells of its work there without end.
+struct StaysInBaseline;
+
+impl HotnessPolicy for StaysInBaseline {
+    fn first_budget(&self, tier: Tier, _: u32) -> u32 {
+        if tier.index() <= 1 { 0 } else { i32::MAX as u32 }
+    }
+
+    fn osr_budget(&self, _: Tier, _: u32) -> u32 {
+        u32::MAX
+    }
+
+    fn decide(&self, sample: &Sample) -> Decision {
+        match sample.tier.is_interpreter() {
+            true if sample.bailouts == 0 => Decision::Promote { tier: Tier::new(1), reason: Reason::FirstCall },
+            true => Decision::Never { reason: NeverReason::Excluded },
+            false => Decision::Wait { budget: i32::MAX as u32, reason: WaitReason::NotHot },
         }
     }
 }

@@ -102,6 +102,8 @@ unsafe impl Compiler<u32> for ReplayCompiler {
         // The replay that has ended does not tell.
         seat.finish.lock().unwrap_or_else(PoisonError::into_inner).recv().map_err(|_| over())?;
         let entry = entries::ALL[usize::from(request.tier().index())];
-        Ok(request.unit(entry as *const u8, CODE_BYTES, Box::new(())))
+        let unit = request.unit(entry as *const u8, CODE_BYTES, Box::new(()));
+        // Its guest threads tell of its work, whether by counting or when they are sampled.
+        Ok(if request.counts() { unit.counting() } else { unit })
     }
 }

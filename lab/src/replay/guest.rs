@@ -2,10 +2,13 @@
 
 use std::slice;
 
-use tierup_broker::{Bead, CALL_WORK, InterpThread};
+use tierup_broker::{Bead, CALL_WORK, InterpThread, OsrEntry, SAMPLE_WORK};
 
-use super::compiler::tier_of;
-use crate::{Kind, Program, Record, metrics::Meter};
+use super::{
+    code::{Codes, PERIOD},
+    compiler::tier_of,
+};
+use crate::{Kind, Record, metrics::Meter};
 
 /// Steps between quiescent points.
 const QUIET: u32 = 1024;
@@ -15,6 +18,9 @@ const CALLS: u32 = 16;
 
 /// Work of a loop between two back-edges.
 const TURN: u32 = 128;
+
+/// Back-edges that are looked at, at most, where a loop of sampled code has earned a variant.
+const LOOKS: u32 = 64;
 
 /// What a call of a function runs in: its tier, and what that code was compiled for.
 type Frame = (usize, Kind);
@@ -32,7 +38,7 @@ struct Step {
 /// One guest thread.
 #[derive(Debug)]
 pub(super) struct GuestThread<'p> {
-    program: &'p Program,
+    codes: &'p Codes<'p>,
     number: u16,
     thread: InterpThread<u32>,
     records: slice::Iter<'p, Record>,
@@ -42,12 +48,16 @@ pub(super) struct GuestThread<'p> {
     /// The last call of each function.
     frames: Vec<Frame>,
     steps: u32,
+    /// When it is sampled next.
+    sample: f64,
 }
 
 impl<'p> GuestThread<'p> {
-    pub(super) fn new(program: &'p Program, number: u16, thread: InterpThread<u32>) -> Self {
+    pub(super) fn new(codes: &'p Codes<'p>, number: u16, thread: InterpThread<u32>) -> Self {
+        let program = codes.program();
         let frames = vec![INTERPRETED; program.functions.len()];
-        GuestThread { program, number, thread, records: program.records.iter(), record: None, step: None, frames, steps: 0 }
+        let records = program.records.iter();
+        GuestThread { codes, number, thread, records, record: None, step: None, frames, steps: 0, sample: PERIOD }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -72,8 +82,15 @@ impl<'p> GuestThread<'p> {
         }
     }
 
+    /// There is other code: what is left of the step at hand may run in it.
+    pub(super) fn look_again(&mut self) {
+        if let (Some(step), Some((_, left))) = (self.step.take(), &mut self.record) {
+            *left += step.work;
+        }
+    }
+
     /// Begins the next step if none is under way.
-    pub(super) fn begin(&mut self, beads: &[Bead<u32>]) {
+    pub(super) fn begin(&mut self, beads: &[Bead<u32>], now: f64) {
         if self.step.is_some() {
             return;
         }
@@ -89,37 +106,59 @@ impl<'p> GuestThread<'p> {
             }
         }
         let Some((record, left)) = self.record else { return };
-        let function = record.function as usize;
-        let tiers = &self.program.functions[function].tiers;
-        let top = tiers.len() - 1;
+        let sampled = now >= self.sample;
+        if sampled {
+            self.sample = now + PERIOD;
+        }
+        let (function, top) = (record.function as usize, self.codes.top());
+        let bead = &beads[function];
         let frame = match record.kind {
-            Kind::Calls => self.call(&beads[function], top),
+            Kind::Calls => self.call(bead, function, sampled),
             // The highest tier counts nothing, and nothing is better.
             Kind::Loop { .. } if self.frames[function].0 == top => self.frames[function],
-            Kind::Loop { site } => self.turn(&beads[function], self.frames[function], site),
+            Kind::Loop { site } => self.turn(bead, function, site, sampled),
         };
         self.frames[function] = frame;
-        let most = if record.kind == Kind::Calls { CALLS * CALL_WORK } else { TURN };
-        let work = if frame.0 == top { left } else { left.min(most.into()) };
+        let pace = self.codes.pace(function, frame.0);
+        let most = match record.kind {
+            _ if frame.0 == top => left,
+            _ if self.codes.is_sampled(function, frame.0) => ((self.sample - now) / pace).max(1.0),
+            Kind::Calls => (CALLS * CALL_WORK).into(),
+            Kind::Loop { .. } => TURN.into(),
+        };
+        let work = left.min(most);
         self.record = Some((record, left - work));
-        self.step = Some(Step { frame, work, pace: tiers[frame.0].pace });
+        self.step = Some(Step { frame, work, pace });
     }
 
     /// The first of some calls looks what there is; the others are counted with it.
-    fn call(&self, bead: &Bead<u32>, top: usize) -> Frame {
+    fn call(&self, bead: &Bead<u32>, function: usize, sampled: bool) -> Frame {
         let tier: usize = self.thread.on_invoke(bead.as_ref()).map_or(0, |code| code.tier().index().into());
-        if tier < top {
-            self.thread.count_native(bead.as_ref(), (CALLS - 1) * CALL_WORK, None);
+        match tier {
+            0 => drop(self.thread.count_native(bead.as_ref(), (CALLS - 1) * CALL_WORK, None)),
+            _ if tier == self.codes.top() => {}
+            _ if !self.codes.is_sampled(function, tier) => drop(self.thread.count_native(bead.as_ref(), CALLS * CALL_WORK, None)),
+            _ if sampled => drop(self.thread.count_native(bead.as_ref(), SAMPLE_WORK, None)),
+            _ => {}
         }
         (tier, Kind::Calls)
     }
 
-    fn turn(&self, bead: &Bead<u32>, frame: Frame, site: u32) -> Frame {
+    fn turn(&self, bead: &Bead<u32>, function: usize, site: u32, sampled: bool) -> Frame {
+        let frame = self.frames[function];
         let entry = match frame.0 {
             0 => self.thread.on_back_edge(bead.as_ref(), site, TURN),
-            _ if self.thread.count_native(bead.as_ref(), TURN, Some(site)) => self.thread.osr_entry(bead.as_ref(), site),
+            tier if !self.codes.is_sampled(function, tier) => self.leave(bead, site, TURN),
+            // Where the loop has earned a variant the next back-edges are looked at, one by one.
+            _ if sampled => self.leave(bead, site, SAMPLE_WORK).or_else(|| (0..LOOKS).find_map(|_| self.leave(bead, site, 1))),
             _ => None,
         };
         entry.map_or(frame, |entry| (tier_of(entry.address()), Kind::Loop { site }))
+    }
+
+    /// Tells of work in a loop of compiled code, and leaves it for a better variant if there is one.
+    fn leave(&self, bead: &Bead<u32>, site: u32, work: u32) -> Option<OsrEntry<'_>> {
+        let leaves = self.thread.count_native(bead.as_ref(), work, Some(site));
+        leaves.then(|| self.thread.osr_entry(bead.as_ref(), site)).flatten()
     }
 }

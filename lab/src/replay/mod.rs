@@ -8,6 +8,7 @@
 //! The broker has no threads of its own ([`Mode::Pump`]): the replay's workers call `run_pending`, one at a time, and stay in the compiler until the
 //! clock shows that their compile is over.
 
+mod code;
 mod compiler;
 mod guest;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::{
 use tierup_broker::{BeadSpec, Broker, ConfigError, HotnessPolicy, ManualClock, Mode, RegisterError, Transition};
 
 use self::{
+    code::Codes,
     compiler::{ReplayCompiler, Stage},
     guest::GuestThread,
     worker::Worker,
@@ -55,6 +57,7 @@ pub enum ReplayError {
 ///
 /// When the program has more tiers, functions or threads than a broker takes, or a worker cannot be started.
 pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 'static) -> Result<Outcome, ReplayError> {
+    let codes = Codes::new(program, &policy);
     let clock = ManualClock::new();
     let stage = Arc::new(Stage::default());
     let mut builder = Broker::builder().mode(Mode::Pump).clock(clock.clone()).workers(machine.workers).policy(policy);
@@ -79,7 +82,7 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
     let mut workers = (0..machine.workers).map(|number| Worker::start(number, &broker, &stage)).collect::<Result<Vec<_>, _>>()?;
     let mut threads = Vec::new();
     for number in 0..program.threads() {
-        threads.push(GuestThread::new(program, number as u16, broker.register_thread()?));
+        threads.push(GuestThread::new(&codes, number as u16, broker.register_thread()?));
     }
     let mut meter = Meter::new(program);
     let mut now = 0.0_f64;
@@ -87,7 +90,7 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
     let mut refused = (0, 0.0);
     loop {
         // Whoever has ended a step begins another, which may ask for something that an idle worker takes at once.
-        threads.iter_mut().for_each(|thread| thread.begin(&beads));
+        threads.iter_mut().for_each(|thread| thread.begin(&beads, now));
         if threads.iter().all(GuestThread::is_done) {
             break;
         }
@@ -95,7 +98,7 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
         let pending = broker.pending();
         // What was refused a moment ago, for it is large, is again.
         if pending > busy && busy < workers.len() && (pending != refused.0 || now >= refused.1) {
-            workers.iter_mut().filter(|worker| worker.is_idle()).for_each(|worker| worker.pick(program, &mut meter));
+            workers.iter_mut().filter(|worker| worker.is_idle()).for_each(|worker| worker.pick(&codes, &mut meter));
             let taken = workers.iter().filter(|worker| !worker.is_idle()).count();
             let pending = broker.pending();
             refused = if pending > taken { (pending, now + AGAIN) } else { (0, 0.0) };
@@ -107,11 +110,16 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
         clock.set(Duration::from_nanos(end as u64));
         threads.iter_mut().for_each(|thread| thread.advance(step, now, end, &mut meter));
         now = end;
+        let mut installed = false;
         for worker in &mut workers {
             // Who has done a job looks for the next, before anybody else is done.
             if worker.advance(step) {
-                worker.pick(program, &mut meter);
+                installed = true;
+                worker.pick(&codes, &mut meter);
             }
+        }
+        if installed {
+            threads.iter_mut().for_each(GuestThread::look_again);
         }
     }
     drop(threads);

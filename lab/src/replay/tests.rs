@@ -1,12 +1,12 @@
-use tierup_broker::{Threshold, Tiered};
+use tierup_broker::{SAMPLE_PERIOD, SAMPLE_WORK, Threshold, Tiered};
 
 use super::*;
-use crate::{Function, Kind, Record, TierFacts, oracle, plan, synthetic};
+use crate::{Counting, Function, Kind, Record, TierFacts, oracle, plan, synthetic};
 
 const ONE: Machine = Machine { workers: 1, sharing: 1.0 };
 
 fn function(paces: &[f64], compile: u64) -> Function {
-    let facts = |(tier, &pace): (usize, &f64)| TierFacts { pace, compile: if tier == 0 { 0 } else { compile }, code_bytes: 10 };
+    let facts = |(tier, &pace): (usize, &f64)| TierFacts::new(pace, if tier == 0 { 0 } else { compile }, 10);
     Function { name: "f".to_owned(), size: 100, tiers: paces.iter().enumerate().map(facts).collect() }
 }
 
@@ -43,6 +43,39 @@ fn loops_are_entered_in_the_middle() {
     let expected = 8.0 * 64_000.0 + 2.0 * 640_000.0 + (20_000_000.0 - 704_000.0);
     assert!((outcome.total / expected - 1.0).abs() < 0.02, "{} for {expected}", outcome.total);
     assert!(outcome.residency.iter().all(|time| *time > 0.0), "{:?}", outcome.residency);
+}
+
+/// A second tier after `samples` samples' work.
+fn sampled(samples: u32) -> Tiered {
+    Tiered::new(1, samples * SAMPLE_WORK / 64)
+}
+
+#[test]
+fn sampled_code_is_promoted_by_the_time_it_takes() {
+    const PERIOD: f64 = SAMPLE_PERIOD.as_nanos() as f64;
+    let at = |kind, work| Record { thread: 0, function: 0, kind, work };
+    let loops = vec![at(Kind::Calls, 64), at(Kind::Loop { site: 0 }, 200_000_000)];
+    for records in [vec![calls(0, 200_000_000)], loops] {
+        let program = program(vec![function(&[2.0, 1.0, 0.5], 10_000)], records);
+        let outcome = replay(&program, ONE, sampled(10)).unwrap();
+        // Ten samples, and one more until a loop has been watched, whatever is done meanwhile.
+        let below = outcome.residency[1] / PERIOD;
+        assert!((9.0..=12.0).contains(&below), "{below} periods");
+    }
+}
+
+#[test]
+fn code_that_counts_takes_longer_and_is_promoted_by_its_work() {
+    let mut slow = function(&[2.0, 1.0, 0.5], 10_000);
+    slow.tiers[1].counting = Counting { pace: 1.5, compile: 20_000 };
+    let program = program(vec![slow], vec![calls(0, 20_000_000)]);
+    let counted = replay(&program, ONE, Tiered::new(1, 15_625)).unwrap();
+    // A million units, and what is done while the optimizer works.
+    assert!((counted.residency[1] / 1.5 / 1_006_667.0 - 1.0).abs() < 0.01, "{:?}", counted.residency);
+    assert_eq!(counted.compile_time, 20_000.0 + 10_000.0);
+    let sampled = replay(&program, ONE, sampled(100)).unwrap();
+    assert!((sampled.residency[1] / 20_000_000.0 - 1.0).abs() < 0.01, "{:?}", sampled.residency);
+    assert_eq!(sampled.compile_time, 10_000.0);
 }
 
 #[test]

@@ -8,8 +8,11 @@ use std::{
 
 use tierup_broker::Broker;
 
-use super::compiler::{Begun, Seat, Stage, Told};
-use crate::{Program, metrics::Meter};
+use super::{
+    code::Codes,
+    compiler::{Begun, Seat, Stage, Told},
+};
+use crate::metrics::Meter;
 
 /// One worker.
 #[derive(Debug)]
@@ -53,13 +56,14 @@ impl Worker {
     }
 
     /// Looks for a job.
-    pub(super) fn pick(&mut self, program: &Program, meter: &mut Meter<'_>) {
+    pub(super) fn pick(&mut self, codes: &Codes<'_>, meter: &mut Meter<'_>) {
         self.stage.enter(self.seat.clone());
         let sent = self.pick.as_ref().is_some_and(|pick| pick.send(()).is_ok());
         if let (true, Ok(Told::Begun(begun))) = (sent, self.told.recv()) {
-            let facts = program.functions[begun.function as usize].tiers[usize::from(begun.tier.index())];
-            meter.compile(begun.function, begun.tier.index().into(), begun.kind);
-            self.job = Some((begun, facts.compile as f64));
+            let tier = begun.tier.index().into();
+            let took = codes.compile(begun.function as usize, tier);
+            meter.compile(begun.function, tier, begun.kind, took);
+            self.job = Some((begun, took as f64));
         }
     }
 

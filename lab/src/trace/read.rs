@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{LOOP, MAGIC, MAX_FUNCTIONS, MAX_SECTION, MAX_TIERS, THREAD, Tag, VERSION, varint};
-use crate::{Function, Kind, Program, Record, TierFacts};
+use crate::{Counting, Function, Kind, Program, Record, TierFacts};
 
 /// Why a trace is refused, and where.
 #[derive(Debug, thiserror::Error)]
@@ -270,12 +270,17 @@ fn function(bytes: &mut &[u8]) -> Option<Function> {
 }
 
 fn facts(bytes: &mut &[u8], count: usize) -> Option<Vec<TierFacts>> {
-    let one = |bytes: &mut &[u8]| {
+    let pace = |bytes: &mut &[u8]| {
         let (pace, rest) = bytes.split_first_chunk()?;
         *bytes = rest;
-        let pace = f64::from_le_bytes(*pace);
-        let (compile, code_bytes) = (varint::take(bytes)?, u32::try_from(varint::take(bytes)?).ok()?);
-        (pace.is_finite() && pace > 0.0).then_some(TierFacts { pace, compile, code_bytes })
+        Some(f64::from_le_bytes(*pace)).filter(|pace| pace.is_finite() && *pace > 0.0)
+    };
+    let one = |bytes: &mut &[u8]| {
+        let (own, compile) = (pace(bytes)?, varint::take(bytes)?);
+        let code_bytes = u32::try_from(varint::take(bytes)?).ok()?;
+        let counting = Counting { pace: pace(bytes)?, compile: varint::take(bytes)? };
+        // What counts is no faster.
+        (counting.pace >= own).then_some(TierFacts { pace: own, compile, code_bytes, counting })
     };
     (0..count).map(|_| one(bytes)).collect()
 }

@@ -97,6 +97,8 @@ impl<W: Write> TraceWriter<W> {
             payload.extend(facts.pace.to_le_bytes());
             varint::put(&mut payload, facts.compile);
             varint::put(&mut payload, facts.code_bytes.into());
+            payload.extend(facts.counting.pace.to_le_bytes());
+            varint::put(&mut payload, facts.counting.compile);
         }
         self.section(Tag::Facts, &payload)
     }
