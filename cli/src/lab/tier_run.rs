@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tierup::{
-    BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Transition, WaitReason,
+    BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Tiered, Transition, WaitReason,
 };
 use tierup_interp::{Config, Engine, SelfTime, TierMode};
 use tierup_lab::Recorded;
@@ -89,12 +89,14 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
     }
     let look = time.as_nanos() as f64 / (inside + outside).max(1) as f64 / f64::from(runs);
     let of = |met: &SelfTime| if tier == 0 { met.interpreted } else { met.native };
-    let here = |function: &Recorded| match wanted {
-        Wanted::Optimized(some) if !some.contains(&function.id) => None,
-        _ => Some(met.get(&function.id).map_or(0, of)),
-    };
     let compiles = compiles.lock().unwrap_or_else(PoisonError::into_inner);
     let compile = |index| compiles.get(&(module.bead_id(index)?, tier)).copied();
+    let here = |function: &Recorded| match wanted {
+        Wanted::Optimized(some) if !some.contains(&function.id) => None,
+        // What does little stays interpreted.
+        Wanted::Sampled | Wanted::Counting if compile(function.id).is_none() => None,
+        _ => Some(met.get(&function.id).map_or(0, of)),
+    };
     let run = TierRun {
         met: functions.iter().map(here).collect(),
         look,
@@ -130,12 +132,13 @@ fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], com
     }
 }
 
-/// Everything goes to the first tier at its first call, and tells of its work there without end.
+/// What the default policy has in the first tier goes there when it does, so that it is known by then what indirect calls call, and tells of its work
+/// without end.
 struct StaysInBaseline;
 
 impl HotnessPolicy for StaysInBaseline {
-    fn first_budget(&self, tier: Tier, _: u32) -> u32 {
-        if tier.index() <= 1 { 0 } else { i32::MAX as u32 }
+    fn first_budget(&self, tier: Tier, size: u32) -> u32 {
+        if tier.index() <= 1 { Tiered::default().first_budget(tier, size) } else { i32::MAX as u32 }
     }
 
     fn osr_budget(&self, _: Tier, _: u32) -> u32 {
@@ -144,7 +147,7 @@ impl HotnessPolicy for StaysInBaseline {
 
     fn decide(&self, sample: &Sample) -> Decision {
         match sample.tier.is_interpreter() {
-            true if sample.bailouts == 0 => Decision::Promote { tier: Tier::new(1), reason: Reason::FirstCall },
+            true if sample.bailouts == 0 => Decision::Promote { tier: Tier::new(1), reason: Reason::Budget },
             true => Decision::Never { reason: NeverReason::Excluded },
             false => Decision::Wait { budget: i32::MAX as u32, reason: WaitReason::NotHot },
         }
