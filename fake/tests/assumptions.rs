@@ -227,8 +227,9 @@ unsafe impl Compiler<()> for Speculates {
         let Fact { value, assumption } = self.0.get().expect("the test sets it");
         let assumption = assumption.lock().unwrap().clone();
         let fact = request.assume(&assumption).then(|| value.load(Ordering::SeqCst));
-        let code = Box::new(Knows { fact, validity: request.validity() });
-        let unit = request.unit(std::ptr::from_ref(&*code).cast(), 1, code);
+        // Not a box: moving one would end what is derived from it.
+        let code = Arc::new(Knows { fact, validity: request.validity() });
+        let unit = request.unit(Arc::as_ptr(&code).cast(), 1, Box::new(code));
         Ok(if fact.is_some() { unit.assuming(&assumption) } else { unit })
     }
 }

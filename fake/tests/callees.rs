@@ -44,8 +44,8 @@ struct Inliner {
 }
 
 struct Lease {
-    /// The code, which callers read.
-    _result: Box<u64>,
+    /// The code, which callers read. (Moving a box would end what is derived from it.)
+    _result: Arc<u64>,
     count: Arc<AtomicUsize>,
 }
 
@@ -83,7 +83,7 @@ unsafe impl Compiler<Body> for Inliner {
         if let Some(interruption) = interruption {
             interruption();
         }
-        let result = Box::new(sum);
+        let result = Arc::new(sum);
         let entry = ptr::from_ref(&*result).cast::<u8>();
         self.leases.fetch_add(1, Ordering::SeqCst);
         let unit = request.unit(entry, 8, Box::new(Lease { _result: result, count: Arc::clone(&self.leases) }));

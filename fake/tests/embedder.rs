@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use common::*;
@@ -114,17 +115,18 @@ fn time_is_what_the_clock_says() {
     let broker = builder.build().unwrap();
     let beads = [1, 2].map(|value| bead(&broker, Guest::new(value)));
     broker.promote(beads[0].as_ref(), TIER1, Reason::Budget);
-    clock.set(millis(1) * 700);
-    clock.set(millis(1) * 600);
-    assert_eq!(clock.now(), millis(1) * 700, "time does not run backwards");
+    let [earlier, later] = [600, 700].map(Duration::from_millis);
+    clock.set(later);
+    clock.set(earlier);
+    assert_eq!(clock.now(), later, "time does not run backwards");
     broker.run_pending(1);
     let installed = log.take().into_iter().find(|event| event.what == Transition::Installed).unwrap();
-    assert_eq!((installed.time, installed.queue_wait, installed.cost), (millis(700), millis(700), millis(0)));
+    assert_eq!((installed.time, installed.queue_wait, installed.cost), (later, later, Duration::ZERO));
     #[cfg(feature = "threads")]
     {
         broker.promote(beads[1].as_ref(), TIER1, Reason::Budget);
         broker.run_pending(0);
-        clock.set(millis(700) + std::time::Duration::from_secs(2));
+        clock.set(later + Duration::from_secs(2));
         broker.drain();
         assert!(log.transitions().contains(&Transition::Dropped(LossReason::Stale)), "by that clock it went cold");
     }

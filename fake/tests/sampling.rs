@@ -83,6 +83,7 @@ fn run(thread: &InterpThread<Guest>, bead: &Bead<Guest>, site: Option<u32>, done
 const A_SECOND: u32 = 4_000_000_000;
 
 #[test]
+#[cfg_attr(miri, ignore = "by Miri's clock every answer is late")]
 fn code_that_is_sampled_is_promoted_for_the_time_it_takes() {
     let (broker, polls) = broker(Mode::Background, A_SECOND / 25);
     let thread = broker.register_thread().unwrap();
@@ -102,6 +103,7 @@ fn code_that_is_sampled_is_promoted_for_the_time_it_takes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "by Miri's clock every answer is late")]
 fn a_sampled_loop_leaves_for_the_next_tier() {
     let (broker, _) = broker(Mode::Background, A_SECOND / 100);
     let thread = broker.register_thread().unwrap();
@@ -162,6 +164,7 @@ fn what_answers_late_has_not_spent_the_time() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "by Miri's clock every answer is late")]
 fn what_is_called_from_a_watched_loop_is_not_charged_for_the_watch() {
     let (broker, _) = broker(Mode::Background, A_SECOND / 100);
     let thread = broker.register_thread().unwrap();
