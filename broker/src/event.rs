@@ -9,6 +9,7 @@ use crate::{
     Bailout, BeadId, DeoptDecision, GuardId, NeverReason, Reason, Tier,
     clock::Clock,
     contain::contained,
+    listed::{listed, unlisted},
     mutation::ordering,
     subscribers::{Subscribers, Subscription},
     sync::{Arc, AtomicPtr, Built, Ordering},
@@ -230,7 +231,7 @@ impl Events {
 
     /// Posts an event for the next delivery. Any thread, no lock.
     pub(crate) fn post(&self, event: Event) {
-        let node = Box::into_raw(Box::new(Node { event, next: ptr::null_mut(), built: Built::new() }));
+        let node = listed(Box::new(Node { event, next: ptr::null_mut(), built: Built::new() }));
         // Ordering: Relaxed. Only the exchange decides.
         let mut head = self.posted.load(Ordering::Relaxed);
         loop {
@@ -249,8 +250,8 @@ impl Events {
         let mut cursor = self.posted.swap(ptr::null_mut(), ordering!(EventTake: AcqRel));
         let mut events = Vec::new();
         while !cursor.is_null() {
-            // SAFETY: taken from the list, made by `Box::into_raw` in `post`.
-            let node = unsafe { Box::from_raw(cursor) };
+            // SAFETY: taken from the list, put there by `post`.
+            let node = unsafe { unlisted(cursor) };
             node.built.seen();
             cursor = node.next;
             events.push(node.event);

@@ -32,6 +32,7 @@ mod histogram;
 mod history;
 mod hotness;
 mod job;
+mod listed;
 mod loops;
 mod mutation;
 mod osr;

@@ -21,6 +21,7 @@ use crate::{
     StackReport,
     aging::{Aging, Collected, Free, Retired},
     census::{Counted, Mailbox, Stacks, Standing},
+    listed::{listed, unlisted},
     mutation::{dropped, ordering},
     sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Built, Mutex, Ordering, fence, lock},
 };
@@ -263,7 +264,7 @@ impl<G> Reclaimer<G> {
         let stamp = self.stamp();
         // Ordering: Relaxed. A count for heuristics and statistics.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.push(Box::into_raw(Box::new(Node { stamp, weight, item, next: ptr::null_mut(), built: Built::new() })));
+        self.push(listed(Box::new(Node { stamp, weight, item, next: ptr::null_mut(), built: Built::new() })));
     }
 
     fn push(&self, node: *mut Node<G>) {
@@ -335,8 +336,8 @@ impl<G> Reclaimer<G> {
         let mut cursor = self.limbo.swap(ptr::null_mut(), ordering!(LimboTake: AcqRel));
         let mut fresh = Vec::new();
         while !cursor.is_null() {
-            // SAFETY: in the list we took, so made by `Box::into_raw` in `retire` and ours now.
-            let node = unsafe { Box::from_raw(cursor) };
+            // SAFETY: in the list we took, so put there by `retire` and ours now.
+            let node = unsafe { unlisted(cursor) };
             node.built.seen();
             cursor = node.next;
             fresh.push((node.stamp, node.weight, node.item));
