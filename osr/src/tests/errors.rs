@@ -126,9 +126,35 @@ block2:
 
 #[test]
 fn the_size_is_bounded() {
-    // The loop and the exit: five instructions of nine, without the entry and the block that is never reached.
-    let within = |growth, instructions| bounded(&parse(BODY), &good(), 0, &Limits { growth, instructions });
-    assert!(within(1, 5).is_ok());
-    assert_eq!(within(1, 4).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 4 });
-    assert_eq!(within(0, 9).unwrap_err(), OsrError::TooLarge { site: 0, instructions: 5, limit: 0 });
+    let nest = parse(
+        "
+function %nest(i64, i64, i64) -> i64 system_v {
+block0(v0: i64, v1: i64, v2: i64):
+    v3 = iconst.i64 0
+    jump block1(v3)
+block1(v4: i64):
+    v5 = iconst.i64 0
+    jump block2(v5)
+block2(v6: i64):
+    v7 = iadd_imm v6, 1
+    v8 = icmp ult v7, v2
+    brif v8, block2(v7), block3
+block3:
+    v9 = iadd_imm v4, 1
+    v10 = icmp ult v9, v2
+    brif v10, block1(v9), block4
+block4:
+    return v9
+}",
+    );
+    let two = sites(&[site(0, 1, &[(0, 2), (1, 4)]), site(1, 2, &[(0, 2), (1, 4), (2, 6)])]);
+    let within = |site, growth, instructions| bounded(&nest, &two, site, &Limits { growth, instructions });
+    let refused = |site, instructions, limit| Err(OsrError::TooLarge { site, instructions, limit });
+    // Of thirteen instructions the outer loop and the exit, eleven; and to enter the inner loop, it and what follows it once more.
+    assert_eq!(within(0, 1, 0).map(drop), Ok(()), "as large as its function at most, were that larger than all");
+    assert_eq!(within(1, 2, 19).map(drop), Ok(()));
+    assert_eq!(within(1, 2, 18).map(drop), refused(1, 19, 18));
+    assert_eq!(within(1, 2, 0).map(drop), refused(1, 19, 16), "a quarter more than the function");
+    assert_eq!(within(1, 1, 19).map(drop), refused(1, 19, 13));
+    assert_eq!(within(0, 0, 19).map(drop), refused(0, 11, 0));
 }
