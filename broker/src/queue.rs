@@ -6,8 +6,8 @@
 //! checks once more.
 //!
 //! Compiles are not preempted, so what is large may not take every worker: of several workers one is always left for small
-//! jobs. HotSpot keeps its C1 and C2 threads apart for that, and queueing theory knows it as task assignment by size interval
-//! (SITA: Harchol-Balter, Crovella, Murta 1999). Workers of one tier ([`BrokerBuilder::workers_for`](crate::BrokerBuilder::workers_for))
+//! jobs, and for those of lower tiers, whose compilers are quicker by orders of magnitude. HotSpot keeps its C1 and C2 threads apart
+//! for that, and queueing theory knows it as task assignment by size interval (SITA: Harchol-Balter, Crovella, Murta 1999). Workers of one tier ([`BrokerBuilder::workers_for`](crate::BrokerBuilder::workers_for))
 //! keep tiers apart altogether: large jobs of theirs take no place that others wait for.
 #![forbid(unsafe_code)]
 
@@ -162,8 +162,8 @@ struct Waiting {
     backlog: Vec<Ask>,
     /// When the backlog was last scored.
     rescored: Duration,
-    /// Large jobs being compiled.
-    large: usize,
+    /// Large jobs being compiled, by tier.
+    large: [usize; Tier::MAX.index() as usize + 1],
     /// Large jobs that may be compiled at one time.
     large_limit: usize,
 }
@@ -179,13 +179,13 @@ pub(crate) struct Taken<'q> {
 
 /// The place of a large job among those that may be compiled at one time, given back when dropped; nothing for a small one.
 #[derive(Debug)]
-pub(crate) struct LargeJob<'q>(Option<&'q Queue>);
+pub(crate) struct LargeJob<'q>(Option<(&'q Queue, Tier)>);
 
 impl LargeJob<'_> {
-    /// Whether the job is large.
+    /// The tier in whose name it has a place.
     #[cfg(feature = "threads")]
-    pub(crate) fn is_one(&self) -> bool {
-        self.0.is_some()
+    pub(crate) fn tier(&self) -> Option<Tier> {
+        self.0.map(|(_, tier)| tier)
     }
 
     /// Somebody else has called [`Queue::large_job_over`].
@@ -197,8 +197,8 @@ impl LargeJob<'_> {
 
 impl Drop for LargeJob<'_> {
     fn drop(&mut self) {
-        if let Some(queue) = self.0.take() {
-            queue.large_job_over();
+        if let Some((queue, tier)) = self.0.take() {
+            queue.large_job_over(tier);
         }
     }
 }
@@ -260,8 +260,13 @@ impl Queue {
     /// the highest priority. `look` says what a bead looks like now, and `None` when its request is no longer there.
     pub(crate) fn take(&self, now: Duration, only: Option<Tier>, look: impl Fn(&Ask) -> Option<Look>) -> Taken<'_> {
         let mut waiting = self.lock();
-        let room = only.is_some() || waiting.large < waiting.large_limit;
-        let may_run = |ask: &Ask, large: bool| only.is_none_or(|only| only == ask.target.tier) && (room || !large);
+        let (limit, running) = (waiting.large_limit, waiting.large);
+        // Large jobs of higher tiers take no place from those of lower ones.
+        let room = |tier: Tier| running[..=usize::from(tier.index())].iter().sum::<usize>() < limit;
+        let may_run = |ask: &Ask, large: bool| match only {
+            Some(only) => only == ask.target.tier,
+            None => !large || room(ask.target.tier),
+        };
         let mut taken = Taken::default();
         waiting.urgent.retain(|ask| look(ask).is_some());
         let urgent = waiting.urgent.iter().position(|ask| look(ask).is_some_and(|look| may_run(ask, is_large(look))));
@@ -276,9 +281,9 @@ impl Queue {
             }
         };
         taken.best = best.map(|(ask, large)| {
-            let counts = large && only.is_none();
-            waiting.large += usize::from(counts);
-            (ask, LargeJob(counts.then_some(self)))
+            let (counts, tier) = (large && only.is_none(), ask.target.tier);
+            waiting.large[usize::from(tier.index())] += usize::from(counts);
+            (ask, LargeJob(counts.then_some((self, tier))))
         });
         taken
     }
@@ -307,9 +312,9 @@ impl Queue {
         Some(Standing { ahead, of: ranked.len(), priority: ranked[ahead].1 })
     }
 
-    /// A large job is no longer being compiled.
-    pub(crate) fn large_job_over(&self) {
-        self.lock().large -= 1;
+    /// A large job in the name of `tier` is no longer being compiled.
+    pub(crate) fn large_job_over(&self, tier: Tier) {
+        self.lock().large[usize::from(tier.index())] -= 1;
     }
 
     /// Everything that waits, for shutting down.

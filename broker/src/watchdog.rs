@@ -25,8 +25,8 @@ pub(crate) struct Watched {
     pub(crate) target: Target,
     /// Of the body that is compiled.
     pub(crate) lineage: u64,
-    /// Whether it has a large job's place in the queue.
-    pub(crate) large: bool,
+    /// In whose name it has a large job's place in the queue.
+    pub(crate) large: Option<Tier>,
     /// The one tier that its worker compiles for, if it is such a worker.
     pub(crate) only: Option<Tier>,
 }

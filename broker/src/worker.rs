@@ -308,7 +308,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         let mut watched = None;
         let outcome = self.run(ask, |ticket, lineage| {
-            let (ticket, large) = (Arc::clone(ticket), large.is_one());
+            let (ticket, large) = (Arc::clone(ticket), large.tier());
             let watch = Watched { ticket, id: ask.id, target: ask.target, lineage, large, only };
             watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
         });
@@ -371,8 +371,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if abandoned >= crew.max_abandoned && !slot.off.swap(true, Ordering::Relaxed) {
             self.post(*id, target.tier, Transition::TierOff);
         }
-        if *large {
-            self.queue.large_job_over();
+        if let &Some(tier) = large {
+            self.queue.large_job_over(tier);
         }
         self.answered(target.tier);
         crew.active.fetch_sub(1, Ordering::AcqRel);

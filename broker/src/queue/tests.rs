@@ -101,6 +101,25 @@ fn one_place_is_kept_free_of_large_jobs() {
 }
 
 #[test]
+fn large_jobs_of_higher_tiers_take_no_place_from_lower_ones() {
+    let huge = |_: &Ask| Some(HUGE);
+    let second = |id| Ask::new(id, Tier::new(2), Reason::Budget, MS, 0);
+    let queue = queue_of(1, None, [second(0)]);
+    let slow = queue.take(MS, None, huge).best;
+    assert!(slow.is_some());
+    queue.push(second(1));
+    queue.push(ask(2, Reason::Budget, MS * 2));
+    queue.push(ask(3, Reason::Budget, MS * 3));
+    let quick = queue.take(MS * 3, None, huge).best;
+    assert_eq!(quick.as_ref().map(|(ask, _)| ask.id), Some(2));
+    assert!(queue.take(MS * 3, None, huge).best.is_none(), "one at a time of each");
+    drop(slow);
+    assert!(queue.take(MS * 3, None, huge).best.is_none(), "a large job of a lower tier takes a place from those of higher ones");
+    drop(quick);
+    assert_eq!(order(&queue, MS * 3, huge), [1, 3]);
+}
+
+#[test]
 fn requests_of_functions_that_went_cold_are_handed_back() {
     let patience = MS * 50;
     let queue = queue_of(9, Some(patience), (0..3).map(|id| ask(id, Reason::Budget, MS)));
