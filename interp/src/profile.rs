@@ -6,14 +6,20 @@
 //! host's) counts as foreign.
 //!
 //! Recording a call of the target that came first costs the interpreter six instructions: a copy, a subtraction, a load, a
-//! compare-and-branch and an addition in memory. Cranelift's code has a few moves more. All others are counted out of line.
+//! compare-and-branch and an addition in memory. Cranelift's code has a few moves more. All others the interpreter counts out of line.
+//! Cranelift's code looks all places through at once, and counts out of line only what is in none; of a site that has called too
+//! much, whose calls say nothing any more, it counts no others at all (`lower/profile.rs`).
 //!
 //! # Orderings
 //!
 //! Every access is Relaxed: numbers that carry nothing and that no result depends on. Counts are read and written back, not added to
-//! atomically, so threads that count at once may lose some; of threads that add a target at once one wins the place.
+//! atomically, so threads that count at once may lose some; of threads that add a target at once one wins the place. Generated code
+//! reads the four targets, and reads and writes back the four counts, by one access of 16 bytes each, which are aligned and so never
+//! tear a number: what a thread writes back may take any of the counts to where they were when it read them. They are only ever
+//! compared with one another, for an order, and with how many there were, for whether it is early: code may try targets in another
+//! order then, or speculate too early, and is left where it is wrong.
 
-use std::mem::{offset_of, size_of};
+use std::mem::{align_of, offset_of, size_of};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::vmctx::FuncRef;
@@ -33,13 +39,13 @@ const NONE: u32 = u32::MAX;
 
 /// An indirect call in one function's code, with what is known of its targets.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(16))]
 pub(crate) struct CallSite {
     /// Bytes from the first reference of an instance to that of each target.
     targets: [AtomicU32; MAX_TARGETS],
     /// Calls of each.
     counts: [AtomicU32; MAX_TARGETS],
-    /// Calls of others.
+    /// Calls of others: if there were any, the site is megamorphic for good. Code stops counting at one.
     others: AtomicU32,
     /// Calls there had been when the newest target was met.
     settled: AtomicU32,
@@ -49,12 +55,22 @@ pub(crate) struct CallSite {
     pub(crate) ty: u32,
     /// Offset of the operator in the module's bytes.
     pub(crate) offset: u32,
+    /// Calls of [`note`](Self::note), which is the way out of line.
+    #[cfg(test)]
+    noted: AtomicU32,
 }
 
-/// Where generated code finds the first target.
-pub(crate) const FIRST_TARGET: i32 = offset_of!(CallSite, targets) as i32;
-/// Where generated code counts its calls.
-pub(crate) const FIRST_COUNT: i32 = offset_of!(CallSite, counts) as i32;
+/// Where generated code finds the targets, the first one first.
+pub(crate) const TARGETS: i32 = offset_of!(CallSite, targets) as i32;
+/// Where generated code counts their calls, in the same order.
+pub(crate) const COUNTS: i32 = offset_of!(CallSite, counts) as i32;
+/// Where generated code sees whether there were others.
+pub(crate) const OTHERS: i32 = offset_of!(CallSite, others) as i32;
+/// What is no target, nor a free place: an odd number.
+pub(crate) const FOREIGN: u32 = NONE - 2;
+
+// Generated code accesses them by 16 aligned bytes.
+const _: () = assert!(MAX_TARGETS == 4 && TARGETS % 16 == 0 && COUNTS % 16 == 0 && align_of::<CallSite>() == 16);
 
 /// What a site has called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +95,8 @@ impl CallSite {
             table,
             ty,
             offset,
+            #[cfg(test)]
+            noted: AtomicU32::new(0),
         }
     }
 
@@ -94,6 +112,8 @@ impl CallSite {
 
     /// Records a call of any target, in an instance with so many functions.
     pub(crate) fn note(&self, target: u64, functions: usize) {
+        #[cfg(test)]
+        bump(&self.noted);
         let own =
             u32::try_from(target).ok().filter(|&target| target != NONE && (target as usize) < functions * size_of::<FuncRef>());
         match own.and_then(|target| self.place(target)) {
@@ -104,12 +124,18 @@ impl CallSite {
 
     /// The place of a target, given to it if one is free.
     fn place(&self, target: u32) -> Option<usize> {
-        self.targets.iter().position(|place| match place.compare_exchange(NONE, target, Relaxed, Relaxed) {
-            Ok(_) => {
-                self.settled.store(self.calls(), Relaxed);
-                true
+        self.targets.iter().position(|place| {
+            let mut known = place.load(Relaxed);
+            if known == NONE {
+                match place.compare_exchange(NONE, target, Relaxed, Relaxed) {
+                    Ok(_) => {
+                        self.settled.store(self.calls(), Relaxed);
+                        return true;
+                    }
+                    Err(others) => known = others,
+                }
             }
-            Err(known) => known == target,
+            known == target
         })
     }
 
@@ -121,6 +147,12 @@ impl CallSite {
     #[cfg(test)]
     pub(crate) fn recorded(&self) -> u32 {
         self.calls().wrapping_add(self.others.load(Relaxed))
+    }
+
+    /// Calls recorded out of line.
+    #[cfg(test)]
+    pub(crate) fn noted(&self) -> u32 {
+        self.noted.load(Relaxed)
     }
 
     /// What was recorded so far, of a site that is stable after so many calls.

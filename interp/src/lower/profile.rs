@@ -1,12 +1,14 @@
 //! Recording what indirect calls call, in code that better code may replace.
 //!
-//! A call of the target that its site met first costs a subtraction, a compare-and-branch with memory and an addition in memory;
-//! the rest is done by a helper, on a cold path.
+//! A call of the target that its site met first costs a subtraction, a compare-and-branch with memory and an addition in memory. Any
+//! other is compared with all four targets at once, and counted by subtracting what the comparison gives (all ones is minus one) from
+//! all four counts. What is none of them goes to a helper, which gives it a place or says that the site is megamorphic: from then on code
+//! sees that, and neither compares nor counts what is not the first target.
 
 use super::clif::{InstBuilder, IntCC, MemFlagsData, Value, types};
 use super::function::{FuncLower, Profiling};
 use super::helpers::Helper;
-use crate::profile::{CallSite, FIRST_COUNT, FIRST_TARGET, Seen};
+use crate::profile::{COUNTS, CallSite, FOREIGN, OTHERS, Seen, TARGETS};
 use tierup::Bailout;
 
 impl<'a> FuncLower<'a, '_> {
@@ -21,12 +23,34 @@ impl<'a> FuncLower<'a, '_> {
         let first = self.func_ref(0);
         let target = self.b.ins().isub(reference, first);
         let flags = MemFlagsData::trusted();
-        let known = self.b.ins().uload32(flags, site, FIRST_TARGET);
-        let is_known = self.b.ins().icmp(IntCC::Equal, target, known);
-        let (bump, tell, next) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(tell);
-        self.b.ins().brif(is_known, bump, &[], tell, &[]);
+        let known = self.b.ins().uload32(flags, site, TARGETS);
+        let is_first = self.b.ins().icmp(IntCC::Equal, target, known);
+        let [bump, other, known, tell, next] = std::array::from_fn(|_| self.b.create_block());
+        for rare in [other, known, tell] {
+            self.b.set_cold_block(rare);
+        }
+        self.b.ins().brif(is_first, bump, &[], other, &[]);
         self.b.seal_block(bump);
+        self.b.seal_block(other);
+
+        self.b.switch_to_block(other);
+        let others = self.b.ins().load(types::I32, flags, site, OTHERS);
+        self.b.ins().brif(others, next, &[], known, &[]);
+        self.b.seal_block(known);
+
+        self.b.switch_to_block(known);
+        // What has more than 32 bits is no target, whatever the lower ones are.
+        let foreign = self.b.ins().iconst(types::I64, i64::from(FOREIGN));
+        let key = self.b.ins().umin(target, foreign);
+        let key = self.b.ins().ireduce(types::I32, key);
+        let keys = self.b.ins().splat(types::I32X4, key);
+        let targets = self.b.ins().load(types::I32X4, flags, site, TARGETS);
+        let hits = self.b.ins().icmp(IntCC::Equal, keys, targets);
+        let counts = self.b.ins().load(types::I32X4, flags, site, COUNTS);
+        let counts = self.b.ins().isub(counts, hits);
+        self.b.ins().store(flags, counts, site, COUNTS);
+        let is_known = self.b.ins().vany_true(hits);
+        self.b.ins().brif(is_known, next, &[], tell, &[]);
         self.b.seal_block(tell);
 
         self.b.switch_to_block(tell);
@@ -34,9 +58,9 @@ impl<'a> FuncLower<'a, '_> {
         self.b.ins().jump(next, &[]);
 
         self.b.switch_to_block(bump);
-        let count = self.b.ins().load(types::I32, flags, site, FIRST_COUNT);
+        let count = self.b.ins().load(types::I32, flags, site, COUNTS);
         let count = self.b.ins().iadd_imm_s(count, 1);
-        self.b.ins().store(flags, count, site, FIRST_COUNT);
+        self.b.ins().store(flags, count, site, COUNTS);
         self.b.ins().jump(next, &[]);
         self.b.seal_block(next);
         self.b.switch_to_block(next);
