@@ -335,9 +335,17 @@ unsafe impl Compiler<()> for Leaks {
 fn a_storm_beneath_native_frames() {
     const THREADS: usize = 3;
     const FUNCTIONS: usize = 4;
-    const CHANGES: usize = if cfg!(miri) { 50 } else { 4_000 };
+    const CHANGES: usize = many(4_000, 60);
+    /// Of each thread.
+    const DEEPEST: usize = many(12, 5);
+    /// What waits is what is on the stacks, at most, and what a census is asked for.
+    const WAITING: usize = many(200, 25);
+    const ASKED_AFTER: u64 = many(BUDGET as usize, 8 << 10) as u64;
+    /// Who parks reports. Where threads make dozens of steps for each change, all would have reported before they are asked.
+    const PARKS_ONE_IN: u64 = many(1, 64) as u64;
     let freed: &'static AtomicUsize = Box::leak(Box::default());
-    let broker = Broker::builder().mode(Mode::Pump).compiler(Leaks(freed)).census_after(BUDGET).max_beads(8).build().unwrap();
+    let broker =
+        Broker::builder().mode(Mode::Pump).compiler(Leaks(freed)).census_after(ASKED_AFTER).max_beads(8).build().unwrap();
     let functions: Vec<_> = (0..FUNCTIONS).map(|_| broker.register((), BeadSpec { size: 1 }).unwrap()).collect();
     let over = AtomicBool::new(false);
     let renew = |at: usize| {
@@ -365,12 +373,12 @@ fn a_storm_beneath_native_frames() {
             };
             match next(8) {
                 // SAFETY: what the thread holds is on its stack.
-                0 => unsafe { thread.parked_with(walk, thread::yield_now) },
+                0 if next(PARKS_ONE_IN) == 0 => unsafe { thread.parked_with(walk, thread::yield_now) },
                 1 => thread.parked(thread::yield_now),
                 // SAFETY: as above.
                 2 if is_asked(thread) => unsafe { thread.poll_with(walk) },
                 3 | 4 if stack.len() > 1 => drop(stack.pop()),
-                _ if stack.len() < 12 => {
+                _ if stack.len() < DEEPEST => {
                     if let Some(code) = thread.on_invoke(functions[next(FUNCTIONS as u64) as usize].as_ref()) {
                         // SAFETY: the compiler's entries are such, and never unmapped.
                         let code = unsafe { &*code.address().as_ptr().cast::<Code>() };
@@ -403,7 +411,7 @@ fn a_storm_beneath_native_frames() {
         wait_for("the last census", || {
             renew(0);
             broker.collect();
-            broker.stats().waiting < 200
+            broker.stats().waiting < WAITING
         });
         drop(end);
         threads.into_iter().for_each(|thread| assert!(thread.join().unwrap() > 0));

@@ -28,8 +28,8 @@ fn every_policy_promotes_what_stays_hot() {
         let bead = bead(&broker, Guest::new(1));
         let reached = |tier| {
             (0..100_000).any(|_| {
-                // A call and a loop of ten thousand operators' worth, in whatever tier: callers count for the fake compiler's code.
-                thread.on_back_edge(bead.as_ref(), 0, 10_000);
+                // A call and a loop of ten thousand operators' worth or more, in whatever tier: callers count for the fake compiler's code.
+                thread.on_back_edge(bead.as_ref(), 0, many(10_000, 1_000_000) as u32);
                 thread.on_invoke(bead.as_ref()).is_some_and(|code| code.tier() >= tier)
             })
         };
@@ -275,8 +275,11 @@ fn what_is_dropped_and_what_is_asked_twice_is_counted() {
     assert_eq!((tier().dropped, tier().stale, tier().pending), (1, 0, 0));
 }
 
-/// Waits for so long on the clock, so that a call that is interrupted takes no longer.
+/// Waits for so long on the clock, so that a call that is interrupted takes no longer. By Miri's clock each look at it takes long.
 fn spin(time: Duration) {
+    if cfg!(miri) {
+        return std::thread::sleep(time);
+    }
     let start = Instant::now();
     while start.elapsed() < time {
         std::hint::spin_loop();
@@ -291,13 +294,14 @@ fn a_planted_speedup_is_measured() {
     let bead = bead(&broker, Guest::new(1));
     let call = || {
         let code = thread.on_invoke(bead.as_ref());
-        let time = Duration::from_micros(if code.is_some() { 10 } else { 50 });
+        let time = Duration::from_micros(if code.is_some() { 10 } else { 50 } * many(1, 1_000) as u64);
         thread.timed(bead.as_ref(), code, || spin(time));
     };
-    (0..64 * 32).for_each(|_| call());
+    // So many that the first may have been interrupted.
+    (0..64 * many(200, 24)).for_each(|_| call());
     assert_eq!(broker.bead_stats(bead.as_ref()).unwrap().speedup, None, "only one tier was timed");
     broker.compile_now(bead.as_ref(), TIER1).unwrap();
-    (0..64 * 32).for_each(|_| call());
+    (0..64 * many(200, 24)).for_each(|_| call());
     let speedup = broker.bead_stats(bead.as_ref()).unwrap().speedup.unwrap();
     assert!((speedup.factor - 5.0).abs() < 1.0, "planted 5, measured {}", speedup.factor);
     assert_eq!((speedup.from, speedup.to), (tierup_broker::Tier::INTERPRETER, TIER1));
