@@ -68,6 +68,20 @@ fn an_optimizer_may_have_to_pay() {
 }
 
 #[test]
+fn the_default_has_large_functions_wait() {
+    let after = |spent, cost| {
+        let mut sample = Sample { spent, ..Sample::new(TIER1, TIER2, 10) };
+        sample.outlook[TIER2.slot()] = Outlook::new(cost, 2.0);
+        Tiered::default().decide(&sample)
+    };
+    let threshold = 10_000 * u64::from(TYPICAL_CALL_WORK);
+    assert!(matches!(after(threshold, 1_000_000), Decision::Promote { tier: TIER2, .. }));
+    let waits = Decision::Wait { budget: 200_000_000 - threshold as u32, reason: WaitReason::NotHot };
+    assert_eq!(after(threshold, 1_000_000_000), waits);
+    assert!(matches!(after(200_000_000, 1_000_000_000), Decision::Promote { tier: TIER2, .. }));
+}
+
+#[test]
 fn decisions_and_their_reasons() {
     let sample = Sample::new(Tier::INTERPRETER, TIER1, 10);
     let promote = |reason| Decision::Promote { tier: TIER1, reason };

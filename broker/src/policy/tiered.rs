@@ -90,9 +90,11 @@ impl Tiered {
 }
 
 impl Default for Tiered {
-    /// 100 and 10,000 calls: some milliseconds of native code before a compiler that takes as long for it.
+    /// 100 and 10,000 calls: some milliseconds of native code before a compiler that takes as long for it. And a tenth of the time that
+    /// pays for the compile: where one compiler is a hundred times slower than the other, a large function waits until it has been
+    /// seen to go on.
     fn default() -> Self {
-        Tiered::new(100, 10_000).call_worth(TYPICAL_CALL_WORK)
+        Tiered::new(100, 10_000).call_worth(TYPICAL_CALL_WORK).optimizing_pays(10)
     }
 }
 
