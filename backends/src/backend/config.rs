@@ -70,6 +70,7 @@ impl Parts {
         self.memory_style = style;
     }
 
+    #[cfg(feature = "llvm")]
     pub(crate) fn polls_loops(&mut self, on: bool) {
         self.polls_loops = on;
     }
