@@ -61,10 +61,20 @@ impl<G: Send + Sync + 'static> Shared<G> {
         prospect.budget <= self.first_budget(id, prospect.tier)
     }
 
+    /// Work in loops that earns a variant of the tier after `tier`.
+    fn loops_budget(&self, id: u32, tier: Tier) -> u32 {
+        let next = self.next_osr_tier(tier, self.registry.hot(id).state.snapshot());
+        next.map_or(u32::MAX, |next| self.osr_budget(id, next))
+    }
+
     /// Sets the loops' budget for the tier after `tier`.
     pub(crate) fn arm_loops(&self, id: u32, tier: Tier) {
-        let next = self.next_osr_tier(tier, self.registry.hot(id).state.snapshot());
-        self.set_loops(id, next.map_or(u32::MAX, |next| self.osr_budget(id, next)));
+        self.set_loops(id, self.loops_budget(id, tier));
+    }
+
+    /// As [`Self::arm_loops`], by a thread that found it spent.
+    pub(crate) fn rearm_loops(&self, id: u32, tier: Tier) {
+        self.refill_loops(id, self.loops_budget(id, tier));
     }
 
     pub(crate) fn set_loops(&self, id: u32, work: u32) {
@@ -72,8 +82,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.registry.cold(id).loops.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
-    /// As [`Self::set_loops`], by a thread that found it spent and has asked the policy: code that came meanwhile has armed it for
-    /// the next tier, and that stays.
+    /// As [`Self::set_loops`], by a thread that found it spent: code that came meanwhile has armed it for the next tier, and that
+    /// stays.
     pub(crate) fn refill_loops(&self, id: u32, work: u32) {
         let refill = |left: i32| (left <= 0).then(|| i32::try_from(work).unwrap_or(i32::MAX));
         // Ordering: Relaxed, twice. A count.

@@ -210,7 +210,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         if self.watch.get().is_of(id) {
             // Frames come and go: the body will do.
             self.watch.set(Watch::OFF);
-            self.shared.arm_loops(id, header.top());
+            self.shared.rearm_loops(id, header.top());
         }
         if header.osr_tier > header.tier && self.shared.may_have_body(id, header.osr_tier) {
             self.shared.request(id, header.osr_tier, Reason::CalledAgain);
