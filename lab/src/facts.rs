@@ -5,7 +5,8 @@
 //! interpreter, the pace of all functions together, and for a compiled tier the function's own pace in the interpreter times what the functions that were in that
 //! tier became slower or faster together. With `m` looks, seen or expected, whichever is more, the pace is `(m·measured + 20·prior) / (m + 20)`.
 //!
-//! Code that counts is measured as a tier of its own, with that of the tier it belongs to as the prior of its pace. It is no faster.
+//! Code that counts is measured as a tier of its own, with that of the tier it belongs to as the prior of its pace. It is no faster, and its compile
+//! takes no less: whatever two measurements of one compile say, no policy may be better off with code that does more.
 //!
 //! A compile that was not seen is taken to cost what the others cost per byte of body, 64 added to each: as the broker reckons.
 
@@ -79,7 +80,8 @@ pub fn facts(functions: &[Measured], runs: &[TierRun], counting: Option<&TierRun
             if let (1, Some((run, ratio, costs))) = (tier, &counting) {
                 let seen = run.compiles.get(index).copied().flatten();
                 let (compile, _) = seen.unwrap_or_else(|| costs.expected(function.size));
-                facts.counting = Counting { pace: self::pace(run, index, function.work, pace * ratio).max(pace), compile };
+                let slower = self::pace(run, index, function.work, pace * ratio);
+                facts.counting = Counting { pace: slower.max(facts.pace), compile: compile.max(facts.compile) };
             }
             tiers.push(facts);
         }
@@ -183,6 +185,19 @@ mod tests {
         assert!((slower(2) - 1.6).abs() < 0.1, "as all together: {}", slower(2));
         assert_eq!((facts[0][1].counting.compile, facts[1][1].counting.compile), (328_000, 528_000));
         assert_eq!((facts[0][2].counting.pace, facts[0][2].counting.compile), (facts[0][2].pace, facts[0][2].compile));
+    }
+
+    #[test]
+    fn code_that_counts_is_no_better_whatever_was_measured() {
+        let [interpreter, baseline] = runs();
+        let counting = TierRun {
+            met: [250, 150, 0].map(Some).into(),
+            compiles: vec![Some((82_000, 640)), Some((132_000, 1_216)), None],
+            ..baseline.clone()
+        };
+        for function in facts(&ALL, &[interpreter, baseline.clone(), baseline], Some(&counting)) {
+            assert_eq!(function[1].counting, Counting { pace: function[1].pace, compile: function[1].compile });
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl TierFacts {
 pub struct Counting {
     /// Nanoseconds a work unit takes: no less than in code that does not count.
     pub pace: f64,
-    /// Nanoseconds the compile takes.
+    /// Nanoseconds the compile takes: no less than that of code that does not count.
     pub compile: u64,
 }
 
