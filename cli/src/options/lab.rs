@@ -72,7 +72,7 @@ pub(crate) struct LabOptions {
     pub(crate) seed: u64,
 
     /// At how many plans that search looks.
-    #[arg(long, value_name = "PLANS", default_value_t = 400)]
+    #[arg(long, value_name = "PLANS", default_value_t = 5_000)]
     pub(crate) looks: u32,
 }
 

@@ -1,249 +1,326 @@
-//! A bound that no plan is better than.
+//! A bound that no plan is better than, by prices: what compilers' time is worth at each moment.
 //!
 //! Whatever a plan does, code saves nothing before it was compiled. Time is counted here on a clock that stands still for the part that everything
-//! is slower by while a compile runs beside the program ([sharing](Machine::sharing)): if the program ends at `U` on it, and compiles ran
-//! for `B`, the program took
+//! is slower by while a compile runs beside the program ([sharing](Machine::sharing)): a program that ends at `U` on it, with compiles under way for `B`,
+//! took `U + (sharing − 1) · B`. With several threads each is bounded alone and the slowest counts.
 //!
-//! ```text
-//! T = U + (sharing − 1) · B
-//! ```
+//! What a thread does is cut into segments. There are `d_k`, what segment `k` takes on it, `t_k = d_1 + … + d_k`, and the segment in which each compile is first of use; and
 //!
-//! and its workers have compiled for `workers · B` at most, `B ≤ U`. There are two bounds, and the larger counts.
+//! - compiles that are of use by segment `k` take `workers · t_k` together at most;
+//! - each function's part of `d_k` is no less than its work there in the best code that is of use by then;
+//! - with the compiles' time `C` in all, and the longest of them `m`, the program takes `t_K + (sharing − 1) · B`, where `B ≥ C / workers` and `B ≥ m`.
 //!
-//! **By volume.** A program that takes `I` when all is interpreted takes at least the least `T` with
+//! A price `λ_k ≥ 0` is put on each of the first, and what breaks one pays for it (Lagrange). So a nanosecond of segment `k` costs `w_k = 1 − workers · (λ_k + … + λ_K)`,
+//! which grows with `k` and may not be below 0, and a nanosecond of compiles that are of use from `k` on costs `(1 − w_k) / workers`: early time is
+//! cheap, for compilers work meanwhile, and early code is dear. Then functions have nothing to do with each other any more. For each the best
+//! segments for its compiles are found exactly, and the sum of all that is a bound, whatever the prices. Good ones are found by going where the broken
+//! constraints point (a subgradient, with steps as Polyak has them).
 //!
-//! ```text
-//! T ≥ I − S(workers / sharing · T)
-//! ```
+//! One thing more is known. To show that no plan takes less than `T` it may be assumed that one does. Then segment `k` is over at `T` less
+//! what must come after it, at the latest, and a compile that takes longer is of no use in it. Each step does so with the `T` it hopes to show.
 //!
-//! where `S(C)` is more than compiles of `C` nanoseconds can save, what is lost beside them, `(sharing − 1) / workers` of their time, taken off.
-//! It is a knapsack, relaxed twice. Each set of tiers of a function is an item that costs the sum of its compiles and saves what its code could at
-//! most: work may be done in a tier's code only if it could not have come before it, that is if the slowest way to get there, everything in the
-//! slowest tier, is at least as long as the compile. And parts of items may be taken, so that the concave hull of each function's items, steepest
-//! steps first, is the best.
-//!
-//! **In order.** The program is cut into segments; `t` is when one ends, and by then compilers have worked for `workers · t` at most, and
-//! no compile that takes longer than `t` is over. So if the segment before ended at `s`, and this one takes `I` when it is interpreted,
-//!
-//! ```text
-//! t ≥ s + I − S(workers · t)
-//! ```
-//!
-//! with the `S` of this segment's work alone, and of the compiles that take `t` at most. The least `t` grows with `s`, so that the least solutions, one
-//! after the other, are below what any plan has. Each segment may have compiled something else with the same time. What is lost beside
-//! compiles is no less than beside the longest of them alone. Which that is depends on the plan: for each length `m` there is the bound for plans
-//! whose longest compile takes as long, and the least of these is one for all.
-//!
-//! With several threads each is bounded alone and the slowest counts; what it loses to compiles is left out then, for they may run
-//! beside another thread.
+//! Which compile is the longest depends on the plan: there is a bound for each length `m`, and the least counts. Lengths are bounded together, and
+//! told apart where the bound is least.
 
-use std::collections::BTreeMap;
+use tierup_broker::Tier;
 
-use crate::{Function, Machine, Program, Record};
+use crate::{Machine, Program, Record};
 
-/// Segments of the bound in order.
-const SEGMENTS: f64 = 256.0;
-/// Lengths of the longest compile that are looked at; where there are more, several are bounded together.
-const LENGTHS: usize = 24;
+/// About how many segments there are.
+const SEGMENTS: f64 = 400.0;
+/// Steps between two looks at which lengths have the least bound, and how many times there are.
+const STEPS: u32 = 60;
+const ROUNDS: u32 = 40;
+/// Where a bound does not grow by this part any more it is left.
+const LEAST: f64 = 2e-4;
 
 /// Nanoseconds that no plan can be better than.
 pub fn lower_bound(program: &Program, machine: Machine) -> f64 {
     let threads = program.threads();
-    let sharing = if threads == 1 { machine.sharing } else { 1.0 };
-    let both =
-        |thread: usize| f64::max(by_volume(program, machine, sharing, thread), in_order(program, machine, sharing, thread));
-    (0..threads).map(both).fold(0.0, f64::max)
+    // What one of several loses to compiles may be while they run beside another.
+    let sharing = if threads <= 1 { machine.sharing } else { 1.0 };
+    (0..threads).map(|thread| of_thread(program, machine, sharing, thread)).fold(0.0, f64::max)
 }
 
-/// The bound by volume.
-fn by_volume(program: &Program, machine: Machine, sharing: f64, thread: usize) -> f64 {
-    let mut done = Done::new(program);
-    program.records.iter().filter(|record| usize::from(record.thread) == thread).for_each(|record| done.add(record));
-    let workers = machine.workers as f64;
-    let steps = done.steps((sharing - 1.0) / workers, f64::INFINITY);
-    least(done.interpreted, workers / sharing, &steps)
-}
-
-/// The bound in order.
-fn in_order(program: &Program, machine: Machine, sharing: f64, thread: usize) -> f64 {
-    let mut lengths: Vec<f64> =
-        program.functions.iter().flat_map(|function| &function.tiers[1..]).map(|tier| tier.compile as f64).collect();
+fn of_thread(program: &Program, machine: Machine, sharing: f64, thread: usize) -> f64 {
+    let dual = Dual::new(program, machine, sharing, thread);
+    let mut lengths: Vec<f64> = dual.functions.iter().flat_map(|function| function.costs[1..].iter().copied()).collect();
     lengths.push(0.0);
     lengths.sort_by(f64::total_cmp);
     lengths.dedup();
-    // No compile is longer than any; of a group of lengths, the longest may be compiled, and the shortest is lost.
-    let groups = lengths.chunks(lengths.len().div_ceil(LENGTHS));
-    let segments = Segments::new(program, thread);
-    let of = |group: &[f64]| {
-        let (Some(shortest), Some(&longest)) = (group.first(), group.last()) else { return f64::INFINITY };
-        let open = &lengths[..lengths.partition_point(|&length| length <= longest)];
-        segments.end(machine.workers as f64, open) + (sharing - 1.0) * shortest
-    };
-    groups.map(of).fold(f64::INFINITY, f64::min)
+    // Where nothing is lost beside compiles it does not matter which is the longest.
+    let apart = sharing > 1.0;
+    let mut prices = Prices::new(&dual);
+    let (low, high) = (lengths[0], lengths[lengths.len() - 1]);
+    let even = (0..=40).map(|price| Prices { segments: vec![f64::from(price) / 40.0; dual.after.len()], ..prices.clone() });
+    let best =
+        even.map(|prices| (dual.look(&prices, low, high, 1e30).time, prices)).max_by(|left, right| left.0.total_cmp(&right.0));
+    if let Some((_, best)) = best {
+        prices = best;
+    }
+    let all = Case { low: 0, high: lengths.len() - 1, prices, bound: 0.0, hope: 0.2, done: false };
+    let mut cases = vec![all];
+    for _ in 0..ROUNDS {
+        let least = (0..cases.len()).min_by(|&left, &right| cases[left].bound.total_cmp(&cases[right].bound)).unwrap_or(0);
+        if !cases[least].done {
+            cases[least].improve(&dual, &lengths);
+        } else if apart && cases[least].low < cases[least].high {
+            let case = cases.swap_remove(least);
+            let middle = case.low + (case.high - case.low) / 2;
+            let part = |low, high| Case { low, high, hope: 0.05, done: false, ..case.clone() };
+            cases.extend([part(case.low, middle), part(middle + 1, case.high)]);
+        } else {
+            break;
+        }
+    }
+    cases.iter().map(|case| case.bound).fold(f64::INFINITY, f64::min)
 }
 
-/// What a thread does, cut into segments that take equally long when they are interpreted.
-struct Segments<'p>(Vec<Done<'p>>);
+/// Plans whose longest compile takes one of some lengths.
+#[derive(Debug, Clone)]
+struct Case {
+    low: usize,
+    high: usize,
+    prices: Prices,
+    bound: f64,
+    /// By which part the bound may grow.
+    hope: f64,
+    /// It did not grow any more.
+    done: bool,
+}
 
-impl<'p> Segments<'p> {
-    fn new(program: &'p Program, thread: usize) -> Self {
-        let records = || program.records.iter().filter(|record| usize::from(record.thread) == thread);
-        let interpreted = |record: &Record| record.work as f64 * program.functions[record.function as usize].tiers[0].pace;
-        let most = records().map(interpreted).sum::<f64>() / SEGMENTS;
-        let (mut segments, mut done) = (Vec::new(), Done::new(program));
-        for record in records() {
-            // A long record is of several segments.
-            let mut left = *record;
-            while done.interpreted + interpreted(&left) > most && left.work > 1 {
-                let fits = ((most - done.interpreted) / interpreted(&left) * left.work as f64) as u64;
-                let part = Record { work: fits.clamp(1, left.work), ..left };
-                done.add(&part);
-                left.work -= part.work;
-                let next = done.next();
-                segments.push(std::mem::replace(&mut done, next));
+impl Case {
+    fn improve(&mut self, dual: &Dual<'_>, lengths: &[f64]) {
+        let mut idle = 0;
+        for _ in 0..STEPS {
+            let hoped = if self.bound > 0.0 { self.bound * (1.0 + self.hope) } else { dual.least };
+            let look = dual.look(&self.prices, lengths[self.low], lengths[self.high], hoped);
+            let shown = look.time.min(hoped);
+            idle += 1;
+            if shown > self.bound * (1.0 + LEAST) {
+                idle = 0;
             }
-            if left.work > 0 {
-                done.add(&left);
+            self.bound = self.bound.max(shown);
+            if look.time < hoped {
+                self.prices.step(dual, &look, hoped);
+            }
+            if idle > 20 {
+                (idle, self.hope) = (0, self.hope / 2.0);
             }
         }
-        segments.push(done);
-        Segments(segments)
+        self.done = self.hope < 0.003;
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Prices {
+    /// `w_k`.
+    segments: Vec<f64>,
+    /// How much `B ≥ C / workers` counts, against `B ≥ m`.
+    volume: f64,
+}
+
+impl Prices {
+    fn new(dual: &Dual<'_>) -> Self {
+        Prices { segments: vec![1.0; dual.after.len()], volume: 0.5 }
     }
 
-    /// When the last one ends at the earliest, if compiles take as long as one of `open`, which are sorted.
-    fn end(&self, workers: f64, open: &[f64]) -> f64 {
-        self.0.iter().fold(0.0, |start, segment| {
-            let end = |within: f64| least(start + segment.interpreted, workers, &segment.steps(0.0, within));
-            // The first length that is not over at the end of a segment in which all shorter ones are.
-            let (mut low, mut high) = (open.partition_point(|&length| length <= start), open.len());
-            let mut first = end(low.checked_sub(1).map_or(0.0, |last| open[last]));
-            if low < high && first > open[low] {
-                while low < high {
-                    let middle = low + (high - low) / 2;
-                    match end(open[middle]) > open.get(middle + 1).copied().unwrap_or(f64::INFINITY) {
-                        true => low = middle + 1,
-                        false => high = middle,
+    /// Goes where constraints are broken, as far as `hoped` is away.
+    fn step(&mut self, dual: &Dual<'_>, look: &Look, hoped: f64) {
+        let (mut compiled, mut time) = (0.0, 0.0);
+        let broken: Vec<f64> = (look.compiled.iter().zip(&look.durations))
+            .map(|(cost, duration)| {
+                (compiled, time) = (compiled + cost, time + duration);
+                compiled - dual.workers * time
+            })
+            .collect();
+        // What is not broken and has no price stays so.
+        let price = |at: usize, prices: &[f64]| (prices.get(at + 1).copied().unwrap_or(1.0) - prices[at]) / dual.workers;
+        let moves = |at: usize| broken[at] > 0.0 || price(at, &self.segments) > 0.0;
+        let beside = (dual.sharing - 1.0) * (compiled / dual.workers - look.longest);
+        let square: f64 =
+            (0..broken.len()).filter(|&at| moves(at)).map(|at| broken[at] * broken[at]).sum::<f64>() + beside * beside;
+        if square <= 0.0 {
+            return;
+        }
+        let far = (hoped - look.time) / square;
+        self.volume = (self.volume + far * beside).clamp(0.0, 1.0);
+        let mut prices = vec![0.0; broken.len()];
+        let mut next = 1.0;
+        for at in (0..broken.len()).rev() {
+            let price = price(at, &self.segments) + if moves(at) { far * broken[at] } else { 0.0 };
+            next = f64::max(next - dual.workers * price.max(0.0), 0.0);
+            prices[at] = next;
+        }
+        self.segments = prices;
+    }
+}
+
+/// What a thread does, by function and segment.
+#[derive(Debug)]
+struct Dual<'p> {
+    program: &'p Program,
+    workers: f64,
+    sharing: f64,
+    functions: Vec<Work>,
+    /// For each segment, when it is over at the latest.
+    before: Vec<f64>,
+    /// For each segment, the least that what comes after it takes.
+    after: Vec<f64>,
+    /// What everything takes at least.
+    least: f64,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    /// By tier: its compile, and the best pace of it and the tiers below.
+    costs: Vec<f64>,
+    paces: Vec<f64>,
+    /// Segments and work.
+    parts: Vec<(usize, f64)>,
+}
+
+/// The best there is for some prices.
+struct Look {
+    time: f64,
+    longest: f64,
+    /// By segment: what it takes, and the compiles that are first of use in it.
+    durations: Vec<f64>,
+    compiled: Vec<f64>,
+    /// What comes after it, with the compiles that are of use for that, at these prices.
+    rest: Vec<f64>,
+}
+
+/// Tiers there are at most.
+const MOST: usize = 1 + Tier::MAX.index() as usize;
+
+impl<'p> Dual<'p> {
+    fn new(program: &'p Program, machine: Machine, sharing: f64, thread: usize) -> Self {
+        let of = |function: &crate::Function| {
+            let best = |best: &mut f64, tier: &crate::TierFacts| {
+                *best = tier.pace.min(*best);
+                Some(*best)
+            };
+            let costs = function.tiers.iter().map(|tier| tier.compile as f64).collect();
+            Work { costs, paces: function.tiers.iter().scan(f64::INFINITY, best).collect(), parts: Vec::new() }
+        };
+        let mut functions: Vec<Work> = program.functions.iter().map(of).collect();
+        let records = || program.records.iter().filter(|record| usize::from(record.thread) == thread && record.work > 0);
+        let times = |functions: &[Work], record: &Record| {
+            let paces = &functions[record.function as usize].paces;
+            let best = paces.last().copied().unwrap_or(0.0);
+            (record.work as f64 * paces.first().copied().unwrap_or(0.0), record.work as f64 * best)
+        };
+        let (mut slow, mut fast, mut count) = (0.0, 0.0, 0.0);
+        for record in records() {
+            let (slower, faster) = times(&functions, record);
+            (slow, fast, count) = (slow + slower, fast + faster, count + 1.0);
+        }
+        // Segments are short where the program is slow, where it is fast, and where it does new things.
+        let (mut before, mut done) = (Vec::new(), 0.0);
+        let (mut after, mut left, mut full, mut at) = (Vec::new(), fast, 0.0, 0);
+        for record in records() {
+            let (slower, faster) = times(&functions, record);
+            let tiers = &program.functions[record.function as usize].tiers;
+            let slowest = record.work as f64 * tiers.iter().map(|tier| tier.pace).fold(0.0, f64::max);
+            let share = (slower / slow + faster / fast + 1.0 / count) / 3.0 * SEGMENTS;
+            let pieces = share.ceil().max(1.0);
+            for _ in 0..pieces as u64 {
+                if full > 0.0 && full + share / pieces > 1.0 {
+                    after.push(left);
+                    before.push(done);
+                    (full, at) = (0.0, at + 1);
+                }
+                (full, left) = (full + share / pieces, left - faster / pieces);
+                done += slowest / pieces;
+                let (parts, work) = (&mut functions[record.function as usize].parts, record.work as f64 / pieces);
+                match parts.last_mut() {
+                    Some((last, sum)) if *last == at => *sum += work,
+                    _ => parts.push((at, work)),
+                }
+            }
+        }
+        after.push(0.0);
+        before.push(done);
+        functions.retain(|function| !function.parts.is_empty());
+        Dual { program, workers: machine.workers as f64, sharing, functions, before, after, least: fast }
+    }
+
+    /// The best for some prices, if no compile takes longer than `longest`, one takes `shortest`, and all is over before `hoped`.
+    fn look(&self, prices: &Prices, shortest: f64, longest: f64, hoped: f64) -> Look {
+        let lost = self.sharing - 1.0;
+        let latest = hoped - lost * shortest;
+        let mut over: Vec<f64> = self.before.iter().zip(&self.after).map(|(before, after)| before.min(latest - after)).collect();
+        // What must come after a segment is known better when it is known what compiles cost.
+        let first = self.with(prices, shortest, longest, &over);
+        let latest = hoped - (1.0 - prices.volume) * lost * shortest;
+        for (at, over) in over.iter_mut().enumerate() {
+            let price = prices.segments.get(at + 1).copied().unwrap_or(1.0);
+            if price > 0.0 {
+                *over = over.min((latest - first.rest[at]) / price);
+            }
+        }
+        // No segment is over after the next one.
+        for at in (1..over.len()).rev() {
+            over[at - 1] = over[at - 1].min(over[at]);
+        }
+        self.with(prices, shortest, longest, &over)
+    }
+
+    /// The same, if segments are over when `over` says at the latest.
+    fn with(&self, prices: &Prices, shortest: f64, longest: f64, over: &[f64]) -> Look {
+        let (lost, tiers, segments) = (self.sharing - 1.0, self.program.tiers.len(), over.len());
+        let mut look = Look {
+            time: (1.0 - prices.volume) * lost * shortest,
+            longest: shortest,
+            durations: vec![0.0; segments],
+            compiled: vec![0.0; segments],
+            rest: vec![0.0; segments + 1],
+        };
+        let beside = prices.volume * lost / self.workers;
+        let dear: Vec<f64> = prices.segments.iter().map(|price| (1.0 - price) / self.workers + beside).collect();
+        let mut chosen: Vec<[u8; MOST]> = Vec::new();
+        for function in &self.functions {
+            // The first segment in which a compile may be of use.
+            let first = |&cost: &f64| if cost > longest { segments } else { over.partition_point(|over| *over < cost) };
+            let first: Vec<usize> = function.costs.iter().map(first).collect();
+            // By the highest tier there was before: what is left costs so much, from the end on.
+            let mut costs = [0.0; MOST];
+            chosen.clear();
+            for (place, &(at, work)) in function.parts.iter().enumerate().rev() {
+                let mut choices = [0; MOST];
+                for tier in 0..tiers {
+                    costs[tier] += work * prices.segments[at] * function.paces[tier];
+                    choices[tier] = tier as u8;
+                }
+                // Higher ones are as they are when the segment begins.
+                for tier in 0..tiers {
+                    for above in (tier + 1..tiers).filter(|&above| at >= first[above]) {
+                        let cost = costs[above] + function.costs[above] * dear[at];
+                        if cost < costs[tier] {
+                            (costs[tier], choices[tier]) = (cost, above as u8);
+                        }
                     }
                 }
-                let last = open[low.min(open.len() - 1)];
-                first = end(last).max(last);
+                chosen.push(choices);
+                let since = place.checked_sub(1).map_or(0, |before| function.parts[before].0);
+                look.rest[since] += costs[0];
+                look.rest[at] -= costs[0];
             }
-            first
-        })
-    }
-}
-
-/// Work of a thread, and when it can have been done at the latest.
-struct Done<'p> {
-    program: &'p Program,
-    /// By function, and by the set of tiers that are possible.
-    work: BTreeMap<u32, Vec<f64>>,
-    /// Nanoseconds of all of it, interpreted.
-    interpreted: f64,
-    /// When the work so far is done, if everything is as slow as it can be: what came before included.
-    latest: f64,
-}
-
-impl<'p> Done<'p> {
-    fn new(program: &'p Program) -> Self {
-        Done { program, work: BTreeMap::new(), interpreted: 0.0, latest: 0.0 }
-    }
-
-    /// What comes after it.
-    fn next(&self) -> Self {
-        Done { latest: self.latest, ..Done::new(self.program) }
-    }
-
-    fn add(&mut self, record: &Record) {
-        let function = &self.program.functions[record.function as usize];
-        self.interpreted += record.work as f64 * function.tiers[0].pace;
-        let slow = slowest(function);
-        // Of the record the part that comes late enough for a tier's code may be done in it.
-        let end = self.latest + record.work as f64 * slow;
-        let mut cuts: Vec<f64> = function.tiers[1..].iter().map(|tier| (tier.compile as f64).clamp(self.latest, end)).collect();
-        cuts.extend([self.latest, end]);
-        cuts.sort_by(f64::total_cmp);
-        let work = self.work.entry(record.function).or_insert_with(|| vec![0.0; 1 << (function.tiers.len() - 1)]);
-        for part in cuts.windows(2).filter(|part| part[1] > part[0]) {
-            let open = (function.tiers[1..].iter().enumerate())
-                .filter(|(_, tier)| tier.compile as f64 <= part[0])
-                .fold(0, |open, (index, _)| open | 1 << index);
-            work[open] += (part[1] - part[0]) / slow;
+            look.time += costs[0];
+            let mut tier = 0;
+            for (&(at, work), choices) in function.parts.iter().zip(chosen.iter().rev()) {
+                let next = usize::from(choices[tier]);
+                if next != tier {
+                    look.compiled[at] += function.costs[next];
+                    tier = next;
+                }
+                look.durations[at] += work * function.paces[tier];
+            }
         }
-        self.latest = end;
-    }
-
-    /// What compiles can save of it that take `within` each at most, the steepest steps first.
-    fn steps(&self, lost: f64, within: f64) -> Vec<Step> {
-        let all = self.work.iter().map(|(&function, work)| (&self.program.functions[function as usize], work));
-        let mut steps: Vec<Step> = all.flat_map(|(function, work)| hull(function, work, lost, within)).collect();
-        steps.sort_by(|left, right| right.slope().total_cmp(&left.slope()));
-        steps
-    }
-}
-
-/// More compile time, and what it saves.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    cost: f64,
-    saved: f64,
-}
-
-impl Step {
-    fn slope(self) -> f64 {
-        if self.cost > 0.0 { self.saved / self.cost } else { f64::INFINITY }
-    }
-}
-
-/// The concave hull of a function's items: costs and savings from one to the next, the steepest first.
-fn hull(function: &Function, work: &[f64], lost: f64, within: f64) -> Vec<Step> {
-    let fits = |set: &usize| members(function, *set).all(|tier| function.tiers[tier].compile as f64 <= within);
-    let all: Vec<Step> = (1..work.len()).filter(fits).map(|set| item(function, work, set, lost)).collect();
-    let (mut steps, mut at) = (Vec::new(), Step { cost: 0.0, saved: 0.0 });
-    loop {
-        let ahead = all.iter().map(|item| Step { cost: item.cost - at.cost, saved: item.saved - at.saved });
-        let better = ahead.filter(|step| step.cost >= 0.0 && step.saved > 0.0);
-        let Some(best) =
-            better.max_by(|left, right| left.slope().total_cmp(&right.slope()).then(left.saved.total_cmp(&right.saved)))
-        else {
-            return steps;
-        };
-        steps.push(best);
-        at = Step { cost: at.cost + best.cost, saved: at.saved + best.saved };
-    }
-}
-
-/// What a set of tiers costs, and saves against the interpreter. `work` is by the set of tiers that are possible.
-fn item(function: &Function, work: &[f64], set: usize, lost: f64) -> Step {
-    let cost = members(function, set).map(|tier| function.tiers[tier].compile as f64).sum();
-    let interpreted = function.tiers[0].pace;
-    let saved = |open: usize| {
-        interpreted - members(function, set & open).map(|tier| function.tiers[tier].pace).fold(interpreted, f64::min)
-    };
-    let saved: f64 = work.iter().enumerate().map(|(open, work)| work * saved(open)).sum();
-    Step { cost, saved: saved - lost * cost }
-}
-
-/// The least time that is no less than what it lets compiles save: where `T` and `interpreted − S(workers · T)`, which falls, meet.
-fn least(interpreted: f64, workers: f64, steps: &[Step]) -> f64 {
-    let (mut spent, mut saved) = (0.0, 0.0);
-    for step in steps {
-        // Within this step: T = interpreted − saved − (workers · T − spent) · slope.
-        let end = (spent + step.cost) / workers;
-        if end >= interpreted - saved - step.saved {
-            let slope = step.slope();
-            let meets = if slope.is_finite() { (interpreted - saved + spent * slope) / (1.0 + workers * slope) } else { end };
-            return meets.max(spent / workers);
+        for at in 1..segments {
+            look.rest[at] += look.rest[at - 1];
         }
-        (spent, saved) = (spent + step.cost, saved + step.saved);
+        look
     }
-    interpreted - saved
-}
-
-fn slowest(function: &Function) -> f64 {
-    function.tiers.iter().map(|tier| tier.pace).fold(0.0, f64::max)
-}
-
-fn members(function: &Function, set: usize) -> impl Iterator<Item = usize> {
-    (1..function.tiers.len()).filter(move |tier| set >> (tier - 1) & 1 != 0)
 }

@@ -5,6 +5,7 @@
 //! [`exhaustive`] tries every plan there is.
 
 mod bound;
+mod clock;
 mod exhaustive;
 mod search;
 #[cfg(test)]

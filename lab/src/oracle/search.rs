@@ -3,11 +3,13 @@
 //! The greedy plan is made in the order in which workers become free. Each takes the compile that saves most for the time it takes
 //! (Smith's rule), where only the work counts that comes after the compile is done: when that is, a run of the plan before says, so that plan and
 //! times settle in a few rounds. Several such plans are made, that value time more or less. From the best of them a change is
-//! tried at a time: a compile is left out, put in, moved, or made one for another tier. What is not worse is kept (hill climbing
-//! with plateaus). The same seed gives the same plan.
+//! tried at a time: a compile is left out, put in, moved, or made one for another tier. What is not worse is kept, and at first also what is a little
+//! worse, less and less (simulated annealing): a compile that moves to its place may have to pass others where it is worse than before. The same
+//! seed gives the same plan.
 
 use std::collections::{HashMap, HashSet};
 
+use super::clock::Clock;
 use crate::{
     Kind, Machine, Program,
     plan::{self, Job},
@@ -24,14 +26,7 @@ pub struct Best {
 
 /// All compiles that could save anything, if their code were there from the start: those that save most for their time first.
 pub fn candidates(program: &Program) -> Vec<Job> {
-    let mut work: HashMap<(u32, Kind), f64> = HashMap::new();
-    for record in &program.records {
-        *work.entry((record.function, record.kind)).or_default() += record.work as f64;
-        // A body serves the loops of calls that begin later.
-        if record.kind != Kind::Calls {
-            *work.entry((record.function, Kind::Calls)).or_default() += record.work as f64;
-        }
-    }
+    let work = work(program);
     let mut jobs: Vec<(f64, Job)> = Vec::new();
     for (&(function, kind), work) in &work {
         let tiers = &program.functions[function as usize].tiers;
@@ -47,21 +42,38 @@ pub fn candidates(program: &Program) -> Vec<Job> {
     jobs.into_iter().map(|(_, job)| job).collect()
 }
 
+/// The work that each code could do.
+fn work(program: &Program) -> HashMap<(u32, Kind), f64> {
+    let mut work: HashMap<(u32, Kind), f64> = HashMap::new();
+    for record in &program.records {
+        *work.entry((record.function, record.kind)).or_default() += record.work as f64;
+        // A body serves the loops of calls that begin later.
+        if record.kind != Kind::Calls {
+            *work.entry((record.function, Kind::Calls)).or_default() += record.work as f64;
+        }
+    }
+    work
+}
+
 /// Rounds in which a greedy plan and its times settle.
 const ROUNDS: usize = 4;
 /// How much the time of a compile counts: the power it is taken to.
 const WEIGHTS: [f64; 4] = [1.0, 0.7, 0.4, 1.4];
 
+/// By what part of the best time a plan may be worse, about, and be gone on from: at first, and less and less.
+const WORSE: f64 = 0.004;
+
 /// The best plan found after looking at about `looks` plans.
 pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Best {
     let candidates = candidates(program);
-    let mut best = Best { time: plan::time(program, machine, &[]), plan: Vec::new() };
+    let clock = Clock::new(program, machine);
+    let mut best = Best { time: clock.time(&[]), plan: Vec::new() };
     if candidates.is_empty() {
         return best;
     }
     let mut looks_left = looks;
     let look = |plan: Vec<Job>, best: &mut Best| {
-        let time = plan::time(program, machine, &plan);
+        let time = clock.time(&plan);
         if time <= best.time {
             *best = Best { time, plan };
         }
@@ -75,9 +87,22 @@ pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Bes
             looks_left = looks_left.saturating_sub(2);
         }
     }
+    let changes = Changes::new(program, machine, &candidates);
+    if changes.jobs.is_empty() {
+        return best;
+    }
     let mut dice = fastrand::Rng::with_seed(seed);
-    for _ in 0..looks_left {
-        look(changed(&best.plan, &candidates, &mut dice), &mut best);
+    let mut at = best.clone();
+    for left in (1..=looks_left).rev() {
+        let plan = changes.change(&at.plan, &mut dice);
+        let time = clock.time(&plan);
+        let worse = WORSE * best.time * (f64::from(left) / f64::from(looks_left)).powi(3);
+        if time <= at.time - worse * dice.f64().max(f64::MIN_POSITIVE).ln() {
+            at = Best { time, plan };
+            if at.time <= best.time {
+                best = at.clone();
+            }
+        }
     }
     best
 }
@@ -171,32 +196,62 @@ fn once(candidates: &[Job]) -> Vec<Job> {
     candidates.iter().filter(|job| seen.insert((job.function, job.kind))).copied().collect()
 }
 
-fn changed(plan: &[Job], candidates: &[Job], dice: &mut fastrand::Rng) -> Vec<Job> {
-    let mut plan = plan.to_vec();
-    for _ in 0..1 + dice.usize(..3) {
-        let job = candidates[dice.usize(..candidates.len())];
-        match dice.u8(..4) {
-            0 if !plan.is_empty() => {
-                plan.remove(dice.usize(..plan.len()));
-            }
-            1 if !plan.is_empty() => {
-                let moved = plan.remove(dice.usize(..plan.len()));
-                plan.insert(dice.usize(..=plan.len()), moved);
-            }
-            2 => {
-                // The same code in another tier.
-                match plan.iter().position(|other| (other.function, other.kind) == (job.function, job.kind)) {
-                    Some(place) => plan[place] = job,
-                    None => plan.insert(dice.usize(..=plan.len()), job),
+/// Changes of plans.
+struct Changes {
+    /// What may be compiled, what saves most at most first.
+    jobs: Vec<Job>,
+}
+
+impl Changes {
+    fn new(program: &Program, machine: Machine, candidates: &[Job]) -> Self {
+        let (work, lost) = (work(program), (machine.sharing - 1.0) / machine.workers as f64);
+        let gain = |job: &Job| {
+            let tiers = &program.functions[job.function as usize].tiers;
+            let facts = tiers[usize::from(job.tier)];
+            work[&(job.function, job.kind)] * (tiers[0].pace - facts.pace) - lost * facts.compile as f64
+        };
+        let mut jobs: Vec<(f64, Job)> = candidates.iter().map(|job| (gain(job), *job)).filter(|(gain, _)| *gain > 0.0).collect();
+        jobs.sort_by(|left, right| right.0.total_cmp(&left.0));
+        Changes { jobs: jobs.into_iter().map(|(_, job)| job).collect() }
+    }
+
+    /// Something to compile, rather what saves much.
+    fn pick(&self, dice: &mut fastrand::Rng) -> Job {
+        self.jobs[(dice.f64().powi(3) * self.jobs.len() as f64) as usize]
+    }
+
+    fn change(&self, plan: &[Job], dice: &mut fastrand::Rng) -> Vec<Job> {
+        let mut plan = plan.to_vec();
+        for _ in 0..1 + dice.usize(..3) {
+            match dice.u8(..6) {
+                0 if !plan.is_empty() => {
+                    plan.remove(dice.usize(..plan.len()));
+                }
+                1 | 2 if !plan.is_empty() => {
+                    let moved = plan.remove(dice.usize(..plan.len()));
+                    plan.insert(dice.usize(..=plan.len()), moved);
+                }
+                3 if !plan.is_empty() => {
+                    let (one, other) = (dice.usize(..plan.len()), dice.usize(..plan.len()));
+                    plan.swap(one, other);
+                }
+                4 => {
+                    // The same code in another tier.
+                    let job = self.pick(dice);
+                    match plan.iter().position(|other| (other.function, other.kind) == (job.function, job.kind)) {
+                        Some(place) => plan[place] = job,
+                        None => plan.insert(dice.usize(..=plan.len()), job),
+                    }
+                }
+                _ => {
+                    let job = self.pick(dice);
+                    plan.retain(|other| *other != job);
+                    plan.insert(dice.usize(..=plan.len()), job);
                 }
             }
-            _ => {
-                plan.retain(|other| *other != job);
-                plan.insert(dice.usize(..=plan.len()), job);
-            }
         }
+        let mut seen = HashSet::new();
+        plan.retain(|job| seen.insert(*job));
+        plan
     }
-    let mut seen = HashSet::new();
-    plan.retain(|job| seen.insert(*job));
-    plan
 }

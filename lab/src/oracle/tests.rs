@@ -23,14 +23,18 @@ fn small(seed: u64, functions: u32, tiers: usize) -> Program {
     Program { name: format!("small {seed}"), tiers: vec![String::new(); tiers], records: records.collect(), functions }
 }
 
-const MACHINES: [Machine; 3] =
-    [Machine { workers: 1, sharing: 1.0 }, Machine { workers: 2, sharing: 1.0 }, Machine { workers: 1, sharing: 2.0 }];
+const MACHINES: [Machine; 4] = [
+    Machine { workers: 1, sharing: 1.0 },
+    Machine { workers: 2, sharing: 1.0 },
+    Machine { workers: 1, sharing: 2.0 },
+    Machine { workers: 2, sharing: 1.3 },
+];
 
 #[test]
 fn no_plan_is_better_than_the_bound() {
     for seed in 0..300 {
         let program = small(seed, 1 + seed as u32 % 5, 2 + seed as usize % 2);
-        let machine = MACHINES[seed as usize % 3];
+        let machine = MACHINES[seed as usize % 4];
         let bound = lower_bound(&program, machine);
         let mut dice = fastrand::Rng::with_seed(seed);
         let jobs = candidates(&program);
@@ -46,19 +50,50 @@ fn no_plan_is_better_than_the_bound() {
 
 #[test]
 fn the_search_finds_the_best_plan_of_small_programs() {
-    let (mut missed, mut worst) = (0, 0.0_f64);
+    let (mut tried, mut missed, mut worst, mut apart) = (0, 0, 0.0_f64, 0.0);
     for seed in 0..60 {
-        // Up to six functions of one compiled tier, or three of two.
-        let program = if seed % 2 == 0 { small(seed, 6, 2) } else { small(seed, 3, 3) };
-        let machine = MACHINES[seed as usize % 3];
-        let Some(best) = exhaustive(&program, machine, 20_000) else { continue };
+        // Six functions of one compiled tier, all called; or loops and calls of three, or of two with two tiers. All have plans by the thousand.
+        let mut program = match seed % 3 {
+            0 => small(seed, 6, 2),
+            1 => small(seed, 3, 2),
+            _ => small(seed, 2, 3),
+        };
+        if seed % 3 == 0 {
+            program.records.iter_mut().for_each(|record| record.kind = Kind::Calls);
+        }
+        let machine = MACHINES[seed as usize % 4];
+        let Some(best) = exhaustive(&program, machine, 200_000) else { continue };
+        tried += 1;
+        let bound = lower_bound(&program, machine);
+        assert!(bound <= best.time * (1.0 + 1e-9), "{seed}: {bound} is above the best, {}", best.time);
+        apart += best.time / bound - 1.0;
         let found = search(&program, machine, seed, 3_000);
         assert!(found.time >= best.time * (1.0 - 1e-9), "{seed}: {} is better than the best, {}", found.time, best.time);
         let lost = found.time / best.time - 1.0;
         missed += u32::from(lost > 1e-9);
         worst = worst.max(lost);
     }
-    assert!(missed <= 3 && worst < 0.02, "{missed} missed, by up to {worst}");
+    assert!(tried >= 55 && missed <= 3 && worst < 0.02, "{missed} of {tried} missed, by up to {worst}");
+    let apart = apart / f64::from(tried);
+    assert!(apart < 0.15, "on the average bounds are {apart} below the best plans");
+}
+
+#[test]
+fn the_clock_of_the_search_is_right() {
+    for seed in 0..300 {
+        let mut program = small(seed, 1 + seed as u32 % 5, 2 + seed as usize % 2);
+        program.records.iter_mut().for_each(|record| record.thread = 0);
+        let machine = MACHINES[seed as usize % 4];
+        let (clock, jobs) = (clock::Clock::new(&program, machine), candidates(&program));
+        let mut dice = fastrand::Rng::with_seed(seed);
+        for _ in 0..20 {
+            let mut plan = jobs.clone();
+            dice.shuffle(&mut plan);
+            plan.truncate(dice.usize(..=plan.len()));
+            let (slow, fast) = (plan::time(&program, machine, &plan), clock.time(&plan));
+            assert!((slow / fast - 1.0).abs() < 1e-9, "{seed}: {slow} {fast} {plan:?}");
+        }
+    }
 }
 
 #[test]

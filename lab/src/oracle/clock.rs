@@ -1,0 +1,124 @@
+//! What a plan takes, reckoned fast: the search looks at many.
+//!
+//! On the clock that stands still for what everything is slower by while a compile runs ([`bound`](super::bound) has it too), a compile takes what it takes,
+//! so that when each plan's compiles are over is known before the program is looked at. Then the program is gone through once. It must be of one thread;
+//! of several [`plan::time`] says what they take.
+
+use std::collections::HashMap;
+
+use crate::{
+    Kind, Machine, Program,
+    plan::{self, Job},
+};
+
+/// A program of one thread, laid out so that going through it is fast.
+#[derive(Debug)]
+pub(super) struct Clock<'p> {
+    program: &'p Program,
+    machine: Machine,
+    /// `None` of several threads.
+    steps: Option<Vec<Step>>,
+    /// The number of each loop.
+    loops: HashMap<(u32, u32), u32>,
+    /// By function, then tier.
+    paces: Vec<f64>,
+}
+
+/// Records of the same kind, one after the other.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    function: u32,
+    /// The loop's number; [`CALLS`] of calls.
+    at: u32,
+    work: f64,
+}
+
+const CALLS: u32 = u32::MAX;
+
+impl<'p> Clock<'p> {
+    pub(super) fn new(program: &'p Program, machine: Machine) -> Self {
+        let mut loops = HashMap::new();
+        let mut steps: Vec<Step> = Vec::new();
+        for record in &program.records {
+            let function = record.function;
+            let at = match record.kind {
+                Kind::Calls => CALLS,
+                Kind::Loop { site } => {
+                    let next = loops.len() as u32;
+                    *loops.entry((function, site)).or_insert(next)
+                }
+            };
+            match steps.last_mut() {
+                Some(last) if (last.function, last.at) == (function, at) => last.work += record.work as f64,
+                _ => steps.push(Step { function, at, work: record.work as f64 }),
+            }
+        }
+        let paces = program.functions.iter().flat_map(|function| &function.tiers).map(|tier| tier.pace).collect();
+        Clock { program, machine, steps: (program.threads() <= 1).then_some(steps), loops, paces }
+    }
+
+    /// As [`plan::time`].
+    pub(super) fn time(&self, plan: &[Job]) -> f64 {
+        let Some(steps) = &self.steps else { return plan::time(self.program, self.machine, plan) };
+        let over = self.over(plan);
+        let busy = over.last().map_or(0.0, |(time, _)| *time);
+        let end = self.run(steps, &over);
+        end + (self.machine.sharing - 1.0) * busy.min(end)
+    }
+
+    /// When each compile is over, the first first.
+    fn over<'j>(&self, plan: &'j [Job]) -> Vec<(f64, &'j Job)> {
+        let mut free = vec![0.0_f64; self.machine.workers];
+        let mut over = Vec::with_capacity(plan.len());
+        for job in plan {
+            let worker = (0..free.len()).min_by(|&left, &right| free[left].total_cmp(&free[right])).unwrap_or(0);
+            free[worker] += self.program.functions[job.function as usize].tiers[usize::from(job.tier)].compile as f64;
+            over.push((free[worker], job));
+        }
+        over.sort_by(|left, right| left.0.total_cmp(&right.0));
+        over
+    }
+
+    fn run(&self, steps: &[Step], over: &[(f64, &Job)]) -> f64 {
+        let tiers = self.program.tiers.len();
+        let mut over = over.iter().peekable();
+        // By function: the best body, and the one that its last call was begun in; by loop: the best variant.
+        let mut bodies = vec![0_u8; self.program.functions.len()];
+        let (mut begun, mut variants) = (bodies.clone(), vec![0_u8; self.loops.len()]);
+        let mut now = 0.0;
+        for step in steps {
+            let (function, mut left) = (step.function as usize, step.work);
+            loop {
+                while let Some((_, job)) = over.next_if(|(time, _)| *time <= now) {
+                    let code = match job.kind {
+                        Kind::Calls => Some(&mut bodies[job.function as usize]),
+                        Kind::Loop { site } => self.loops.get(&(job.function, site)).map(|&at| &mut variants[at as usize]),
+                    };
+                    if let Some(code) = code {
+                        *code = job.tier.max(*code);
+                    }
+                }
+                let tier = match step.at {
+                    CALLS => {
+                        begun[function] = bodies[function];
+                        bodies[function]
+                    }
+                    at => variants[at as usize].max(begun[function]),
+                };
+                let pace = self.paces[function * tiers + usize::from(tier)];
+                let end = now + left * pace;
+                match over.peek() {
+                    Some(&&(next, _)) if next < end => {
+                        left -= (next - now) / pace;
+                        now = next;
+                    }
+                    _ => {
+                        now = end;
+                        break;
+                    }
+                }
+            }
+        }
+        now
+    }
+}
