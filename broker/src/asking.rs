@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    Decision, Outlook, Sample, Tier, WaitReason,
+    Decision, Outlook, Sample, Tier,
+    registry::Slot,
     shared::Shared,
-    speed::work_in,
+    speed::work_per_nanosecond,
+    state::Snapshot,
     sync::{Note, Ordering},
 };
 
@@ -31,9 +33,9 @@ impl Mood {
         self.efficiency.store(on.into(), Ordering::Relaxed);
     }
 
-    /// Microseconds since a function was called for the first time.
-    fn quiet(&self, now: Duration) -> u64 {
-        if self.wants_quiet { (nanos(now).saturating_sub(self.newest.load(Ordering::Relaxed))) / 1_000 } else { u64::MAX }
+    /// Microseconds since a function was called for the first time; `now` is in nanoseconds.
+    fn quiet(&self, now: u64) -> u64 {
+        if self.wants_quiet { now.saturating_sub(self.newest.load(Ordering::Relaxed)) / 1_000 } else { u64::MAX }
     }
 }
 
@@ -79,7 +81,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Requests for a tier that wait or are being compiled, per worker that may compile for it.
     pub(crate) fn load_of(&self, tier: Tier) -> f64 {
-        self.tiers[tier.slot()].counters.pending.load(Ordering::Relaxed) as f64 / self.workers(Some(tier)) as f64
+        self.tiers[tier.slot()].counters.pending() / self.workers(Some(tier)) as f64
     }
 
     /// Multiplies a bead's thresholds, from the next time on that they are set.
@@ -92,9 +94,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// What a bead's thresholds are multiplied by. Its tally is not looked at, and so takes no memory, until some bead's are.
-    fn scale_of(&self, id: u32) -> f64 {
-        if self.mood.scales.load(Ordering::Relaxed) != 0 { self.registry.tally(id).scale() } else { 1.0 }
+    /// What a bead's thresholds are multiplied by. Its tally is not looked at until some bead's are.
+    fn scale_of(&self, slot: Slot<'_, G>) -> f64 {
+        if self.mood.scales.load(Ordering::Relaxed) != 0 { slot.tally.scale() } else { 1.0 }
     }
 
     /// Threads that compile, for a tier if for one.
@@ -108,71 +110,70 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Everything but what depends on the lane: whether it is pending, and its bailouts. The calling thread is online.
-    pub(crate) fn sample(&self, id: u32, tier: Tier, next: Tier) -> Sample {
-        let (hot, cold, tally) = (self.registry.hot(id), self.registry.cold(id), self.registry.tally(id));
-        let (state, now) = (hot.state.snapshot(), self.events.now());
+    ///
+    /// Written field by field, and changed where it lies: a sample is five cache lines, and to copy one that was just written takes
+    /// longer than to make it.
+    pub(crate) fn sample(&self, slot: Slot<'_, G>, state: Snapshot, tier: Tier, next: Tier) -> Sample {
+        let Slot { hot, cold, tally, .. } = slot;
+        let now = nanos(self.events.now());
         let (work, size) = (cold.work.load(Ordering::Relaxed), cold.size.load(Ordering::Relaxed));
-        let (spent, loop_work) = tally.spent(work);
-        let (speed, workers) = (self.speed_of(tier), self.workers(None) as f64);
-        let mut sample = Sample {
-            work,
-            spent,
-            loop_work,
-            rate: tally.rate(work, now),
-            held: matches!(tally.answer(), Some((answer, ..)) if matches!(answer.decision, Decision::Wait { reason: WaitReason::Held, .. })),
-            queued: self.queue.pending(),
-            load: self.load_of(next),
-            code_bytes: self.ledger.live(),
-            quiet: self.mood.quiet(now),
-            age_nanos: nanos(now),
-            efficiency: self.mood.efficiency.load(Ordering::Relaxed) != 0,
-            // SAFETY: the calling thread is online.
-            deopts: unsafe { self.version(hot) }.history.as_ref().map_or(0, |history| history.total()),
-            ..Sample::new(tier, next, size)
-        };
-        let mut waiting = 0;
+        let (speed, open) = (self.speed_of(tier), state.open().above(tier));
+        let work_per_nanosecond = work_per_nanosecond(speed);
+        let mut sample = Sample::new(tier, next, size);
+        sample.work = work;
+        (sample.spent, sample.loop_work) = tally.spent(work);
+        sample.rate = tally.rate(work, now);
+        sample.held = tally.was_held();
+        sample.queued = self.queue.pending();
+        sample.load = self.load_of(next);
+        sample.code_bytes = self.ledger.live();
+        sample.quiet = self.mood.quiet(now);
+        sample.age_nanos = now;
+        sample.efficiency = self.mood.efficiency.load(Ordering::Relaxed) != 0;
+        // SAFETY: the calling thread is online.
+        sample.deopts = unsafe { self.version(hot) }.history.as_ref().map_or(0, |history| history.total());
+        let mut waiting = 0.0;
         for (slot, of) in self.tiers.iter().zip(Tier::compiled(self.tiers.len())) {
             let (total, mean) = slot.counters.compile_nanos();
             sample.compile_nanos += total;
-            waiting += slot.counters.pending.load(Ordering::Relaxed).saturating_mul(mean);
+            waiting += slot.counters.pending() * mean;
             sample.outlook[of.slot()] = Outlook {
-                open: of > tier && self.is_open(of) && !state.is_disabled(of),
-                cost: work_in(nanos(slot.pace.estimate(size)), speed),
-                speedup: self.speed_of(of) / speed,
+                open: open.contains(of) && !slot.off.load(Ordering::Relaxed),
+                cost: (slot.pace.estimate_nanos(size) * work_per_nanosecond) as u64,
+                speedup: slot.speed.over_interpreter() / speed,
             };
         }
-        sample.queue_wait = work_in((waiting as f64 / workers) as u64, speed);
+        sample.queue_wait = (waiting / self.workers(None) as f64 * work_per_nanosecond) as u64;
         sample
     }
 
     /// Asks the policy, and notes what it says. A function whose thresholds are scaled is one that has done so much less.
-    pub(crate) fn ask(&self, id: u32, sample: &Sample) -> Decision {
-        self.ask_by(id, sample, |sample| self.policy.decide(sample))
+    pub(crate) fn ask(&self, slot: Slot<'_, G>, sample: &Sample) -> Decision {
+        self.ask_by(slot, sample, |sample| self.policy.decide(sample))
     }
 
     /// As [`Self::ask`], but somebody else decides.
-    pub(crate) fn ask_by(&self, id: u32, sample: &Sample, decide: impl FnOnce(&Sample) -> Decision) -> Decision {
-        let tally = self.registry.tally(id);
-        let scale = self.scale_of(id);
-        let decision = match decide(&if scale == 1.0 { *sample } else { sample.shrunk(scale) }) {
+    pub(crate) fn ask_by(&self, slot: Slot<'_, G>, sample: &Sample, decide: impl FnOnce(&Sample) -> Decision) -> Decision {
+        let scale = self.scale_of(slot);
+        let decision = match if scale == 1.0 { decide(sample) } else { decide(&sample.shrunk(scale)) } {
             Decision::Wait { budget, reason } => Decision::Wait { budget: scaled(budget, scale).max(1), reason },
             decision => decision,
         };
-        tally.note_answer(Duration::from_nanos(sample.age_nanos), sample, decision);
+        slot.tally.note_answer(sample, decision);
         decision
     }
 
     /// Work the bead may do before the policy is asked about its body in `tier`.
-    pub(crate) fn first_budget(&self, id: u32, tier: Tier) -> u32 {
+    pub(crate) fn first_budget(&self, slot: Slot<'_, G>, tier: Tier) -> u32 {
         // Ordering: Relaxed. Written at registration.
-        let budget = self.policy.first_budget(tier, self.registry.cold(id).size.load(Ordering::Relaxed));
-        scaled(budget, self.scale_of(id))
+        let budget = self.policy.first_budget(tier, slot.cold.size.load(Ordering::Relaxed));
+        scaled(budget, self.scale_of(slot))
     }
 
     /// Work its loops may do before the policy is asked about a variant.
-    pub(crate) fn first_osr_budget(&self, id: u32, tier: Tier) -> u32 {
+    pub(crate) fn first_osr_budget(&self, slot: Slot<'_, G>, tier: Tier) -> u32 {
         // Ordering: Relaxed. Written at registration.
-        let budget = self.policy.osr_budget(tier, self.registry.cold(id).size.load(Ordering::Relaxed));
-        scaled(budget, self.scale_of(id))
+        let budget = self.policy.osr_budget(tier, slot.cold.size.load(Ordering::Relaxed));
+        scaled(budget, self.scale_of(slot))
     }
 }

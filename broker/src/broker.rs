@@ -210,7 +210,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
         // A thread that gave up code of the old body may have disabled its tier since.
         if !dropped!(Forgive) && shared.registry.hot(id).state.forgive() {
-            shared.set_counting(id, shared.start_over(id));
+            shared.set_counting(shared.registry.hot(id), shared.start_over(id));
         }
         self.tell_replaced(id, replaced, Transition::Reloaded);
         shared.withdraw_dependents(id);
@@ -284,7 +284,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         if is_above || tier.is_interpreter() || bead.hot.state.snapshot().is_busy_above(tier) {
             self.invalidate(bead, InvalidateReason::Requested);
         } else {
-            shared.set_counting(id, shared.start_over(id));
+            shared.set_counting(bead.hot, shared.start_over(id));
         }
         true
     }

@@ -180,14 +180,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// What a bead whose request is queued looks like now; `None` when the request was withdrawn or answered elsewhere.
     pub(crate) fn look(&self, ask: &Ask) -> Option<Look> {
-        let cold = self.registry.cold(ask.id);
-        let is_queued = self.registry.hot(ask.id).state.snapshot().is_queued(ask.target.lane());
+        let slot = self.registry.slot(ask.id);
+        let cold = slot.cold;
+        let is_queued = slot.hot.state.snapshot().is_queued(ask.target.lane());
         let is_meant = ask.target.site.is_none() || cold.osr.claimed() == Some(ask.target);
         // Ordering: Relaxed, twice. A score.
         let work = cold.work.load(Ordering::Relaxed);
         (is_queued && is_meant).then(|| Look {
             work,
-            old: work / OLD >= u64::from(self.first_budget(ask.id, ask.target.tier)).max(1),
+            old: work / OLD >= u64::from(self.first_budget(slot, ask.target.tier)).max(1),
             cost: self.tiers[ask.target.tier.slot()].pace.estimate(cold.size.load(Ordering::Relaxed)),
         })
     }

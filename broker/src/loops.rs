@@ -10,7 +10,8 @@
 #![forbid(unsafe_code)]
 
 use crate::{
-    Decision, Sample, Tier, WaitReason,
+    Decision, Tier, WaitReason,
+    registry::Slot,
     shared::Shared,
     state::{Lane, Snapshot},
     sync::Ordering,
@@ -44,37 +45,31 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// What a loop of code of tier `asking` could go on in at `site`; `None` when there is nothing to count for.
     pub(crate) fn prospect(&self, id: u32, variants: &Variants, asking: Tier, site: u32) -> Option<Prospect> {
-        let state = self.registry.hot(id).state.snapshot();
-        let tier = self.next_osr_tier(asking.max(variants.tier_at(site)), state)?;
-        let budget = self.osr_budget(id, tier);
+        let slot = self.registry.slot(id);
+        let tier = self.next_osr_tier(asking.max(variants.tier_at(site)), slot.hot.state.snapshot())?;
+        let budget = self.osr_budget(slot, tier);
         (budget < u32::MAX).then_some(Prospect { tier, budget })
     }
 
     /// What the policy says, or longer after compiles that gave up.
-    fn osr_budget(&self, id: u32, tier: Tier) -> u32 {
-        let cold = self.registry.cold(id);
-        self.first_osr_budget(id, tier).max(cold.osr.retries().checked_sub(1).map_or(0, backoff))
+    fn osr_budget(&self, slot: Slot<'_, G>, tier: Tier) -> u32 {
+        self.first_osr_budget(slot, tier).max(slot.cold.osr.retries().checked_sub(1).map_or(0, backoff))
     }
 
     /// Whether a loop that spends the budget asks for the variant rather than for the body.
     pub(crate) fn is_due(&self, id: u32, prospect: Prospect) -> bool {
-        prospect.budget <= self.first_budget(id, prospect.tier)
+        prospect.budget <= self.first_budget(self.registry.slot(id), prospect.tier)
     }
 
     /// Work in loops that earns a variant of the tier after `tier`.
-    fn loops_budget(&self, id: u32, tier: Tier) -> u32 {
-        let next = self.next_osr_tier(tier, self.registry.hot(id).state.snapshot());
-        next.map_or(u32::MAX, |next| self.osr_budget(id, next))
+    pub(crate) fn loops_budget(&self, slot: Slot<'_, G>, tier: Tier) -> u32 {
+        let next = self.next_osr_tier(tier, slot.hot.state.snapshot());
+        next.map_or(u32::MAX, |next| self.osr_budget(slot, next))
     }
 
-    /// Sets the loops' budget for the tier after `tier`.
-    pub(crate) fn arm_loops(&self, id: u32, tier: Tier) {
-        self.set_loops(id, self.loops_budget(id, tier));
-    }
-
-    /// As [`Self::arm_loops`], by a thread that found it spent.
+    /// Sets the loops' budget for the tier after `tier`, by a thread that found it spent.
     pub(crate) fn rearm_loops(&self, id: u32, tier: Tier) {
-        self.refill_loops(id, self.loops_budget(id, tier));
+        self.refill_loops(id, self.loops_budget(self.registry.slot(id), tier));
     }
 
     pub(crate) fn set_loops(&self, id: u32, work: u32) {
@@ -118,30 +113,28 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// A loop has done the work and outlasted the watch: asks the policy, which may say how much work to wait for. `from` is the
     /// tier of the code it runs in.
     pub(crate) fn ask_about_loop(&self, id: u32, from: Tier, site: u32, prospect: Prospect) -> Option<u32> {
-        let cold = self.registry.cold(id);
-        let state = self.registry.hot(id).state.snapshot();
-        if self.is_budget_spent(id) {
+        let slot = self.registry.slot(id);
+        let state = slot.hot.state.snapshot();
+        if self.is_budget_spent(slot.hot) {
             self.postpone(id);
         }
-        let sample = self.sample(id, from, prospect.tier);
-        let sample = Sample {
-            site: Some(site),
-            // What a thread that was left behind counts for itself is not in the bead's tally: at least it has earned this.
-            spent: sample.loop_work.max(prospect.budget.into()),
-            loop_work: sample.loop_work.max(prospect.budget.into()),
-            pending: state.is_pending(Lane::Osr),
-            bailouts: cold.osr.retries(),
-            ..sample
-        };
-        match self.ask(id, &sample) {
+        let mut sample = self.sample(slot, state, from, prospect.tier);
+        sample.site = Some(site);
+        // What a thread that was left behind counts for itself is not in the bead's tally: at least it has earned this.
+        sample.loop_work = sample.loop_work.max(prospect.budget.into());
+        sample.spent = sample.loop_work;
+        sample.pending = state.is_pending(Lane::Osr);
+        sample.bailouts = slot.cold.osr.retries();
+        match self.ask(slot, &sample) {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > from && self.makes_variants(wanted, state);
-                self.request(id, Target::osr(if usable { wanted } else { prospect.tier }, site), reason);
+                let target = Target::osr(if usable { wanted } else { prospect.tier }, site);
+                self.request_at(slot, target, reason, sample.age());
                 None
             }
             Decision::Wait { budget, reason } => Some(budget.max(if reason == WaitReason::Pending { MIN_RECOUNT } else { 1 })),
             Decision::Never { reason } => {
-                self.never(id, reason);
+                self.never(slot, reason, sample.age());
                 None
             }
         }

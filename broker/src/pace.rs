@@ -9,46 +9,51 @@ use std::time::Duration;
 
 use crate::{
     Tier,
-    sync::{AtomicU64, Ordering},
+    sync::{Note, Ordering},
     tuning::{BASE_SIZE, FIRST_PACES},
 };
 
-/// Fixed-point: nanoseconds per size unit, times this.
-const SCALE: u64 = 1024;
-
-/// The running figure of one tier.
+/// The running figure of one tier: nanoseconds per size unit, as the bits of an `f64`.
 #[derive(Debug)]
-pub(crate) struct Pace(AtomicU64);
+pub(crate) struct Pace(Note);
 
+/// No compile is taken to be quicker per size unit: a pace of zero would never be left again.
+const LEAST: f64 = 1e-3;
+
+// Ordering: Relaxed throughout. An estimate: it publishes nothing, and a lost update loses little.
 impl Pace {
     /// What is taken for granted of a tier before anything was compiled.
     pub(crate) fn of(tier: Tier) -> Self {
-        Pace(AtomicU64::new(FIRST_PACES[usize::from(tier.index() > 1)] * SCALE))
+        Pace(Note::new(FIRST_PACES[usize::from(tier.index() > 1)].to_bits()))
     }
 
     /// A compile of `size` guest bytes took `cost`.
     pub(crate) fn note(&self, size: u32, cost: Duration) {
-        let nanos = u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX);
-        let seen = (u128::from(nanos) * u128::from(SCALE) / u128::from(units(size))).min(u128::from(u64::MAX / 8)) as u64;
-        // Ordering: Relaxed, here and below. An estimate: it publishes nothing, and a lost update loses little.
-        let old = self.0.load(Ordering::Relaxed);
-        self.0.store((old / 8 * 7 + seen / 8).max(1), Ordering::Relaxed);
+        let seen = cost.as_secs_f64() * 1e9 / units(size);
+        let pace = self.nanos_per_unit() * (7.0 / 8.0) + seen / 8.0;
+        self.0.store(pace.max(LEAST).to_bits(), Ordering::Relaxed);
     }
 
     /// What a compile of `size` guest bytes is reckoned to take.
     pub(crate) fn estimate(&self, size: u32) -> Duration {
-        let nanos = u128::from(self.0.load(Ordering::Relaxed)) * u128::from(units(size)) / u128::from(SCALE);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Duration::from_nanos(self.estimate_nanos(size) as u64)
+    }
+
+    /// As [`Self::estimate`], in nanoseconds.
+    #[inline]
+    pub(crate) fn estimate_nanos(&self, size: u32) -> f64 {
+        self.nanos_per_unit() * units(size)
     }
 
     /// Nanoseconds per size unit.
+    #[inline]
     pub(crate) fn nanos_per_unit(&self) -> f64 {
-        self.0.load(Ordering::Relaxed) as f64 / SCALE as f64
+        f64::from_bits(self.0.load(Ordering::Relaxed))
     }
 }
 
-fn units(size: u32) -> u64 {
-    u64::from(size) + BASE_SIZE
+fn units(size: u32) -> f64 {
+    f64::from(size) + BASE_SIZE
 }
 
 #[cfg(all(test, not(loom)))]

@@ -17,7 +17,7 @@ use crate::{
     Reason, Tier,
     mutation::ordering,
     priority::Job,
-    registry::Registry,
+    registry::{Cold, Registry, Slot},
     sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
     target::Target,
     tuning::{LARGE_COST, QUEUE_WINDOW, RATE_SPAN, RESCORE},
@@ -32,8 +32,8 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Links a bead. Only for the thread that set the bead's LINKED bit.
-    pub(crate) fn push<G>(&self, registry: &Registry<G>, id: u32) {
-        let link = &registry.cold(id).link;
+    pub(crate) fn push<G>(&self, slot: Slot<'_, G>) {
+        let Slot { id, cold: Cold { link, .. }, .. } = slot;
         // Ordering: Relaxed. Only the exchange decides.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {

@@ -94,6 +94,22 @@ unsafe impl<G: Send> Send for Cold<G> {}
 // SAFETY: shared readers get `&G` only (G: Sync), the exclusive phases are ordered by the state word and the reclaimer.
 unsafe impl<G: Send + Sync> Sync for Cold<G> {}
 
+/// A slot, found once: its parts.
+pub(crate) struct Slot<'r, G> {
+    pub(crate) id: u32,
+    pub(crate) hot: &'r Hot,
+    pub(crate) cold: &'r Cold<G>,
+    pub(crate) tally: &'r Tally,
+}
+
+impl<G> Clone for Slot<'_, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<G> Copy for Slot<'_, G> {}
+
 struct Chunk<G> {
     hot: Box<[Hot]>,
     cold: Box<[Cold<G>]>,
@@ -247,6 +263,13 @@ impl<G> Registry<G> {
         self.find(id).expect("ids come from `take`, which made the chunk")
     }
 
+    /// All parts of a slot. Only for ids that `take` has returned.
+    #[inline]
+    pub(crate) fn slot(&self, id: u32) -> Slot<'_, G> {
+        let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
+        Slot { id, hot: &chunk.hot[offset], cold: &chunk.cold[offset], tally: &chunk.tally[offset] }
+    }
+
     /// The cold half of a slot. Only for ids that `take` has returned.
     pub(crate) fn cold(&self, id: u32) -> &Cold<G> {
         let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
@@ -280,6 +303,7 @@ impl<G> fmt::Debug for Registry<G> {
 }
 
 /// The chunk of an id, and the offset within it: chunk `k` holds `FIRST_CHUNK << k` slots.
+#[inline]
 fn locate(id: u32) -> (usize, usize) {
     let position = u64::from(id) + u64::from(FIRST_CHUNK);
     let index = position.ilog2() - FIRST_CHUNK.ilog2();

@@ -15,7 +15,7 @@ use crate::{
     placement::Bridges,
     premise::Dependents,
     queue::Queue,
-    registry::{Cold, Hot, Registry},
+    registry::{Cold, Hot, Registry, Slot},
     retire::{Participant, Pin, Reclaimer},
     roster::Roster,
     rules::Verdict,
@@ -378,7 +378,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if state.is_frozen() {
             return None;
         }
-        Tier::compiled(self.tiers.len()).find(|&next| next > tier && self.is_open(next) && !state.is_disabled(next))
+        state.open().above(tier).iter().find(|&next| self.is_open(next))
     }
 
     /// Whether code of a bead of that size is to be sampled until it is promoted to `next`: not where there is no thread to do it, nor
@@ -404,16 +404,17 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Sets the budgets for the tiers after `tier`, and says whether there is one for calls to count for.
     pub(crate) fn arm(&self, id: u32, tier: Tier) -> Counting {
-        let hot = self.registry.hot(id);
-        self.arm_loops(id, tier);
+        let slot = self.registry.slot(id);
+        let Slot { hot, cold, tally, .. } = slot;
+        self.set_loops(id, self.loops_budget(slot, tier));
         // Ordering: Relaxed. A count.
-        let work = self.registry.cold(id).work.load(Ordering::Relaxed);
+        let work = cold.work.load(Ordering::Relaxed);
         if work > 0 {
-            self.registry.tally(id).begin(work);
+            tally.begin(work);
         }
         match self.next_tier(tier, hot.state.snapshot()) {
             Some(next) => {
-                self.set_budget(hot, self.first_budget(id, next));
+                self.set_budget(hot, self.first_budget(slot, next));
                 Counting::Counted
             }
             None => {
@@ -609,10 +610,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Stamp::unpack(self.registry.cold(id).requested.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_stamp(&self, id: u32, cause: Cause) {
-        let stamp = Stamp { time: self.events.now(), cause };
+    pub(crate) fn set_stamp(&self, slot: Slot<'_, G>, cause: Cause, time: Duration) {
         // Ordering: Relaxed. As in `stamp`.
-        self.registry.cold(id).requested.store(stamp.pack(), Ordering::Relaxed);
+        slot.cold.requested.store(Stamp { time, cause }.pack(), Ordering::Relaxed);
     }
 }
 

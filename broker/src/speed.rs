@@ -32,6 +32,7 @@ impl Speed {
     }
 
     /// Times as fast as the interpreter.
+    #[inline]
     pub(crate) fn over_interpreter(&self) -> f64 {
         f64::from_bits(self.over_interpreter.load(Ordering::Relaxed))
     }
@@ -50,9 +51,9 @@ impl Speed {
     }
 }
 
-/// Work units code does in `nanos`, that is `speed` times as fast as the interpreter.
-pub(crate) fn work_in(nanos: u64, speed: f64) -> u64 {
-    (nanos as f64 / 1e3 * INTERPRETED_PER_MICROSECOND * speed) as u64
+/// Work units code does in a nanosecond, that is `speed` times as fast as the interpreter.
+pub(crate) fn work_per_nanosecond(speed: f64) -> f64 {
+    INTERPRETED_PER_MICROSECOND / 1e3 * speed
 }
 
 /// The timed calls of one bead in one tier, in one word: a tier, how many there were, and the mean logarithm.

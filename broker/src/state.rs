@@ -149,9 +149,17 @@ impl Snapshot {
         self.has(FROZEN)
     }
 
+    /// Tiers the bead may go to: those that did not fail, and are not above the highest.
+    #[inline]
+    pub(crate) fn open(self) -> TierSet {
+        let allowed = TIER_MASK >> (self.0 >> CUT & CUT_MASK);
+        TierSet((!(self.0 >> DISABLED) & allowed) as u8)
+    }
+
     /// Whether the bead does not go to the tier: because that failed, or because it is above the highest.
+    #[inline]
     pub(crate) fn is_disabled(self, tier: Tier) -> bool {
-        self.set(DISABLED).contains(tier) || tier > self.limit()
+        !tier.is_interpreter() && !self.open().contains(tier)
     }
 
     /// The highest tier the bead may go to.
@@ -174,8 +182,12 @@ impl Snapshot {
     }
 
     /// Asked for and not yet answered.
+    #[inline]
     pub(crate) fn is_pending(self, lane: Lane) -> bool {
-        self.phase(lane) != Phase::Idle
+        match lane {
+            Lane::Osr => self.phase(lane) != Phase::Idle,
+            Lane::Body(tier) => TierSet((self.0 >> WANTED | self.0 >> QUEUED | self.0 >> COMPILING) as u8).contains(tier),
+        }
     }
 
     pub(crate) fn is_idle(self) -> bool {

@@ -159,6 +159,8 @@ pub(crate) struct TierCounters {
     /// Requests made and not answered.
     pub(crate) pending: Note,
     compile_total: AtomicU64,
+    /// Nanoseconds that a compile took, in the mean of all so far: the bits of an `f64`.
+    compile_mean: Note,
     compile_max: AtomicU64,
     wait_total: AtomicU64,
     wait_max: AtomicU64,
@@ -168,8 +170,9 @@ pub(crate) struct TierCounters {
 // Ordering: Relaxed throughout this file. Counters only; they publish nothing and are read as approximate.
 impl TierCounters {
     pub(crate) fn note_compile(&self, wait: Duration, cost: Duration) {
-        self.compiled.fetch_add(1, Ordering::Relaxed);
-        self.compile_total.fetch_add(nanos(cost), Ordering::Relaxed);
+        let compiled = self.compiled.fetch_add(1, Ordering::Relaxed) + 1;
+        let total = self.compile_total.fetch_add(nanos(cost), Ordering::Relaxed).saturating_add(nanos(cost));
+        self.compile_mean.store((total as f64 / compiled as f64).to_bits(), Ordering::Relaxed);
         self.compile_max.fetch_max(nanos(cost), Ordering::Relaxed);
         self.wait_total.fetch_add(nanos(wait), Ordering::Relaxed);
         self.wait_max.fetch_max(nanos(wait), Ordering::Relaxed);
@@ -190,9 +193,16 @@ impl TierCounters {
     }
 
     /// Nanoseconds compiled so far, and in the mean.
-    pub(crate) fn compile_nanos(&self) -> (u64, u64) {
-        let total = self.compile_total.load(Ordering::Relaxed);
-        (total, total / self.compiled.load(Ordering::Relaxed).max(1))
+    #[inline]
+    pub(crate) fn compile_nanos(&self) -> (u64, f64) {
+        (self.compile_total.load(Ordering::Relaxed), f64::from_bits(self.compile_mean.load(Ordering::Relaxed)))
+    }
+
+    /// Requests made and not answered.
+    #[inline]
+    pub(crate) fn pending(&self) -> f64 {
+        // As a signed number, which is converted in one instruction.
+        self.pending.load(Ordering::Relaxed) as i64 as f64
     }
 
     pub(crate) fn note_bailout(&self, kind: BailoutKind) {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    BailoutKind, Decision, Placement, Sample, Tier,
+    BailoutKind, Decision, Placement, Sample, Tier, WaitReason,
     answer::Answer,
     speed::Timings,
     sync::{Note, Ordering},
@@ -104,10 +104,10 @@ impl Tally {
         (spent, self.loops.load(Ordering::Relaxed).min(spent))
     }
 
-    /// Work units per millisecond since the policy was last asked; 0 if it never was.
-    pub(crate) fn rate(&self, work: u64, now: Duration) -> f64 {
+    /// Work units per millisecond since the policy was last asked, `now` being in nanoseconds; 0 if it never was.
+    pub(crate) fn rate(&self, work: u64, now: u64) -> f64 {
         let then = self.asked_at.load(Ordering::Relaxed);
-        let nanos = nanos(now).saturating_sub(then);
+        let nanos = now.saturating_sub(then);
         if then == 0 || nanos == 0 {
             return 0.0;
         }
@@ -115,8 +115,8 @@ impl Tally {
     }
 
     /// The policy was asked.
-    pub(crate) fn note_answer(&self, now: Duration, sample: &Sample, decision: Decision) {
-        self.asked_at.store(nanos(now).max(1), Ordering::Relaxed);
+    pub(crate) fn note_answer(&self, sample: &Sample, decision: Decision) {
+        self.asked_at.store(sample.age_nanos.max(1), Ordering::Relaxed);
         self.asked_work.store(sample.work, Ordering::Relaxed);
         self.answer.store(Answer::new(sample, decision).pack(), Ordering::Relaxed);
     }
@@ -126,6 +126,12 @@ impl Tally {
         let at = Duration::from_nanos(self.asked_at.load(Ordering::Relaxed));
         Answer::unpack(self.answer.load(Ordering::Relaxed)).map(|answer| (answer, at, self.asked_work.load(Ordering::Relaxed)))
     }
+
+    /// Whether the last answer was that the bead is held.
+    pub(crate) fn was_held(&self) -> bool {
+        let answer = Answer::unpack(self.answer.load(Ordering::Relaxed));
+        matches!(answer.map(|answer| answer.decision), Some(Decision::Wait { reason: WaitReason::Held, .. }))
+    }
 }
 
 /// Writes what is not there yet: reading memory does not commit it.
@@ -133,8 +139,4 @@ fn set(note: &Note, value: u64) {
     if note.load(Ordering::Relaxed) != value {
         note.store(value, Ordering::Relaxed);
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -52,15 +52,45 @@ impl fmt::Display for Tier {
 pub(crate) struct TierSet(pub(crate) u8);
 
 impl TierSet {
+    #[inline]
     pub(crate) fn contains(self, tier: Tier) -> bool {
-        tier.0 > 0 && tier <= Tier::MAX && self.0 & (1 << tier.slot()) != 0
+        // The interpreter is in none.
+        tier <= Tier::MAX && u32::from(self.0) << 1 >> tier.0 & 1 != 0
+    }
+
+    /// Those of these that are above `tier`.
+    #[inline]
+    pub(crate) fn above(self, tier: Tier) -> Self {
+        TierSet((u32::from(self.0) >> tier.0.min(Tier::MAX.0) << tier.0.min(Tier::MAX.0)) as u8)
     }
 
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
 
+    /// The tiers, lowest first.
+    #[inline]
     pub(crate) fn iter(self) -> impl Iterator<Item = Tier> {
-        Tier::compiled(7).filter(move |&tier| self.contains(tier))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let tier = (left != 0).then(|| Tier(left.trailing_zeros() as u8 + 1));
+            left &= left.wrapping_sub(1);
+            tier
+        })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+#[test]
+fn sets_of_tiers() {
+    let all = TierSet(0x7F);
+    let tiers = |set: TierSet| set.iter().map(Tier::index).collect::<Vec<_>>();
+    assert_eq!(tiers(all), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(tiers(TierSet(0b101_0010)), [2, 5, 7]);
+    assert_eq!(tiers(TierSet(0)), [0; 0]);
+    for tier in 0..=9 {
+        assert_eq!(tiers(all.above(Tier(tier))), (tier + 1..=7).collect::<Vec<_>>(), "above {tier}");
+        assert_eq!(all.contains(Tier(tier)), (1..=7).contains(&tier));
+        assert!(!TierSet(0).contains(Tier(tier)));
     }
 }

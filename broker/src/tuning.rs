@@ -106,7 +106,7 @@ pub(crate) const LARGE_COST: Duration = Duration::from_millis(10);
 
 /// Nanoseconds a compile is reckoned to take per size unit before any was measured: Cranelift's order of magnitude for tier 1, LLVM's
 /// for every tier above.
-pub(crate) const FIRST_PACES: [u64; 2] = [4_000, 40_000];
+pub(crate) const FIRST_PACES: [f64; 2] = [4e3, 40e3];
 
 /// Work units the interpreter does in a microsecond, about; see [`TYPICAL_CALL_WORK`].
 pub(crate) const INTERPRETED_PER_MICROSECOND: f64 = 1024.0;
@@ -125,7 +125,7 @@ pub(crate) const TIMED_MEMORY: u64 = 64;
 pub(crate) const FIRST_SPEEDUPS: [f64; 2] = [6.0, 8.5];
 
 /// What every compile costs beyond its size, in size units.
-pub(crate) const BASE_SIZE: u64 = 64;
+pub(crate) const BASE_SIZE: f64 = 64.0;
 
 /// How long a function may do no work before its request is dropped, unless configured otherwise. (HotSpot drops after 50 ms,
 /// `TieredCompileTaskTimeout`; work is seen here only slice by slice.)

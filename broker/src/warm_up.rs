@@ -60,7 +60,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     #[cold]
     fn look_ahead(&self, id: u32) {
-        let hot = self.registry.hot(id);
+        let slot = self.registry.slot(id);
+        let hot = slot.hot;
         // SAFETY: the calling thread is online.
         let header = unsafe { self.header(hot) };
         let Some(next) = self.next_tier(header.top(), hot.state.snapshot()) else { return };
@@ -69,7 +70,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             return;
         }
         // Ordering: Relaxed. An approximate number.
-        let whole = self.first_budget(id, next);
+        let whole = self.first_budget(slot, next);
         let left = hot.budget.load(Ordering::Relaxed);
         if i64::from(left) * 4 <= i64::from(whole) * 3 {
             self.warm_up.call(next);

@@ -343,10 +343,11 @@ fn a_storm_of_changes() {
     let callees: [Function; 2] = [0, 0].map(|number| world.function(number, &[]));
     let callers = [0, 0].map(|number| world.function(number, &callees.each_ref()));
     let latest = AtomicU64::new(0);
+    let changes = many(20_000, 60) as u64;
     let mut entered = 0;
     thread::scope(|scope| {
         scope.spawn(|| {
-            for number in 1..=many(20_000, 60) as u64 {
+            for number in 1..=changes {
                 match number % 5 {
                     0 => drop(world.broker.invalidate(callees[1].bead(), InvalidateReason::Requested)),
                     _ => assert!(world.broker.reload(callees[0].bead(), body(number, &[]))),
@@ -361,7 +362,7 @@ fn a_storm_of_changes() {
             scope.spawn(move || {
                 let mut thread = world.broker.register_thread().unwrap();
                 let (mut turn, mut entered) = (0, 0);
-                while latest.load(Ordering::SeqCst) < 19_999 {
+                while latest.load(Ordering::SeqCst) < changes - 1 {
                     turn += 1;
                     let caller = &callers[(which + turn) % 2];
                     match world.broker.compile_now(caller.bead(), TIER) {
@@ -381,7 +382,7 @@ fn a_storm_of_changes() {
         let [one, other] = calls.map(|thread| thread.join().unwrap());
         entered += one.1 + other.1;
     });
-    assert!(entered > 100, "{entered} calls of native code");
+    assert!(entered > many(100, 1), "{entered} calls of native code");
     let world = {
         drop((callers, callees));
         Arc::into_inner(world).unwrap()

@@ -1,5 +1,7 @@
 //! What a policy may look at: plain numbers, so that a replay can make them up.
 
+use std::time::Duration;
+
 use crate::{CALL_WORK, Tier, tuning::TYPICAL_TURN_WORK};
 
 /// What a policy may look at when a bead's budget is spent.
@@ -128,6 +130,11 @@ impl Sample {
     /// About how many turns loops made since `spent` was 0, a turn doing [`TYPICAL_TURN_WORK`] units.
     pub fn turns(&self) -> f64 {
         self.loop_work as f64 / f64::from(TYPICAL_TURN_WORK)
+    }
+
+    /// When it was taken, since the broker was built.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_nanos(self.age_nanos)
     }
 
     /// The same bead, had it done `1/scale` of the work.

@@ -144,7 +144,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     #[cold]
     pub fn invoke_spent_by(&self, bead: BeadRef<'_, G>, decide: impl FnOnce(&Sample) -> Decision) -> Option<NativeCode<'_>> {
         if self.spent(bead, CALL_WORK, At::CallOfAsker) {
-            self.shared.budget_spent_by(bead.id as u32, decide);
+            self.shared.budget_spent_by(self.shared.registry.slot(bead.id as u32), decide);
         }
         self.native_code(bead)
     }

@@ -85,8 +85,8 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         let id = bead.id as u32;
         self.behind.set(Behind::NOWHERE);
         self.shared.refill_loops(id, MAX_SLICE as u32);
-        if self.shared.is_budget_spent(id) {
-            self.shared.budget_spent(id);
+        if self.shared.is_budget_spent(bead.hot) {
+            self.shared.budget_spent(self.shared.registry.slot(id));
         }
     }
 
@@ -131,20 +131,21 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         };
         // A recording is to say what was done, not what may be.
         let ahead = if self.shared.on_work.is_some() { 0 } else { most };
-        let drawn = self.shared.draw(id, deficit, ahead);
+        let slot = self.shared.registry.slot(id);
+        let drawn = self.shared.draw(slot, deficit, ahead);
         self.tell_work(bead, at, drawn.units);
         let (units, drawn) = (drawn.units, drawn.slice);
         let rest = drawn.unwrap_or(0);
         self.set_slot(bead, CountSlot { countdown: rest, generation });
         if let At::Loop(edge) = at {
-            self.shared.registry.tally(id).note_loop(units);
+            slot.tally.note_loop(units);
             // Whether or not the bead's budget could pay: native loops tell of more at once than it may ever hold.
             self.count_loop(bead, edge.asking, deficit.saturating_add(rest));
         }
         match (drawn, at) {
             (_, At::Loop(edge)) if most == 0 => self.loops_spent(bead, edge, drawn.is_none()),
             (Some(_), _) => self.shared.foresee(id),
-            (None, At::Call) => self.shared.budget_spent(id),
+            (None, At::Call) => self.shared.budget_spent(slot),
             (None, At::CallOfAsker) => return true,
             (None, At::Loop(edge)) => self.budget_spent_in_loop(bead, edge),
         }
@@ -194,7 +195,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         } else if prospect.is_some_and(|prospect| self.shared.is_due(id, prospect) && !self.is_closed(id, site)) {
             self.loops_spent(bead, edge, true);
         } else {
-            self.shared.budget_spent(id);
+            self.shared.budget_spent(self.shared.registry.slot(id));
         }
     }
 
