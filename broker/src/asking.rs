@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Decision, Outlook, Sample, Tier,
-    registry::Slot,
+    registry::{Slot, Warm},
     shared::Shared,
     speed::work_per_nanosecond,
     state::Snapshot,
@@ -96,7 +96,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// What a bead's thresholds are multiplied by. Its tally is not looked at until some bead's are.
     fn scale_of(&self, slot: Slot<'_, G>) -> f64 {
-        if self.mood.scales.load(Ordering::Relaxed) != 0 { slot.tally.scale() } else { 1.0 }
+        if self.mood.scales.load(Ordering::Relaxed) != 0 { slot.warm.tally.scale() } else { 1.0 }
     }
 
     /// Threads that compile, for a tier if for one.
@@ -114,7 +114,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Written field by field, and changed where it lies: a sample is five cache lines, and to copy one that was just written takes
     /// longer than to make it.
     pub(crate) fn sample(&self, slot: Slot<'_, G>, state: Snapshot, tier: Tier, next: Tier) -> Sample {
-        let Slot { hot, cold, tally, .. } = slot;
+        let Slot { hot, cold, warm: Warm { tally, .. }, .. } = slot;
         let now = nanos(self.events.now());
         let (work, size) = (cold.work.load(Ordering::Relaxed), cold.size.load(Ordering::Relaxed));
         let (speed, open) = (self.speed_of(tier), state.open().above(tier));
@@ -159,7 +159,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Decision::Wait { budget, reason } => Decision::Wait { budget: scaled(budget, scale).max(1), reason },
             decision => decision,
         };
-        slot.tally.note_answer(sample, decision);
+        slot.warm.tally.note_answer(sample, decision);
         decision
     }
 

@@ -205,7 +205,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
     fn reload_id(&self, id: u32, guest: G) {
         let shared = self.shared();
         shared.note_withdrawn(id, shared.registry.hot(id).state.reset(), LossReason::Changed);
-        shared.registry.cold(id).osr.forgive();
+        shared.registry.warm(id).osr.forgive();
         shared.registry.tally(id).forgive();
         let replaced = self.replace(id, Body::New(Arc::new(guest)));
         // A thread that gave up code of the old body may have disabled its tier since.

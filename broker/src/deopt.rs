@@ -10,7 +10,7 @@ use crate::{
     exits::Exits,
     history::DeoptHistory,
     mutation::{dropped, ordering},
-    registry::Hot,
+    registry::{Hot, Slot},
     retire::Pin,
     shared::Shared,
     sync::Ordering,
@@ -144,8 +144,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Whatever counting asks for next has to wait for `work` more units of it.
     fn back_off(&self, id: u32, work: u32) {
-        self.set_budget(self.registry.hot(id), work.max(1));
-        self.set_loops(id, work.max(1));
+        let Slot { hot, cold, .. } = self.registry.slot(id);
+        self.set_budget(hot, work.max(1));
+        self.set_loops(cold, work.max(1));
     }
 
     /// Disables a tier because of a body of this lineage. Counting finds out when its budget is spent.

@@ -23,7 +23,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.events.deliver();
             self.collect();
         } else if target.site.is_some() {
-            self.registry.cold(id).osr.unclaim();
+            self.registry.warm(id).osr.unclaim();
         }
     }
 
@@ -55,7 +55,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if !self.tiers[tier.slot()].osr {
             return Err(CompileNowError::NoOsr(tier));
         }
-        let (state, record) = (&self.registry.hot(id).state, &self.registry.cold(id).osr);
+        let (state, record) = (&self.registry.hot(id).state, &self.registry.warm(id).osr);
         loop {
             if self.is_stopped() {
                 return Err(CompileNowError::ShutDown);

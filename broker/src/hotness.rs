@@ -122,13 +122,13 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// As [`Self::request`], by who has looked at the clock.
     pub(crate) fn request_at(&self, slot: Slot<'_, G>, target: impl Into<Target>, reason: Reason, now: Duration) {
-        let Slot { id, hot, cold, .. } = slot;
+        let Slot { id, hot, warm, .. } = slot;
         let target = target.into();
         if self.is_stopped() {
             return;
         }
         if let Some(site) = target.site
-            && cold.osr.claim(target.tier, site) != OsrClaim::Won
+            && warm.osr.claim(target.tier, site) != OsrClaim::Won
         {
             return;
         }
@@ -140,7 +140,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         match request {
             Request::Link | Request::Joined => self.asked(target.tier),
             Request::Pending if target.site.is_none() => self.tiers[target.tier.slot()].counters.note_deduped(),
-            Request::Pending | Request::Refused if target.site.is_some() => cold.osr.unclaim(),
+            Request::Pending | Request::Refused if target.site.is_some() => warm.osr.unclaim(),
             Request::Pending | Request::Refused => {}
         }
         if request == Request::Link || (request == Request::Joined && reason == Reason::Deopt) {

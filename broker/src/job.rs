@@ -54,7 +54,7 @@ impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
         let lane = self.target.lane();
         if lane == Lane::Osr && !dropped!(OsrUnclaim) {
             // While the slot is still ours. Whoever claims before the lane is idle is refused, and asks again.
-            self.shared.registry.cold(self.id).osr.unclaim();
+            self.shared.registry.warm(self.id).osr.unclaim();
         }
         let hot = self.shared.registry.hot(self.id);
         let Finished { vacated } = hot.state.finish(lane, self.ending);
@@ -90,7 +90,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let stamp = self.stamp(id);
         let unlinked = self.registry.hot(id).state.unlink();
         // The claim was taken before the request was made, so it is there.
-        let osr = if unlinked.osr { self.registry.cold(id).osr.claimed() } else { None };
+        let osr = if unlinked.osr { self.registry.warm(id).osr.claimed() } else { None };
         for target in unlinked.queued.iter().map(Target::from).chain(osr) {
             let reason = if let Cause::Promote(reason) = stamp.cause { reason } else { Reason::Budget };
             // Ordering: Relaxed. Counter.
@@ -174,7 +174,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn true_ask(&self, ask: Ask) -> Ask {
         match ask.target.lane() {
             Lane::Body(_) => ask,
-            Lane::Osr => self.registry.cold(ask.id).osr.claimed().map_or(ask, |target| ask.about(target)),
+            Lane::Osr => self.registry.warm(ask.id).osr.claimed().map_or(ask, |target| ask.about(target)),
         }
     }
 
@@ -183,7 +183,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let slot = self.registry.slot(ask.id);
         let cold = slot.cold;
         let is_queued = slot.hot.state.snapshot().is_queued(ask.target.lane());
-        let is_meant = ask.target.site.is_none() || cold.osr.claimed() == Some(ask.target);
+        let is_meant = ask.target.site.is_none() || slot.warm.osr.claimed() == Some(ask.target);
         // Ordering: Relaxed, twice. A score.
         let work = cold.work.load(Ordering::Relaxed);
         (is_queued && is_meant).then(|| Look {
@@ -440,7 +440,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     ) -> Ending {
         let from = base.version.tier();
         self.tiers[target.tier.slot()].counters.note_bailout(bailout.reason().kind());
-        let (hot, record) = (self.registry.hot(id), &self.registry.cold(id).osr);
+        let (hot, record) = (self.registry.hot(id), &self.registry.warm(id).osr);
         let before = match target.lane() {
             Lane::Body(tier) => hot.state.snapshot().retries(tier),
             Lane::Osr => record.retries(),
@@ -467,7 +467,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
                 if disabled {
                     record.close(site);
                 }
-                self.set_loops(id, backoff(before));
+                self.set_loops(self.registry.cold(id), backoff(before));
             }
             Some(site) => record.close(site),
         }

@@ -11,7 +11,7 @@
 
 use crate::{
     Decision, Tier, WaitReason,
-    registry::Slot,
+    registry::{Cold, Slot},
     shared::Shared,
     state::{Lane, Snapshot},
     sync::Ordering,
@@ -53,7 +53,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// What the policy says, or longer after compiles that gave up.
     fn osr_budget(&self, slot: Slot<'_, G>, tier: Tier) -> u32 {
-        self.first_osr_budget(slot, tier).max(slot.cold.osr.retries().checked_sub(1).map_or(0, backoff))
+        // Ordering: Relaxed. A count. A bead that has done nothing has asked for nothing, and its warm part is not to be touched.
+        let retries = if slot.cold.work.load(Ordering::Relaxed) > 0 { slot.warm.osr.retries() } else { 0 };
+        self.first_osr_budget(slot, tier).max(retries.checked_sub(1).map_or(0, backoff))
     }
 
     /// Whether a loop that spends the budget asks for the variant rather than for the body.
@@ -72,9 +74,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.refill_loops(id, self.loops_budget(self.registry.slot(id), tier));
     }
 
-    pub(crate) fn set_loops(&self, id: u32, work: u32) {
+    pub(crate) fn set_loops(&self, cold: &Cold<G>, work: u32) {
         // Ordering: Relaxed. A count; publishes nothing.
-        self.registry.cold(id).loops.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
+        cold.loops.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
     /// As [`Self::set_loops`], by a thread that found it spent: code that came meanwhile has armed it for the next tier, and that
@@ -102,12 +104,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn is_osr_pending(&self, id: u32) -> bool {
         let is_given_up = |site| self.is_site_closed(id, site);
         self.registry.hot(id).state.snapshot().is_pending(Lane::Osr)
-            && !self.registry.cold(id).osr.claimed().and_then(|target| target.site).is_some_and(is_given_up)
+            && !self.registry.warm(id).osr.claimed().and_then(|target| target.site).is_some_and(is_given_up)
     }
 
     /// Whether nobody asks for a variant at the site any more.
     pub(crate) fn is_site_closed(&self, id: u32, site: u32) -> bool {
-        self.registry.cold(id).osr.is_closed(site)
+        self.registry.warm(id).osr.is_closed(site)
     }
 
     /// A loop has done the work and outlasted the watch: asks the policy, which may say how much work to wait for. `from` is the
@@ -124,7 +126,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         sample.loop_work = sample.loop_work.max(prospect.budget.into());
         sample.spent = sample.loop_work;
         sample.pending = state.is_pending(Lane::Osr);
-        sample.bailouts = slot.cold.osr.retries();
+        sample.bailouts = slot.warm.osr.retries();
         match self.ask(slot, &sample) {
             Decision::Promote { tier: wanted, reason } => {
                 let usable = wanted > from && self.makes_variants(wanted, state);

@@ -17,7 +17,7 @@ use crate::{
     Reason, Tier,
     mutation::ordering,
     priority::Job,
-    registry::{Cold, Registry, Slot},
+    registry::{Registry, Slot, Warm},
     sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
     target::Target,
     tuning::{LARGE_COST, QUEUE_WINDOW, RATE_SPAN, RESCORE},
@@ -33,7 +33,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Links a bead. Only for the thread that set the bead's LINKED bit.
     pub(crate) fn push<G>(&self, slot: Slot<'_, G>) {
-        let Slot { id, cold: Cold { link, .. }, .. } = slot;
+        let Slot { id, warm: Warm { link, .. }, .. } = slot;
         // Ordering: Relaxed. Only the exchange decides.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -65,7 +65,7 @@ impl Inbox {
         while let Some(id) = cursor.checked_sub(1) {
             ids.push(id);
             // Ordering: Relaxed. Published by the head. Read before the bead is unlinked: after that it may be linked again.
-            cursor = registry.cold(id).link.load(Ordering::Relaxed);
+            cursor = registry.warm(id).link.load(Ordering::Relaxed);
         }
         ids.reverse();
         ids

@@ -1,6 +1,8 @@
 //! Where beads live: slots in chunks that never move, found by a dense id, registered and released without a lock.
 //!
-//! Each slot is split. The *hot* half, 24 bytes, is what running code touches. The *cold* half lies in a parallel array.
+//! Each slot is split in three, which lie in parallel arrays. The *hot* part, 24 bytes, is what running code touches; the *cold*
+//! part, 24 bytes if the guest handle has four, is what every bead needs besides. The *warm* part, 104 bytes, only those need that
+//! are asked for or about: it is zero until it is written, and committed then, so that the others take no memory for it.
 //!
 //! Who may touch the non-atomic parts of a cold entry:
 //!
@@ -41,38 +43,52 @@ const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<Hot>() == 24);
     assert!(offset_of!(Hot, code) == 0);
+    assert!(size_of::<Cold<u32>>() == 24);
+    assert!(size_of::<Cold<&()>>() == 32);
 };
 
-/// The rest of a bead.
+/// The rest of what every bead needs.
 pub(crate) struct Cold<G> {
     pub(crate) guest: UnsafeCell<MaybeUninit<G>>,
-    /// When and why the bead was last linked into the inbox; see `Stamp`.
-    pub(crate) requested: AtomicU64,
     /// Work drawn from the budget so far.
     pub(crate) work: AtomicU64,
-    /// What the OSR lane is about, and what failed there.
-    pub(crate) osr: OsrRecord,
     /// Work units in loops until OSR is thought of, shared as the budget is.
     pub(crate) loops: AtomicI32,
     /// How many beads have had this slot.
     pub(crate) generation: AtomicU32,
-    /// Size of the guest body in bytes, for policies, the queue and deadlines.
+    /// Size of the guest body in bytes, for policies, the queue and deadlines; of a vacant slot, the next on the free list: id + 1, 0
+    /// ends it.
     pub(crate) size: AtomicU32,
-    /// Next slot of the inbox while LINKED, of the free list while vacant: id + 1, 0 ends the list.
+}
+
+/// What a bead needs that is asked for, or about.
+#[derive(Default)]
+pub(crate) struct Warm {
+    /// Next slot of the inbox while LINKED: id + 1, 0 ends the list.
     pub(crate) link: AtomicU32,
+    /// When and why the bead was last linked into the inbox; see `Stamp`.
+    pub(crate) requested: AtomicU64,
+    /// What the OSR lane is about, and what failed there.
+    pub(crate) osr: OsrRecord,
+    pub(crate) tally: Tally,
+}
+
+impl Warm {
+    /// Another bead has the slot.
+    pub(crate) fn clear(&self) {
+        self.osr.clear();
+        self.tally.clear();
+    }
 }
 
 impl<G> Default for Cold<G> {
     fn default() -> Self {
         Cold {
             guest: UnsafeCell::new(MaybeUninit::uninit()),
-            requested: AtomicU64::new(0),
             work: AtomicU64::new(0),
-            osr: OsrRecord::default(),
             loops: AtomicI32::new(0),
             generation: AtomicU32::new(0),
             size: AtomicU32::new(0),
-            link: AtomicU32::new(0),
         }
     }
 }
@@ -99,7 +115,7 @@ pub(crate) struct Slot<'r, G> {
     pub(crate) id: u32,
     pub(crate) hot: &'r Hot,
     pub(crate) cold: &'r Cold<G>,
-    pub(crate) tally: &'r Tally,
+    pub(crate) warm: &'r Warm,
 }
 
 impl<G> Clone for Slot<'_, G> {
@@ -113,21 +129,20 @@ impl<G> Copy for Slot<'_, G> {}
 struct Chunk<G> {
     hot: Box<[Hot]>,
     cold: Box<[Cold<G>]>,
-    /// Written only for beads that do work: memory the others do not take.
-    tally: Box<[Tally]>,
+    warm: Box<[Warm]>,
     built: Built,
 }
 
 impl<G> Chunk<G> {
     fn new(len: usize) -> Box<Self> {
-        Box::new(Chunk { hot: vacant(len), cold: vacant(len), tally: vacant(len), built: Built::new() })
+        Box::new(Chunk { hot: vacant(len), cold: vacant(len), warm: vacant(len), built: Built::new() })
     }
 }
 
 /// `len` default entries. On real hardware that is zeroed memory the kernel commits when it is touched.
 #[cfg(not(loom))]
 fn vacant<T: Default>(len: usize) -> Box<[T]> {
-    // SAFETY: called for `Hot`, `Cold<G>` and `Tally` only, made of integers, pointers and `MaybeUninit`: zero is their default value.
+    // SAFETY: called for `Hot`, `Cold<G>` and `Warm` only, made of integers, pointers and `MaybeUninit`: zero is their default value.
     unsafe { Box::new_zeroed_slice(len).assume_init() }
 }
 
@@ -191,8 +206,8 @@ impl<G> Registry<G> {
         let mut head = self.free.load(ordering!(SlotTake: Acquire));
         loop {
             let id = (head as u32).checked_sub(1)?;
-            // Ordering: Relaxed. Published by the head we acquired; a stale link fails the tagged exchange.
-            let next = self.cold(id).link.load(Ordering::Relaxed);
+            // Ordering: Relaxed. Published by the head we acquired; what is no link any more fails the tagged exchange.
+            let next = self.cold(id).size.load(Ordering::Relaxed);
             let tag = (head >> 32).wrapping_add(1);
             match self.free.compare_exchange_weak(
                 head,
@@ -212,7 +227,7 @@ impl<G> Registry<G> {
         let mut head = self.free.load(Ordering::Relaxed);
         loop {
             // Ordering: Relaxed. Published by the exchange.
-            self.cold(id).link.store(head as u32, Ordering::Relaxed);
+            self.cold(id).size.store(head as u32, Ordering::Relaxed);
             let tag = (head >> 32).wrapping_add(1);
             // Ordering: Release. Pairs with: Acquire in `pop_free`. Carries: the vacated slot. AcqRel keeps the release
             // sequence of earlier pushes whole.
@@ -253,12 +268,12 @@ impl<G> Registry<G> {
         Some((chunk, offset))
     }
 
-    /// The hot half of a slot, if its chunk exists.
+    /// The hot part of a slot, if its chunk exists.
     pub(crate) fn find(&self, id: u32) -> Option<&Hot> {
         self.chunk(id).map(|(chunk, offset)| &chunk.hot[offset])
     }
 
-    /// The hot half of a slot. Only for ids that `take` has returned.
+    /// The hot part of a slot. Only for ids that `take` has returned.
     pub(crate) fn hot(&self, id: u32) -> &Hot {
         self.find(id).expect("ids come from `take`, which made the chunk")
     }
@@ -267,19 +282,24 @@ impl<G> Registry<G> {
     #[inline]
     pub(crate) fn slot(&self, id: u32) -> Slot<'_, G> {
         let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
-        Slot { id, hot: &chunk.hot[offset], cold: &chunk.cold[offset], tally: &chunk.tally[offset] }
+        Slot { id, hot: &chunk.hot[offset], cold: &chunk.cold[offset], warm: &chunk.warm[offset] }
     }
 
-    /// The cold half of a slot. Only for ids that `take` has returned.
+    /// The cold part of a slot. Only for ids that `take` has returned.
     pub(crate) fn cold(&self, id: u32) -> &Cold<G> {
         let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
         &chunk.cold[offset]
     }
 
+    /// The warm part of a slot. Only for ids that `take` has returned.
+    pub(crate) fn warm(&self, id: u32) -> &Warm {
+        let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
+        &chunk.warm[offset]
+    }
+
     /// What is noted about a slot's bead. Only for ids that `take` has returned.
     pub(crate) fn tally(&self, id: u32) -> &Tally {
-        let (chunk, offset) = self.chunk(id).expect("ids come from `take`, which made the chunk");
-        &chunk.tally[offset]
+        &self.warm(id).tally
     }
 }
 

@@ -194,17 +194,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Takes a slot for a new bead.
     pub(crate) fn register(&self, guest: G, spec: BeadSpec) -> Result<u32, RegisterError> {
         let id = self.registry.take().ok_or(RegisterError::BeadsExhausted { limit: self.max_beads })?;
-        let (hot, cold) = (self.registry.hot(id), self.registry.cold(id));
+        let Slot { hot, cold, warm, .. } = self.registry.slot(id);
         let Verdict { limit, scale } = self.verdict_on(&guest);
         // SAFETY: the slot is vacant and ours until `activate`; nobody reads the cell before.
         cold.guest.with_mut(|cell| unsafe { (*cell).write(guest) });
         // Ordering: Relaxed up to `activate`, whose Release publishes all of it.
         cold.size.store(spec.size, Ordering::Relaxed);
         cold.work.store(0, Ordering::Relaxed);
-        cold.link.store(0, Ordering::Relaxed);
-        cold.osr.clear();
         if cold.generation.fetch_add(1, Ordering::Relaxed) > 0 {
-            self.registry.tally(id).clear();
+            warm.clear();
         }
         self.set_scale(id, scale);
         self.start_over(id);
@@ -405,12 +403,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// Sets the budgets for the tiers after `tier`, and says whether there is one for calls to count for.
     pub(crate) fn arm(&self, id: u32, tier: Tier) -> Counting {
         let slot = self.registry.slot(id);
-        let Slot { hot, cold, tally, .. } = slot;
-        self.set_loops(id, self.loops_budget(slot, tier));
+        let Slot { hot, cold, warm, .. } = slot;
+        self.set_loops(slot.cold, self.loops_budget(slot, tier));
         // Ordering: Relaxed. A count.
         let work = cold.work.load(Ordering::Relaxed);
         if work > 0 {
-            tally.begin(work);
+            warm.tally.begin(work);
         }
         match self.next_tier(tier, hot.state.snapshot()) {
             Some(next) => {
@@ -466,7 +464,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// The OSR lane's request was withdrawn by the caller, who so became the holder of its claim.
     pub(crate) fn note_osr_withdrawn(&self, id: u32, reason: LossReason) {
-        let record = &self.registry.cold(id).osr;
+        let record = &self.registry.warm(id).osr;
         if let Some(target) = record.claimed() {
             record.unclaim();
             self.note_dropped(id, target, reason);
@@ -607,12 +605,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// The stamp of a bead's latest request.
     pub(crate) fn stamp(&self, id: u32) -> Stamp {
         // Ordering: Relaxed. Ordered by the inbox; a mix-up of two requests of one bead only blurs a statistic.
-        Stamp::unpack(self.registry.cold(id).requested.load(Ordering::Relaxed))
+        Stamp::unpack(self.registry.warm(id).requested.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_stamp(&self, slot: Slot<'_, G>, cause: Cause, time: Duration) {
         // Ordering: Relaxed. As in `stamp`.
-        slot.cold.requested.store(Stamp { time, cause }.pack(), Ordering::Relaxed);
+        slot.warm.requested.store(Stamp { time, cause }.pack(), Ordering::Relaxed);
     }
 }
 

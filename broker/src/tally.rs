@@ -1,7 +1,6 @@
 //! What is noted about a bead for policies, and to tell why. Numbers only: nothing depends on them but speed, and what people read.
 //!
-//! They lie apart from what every bead needs. The memory is zero until it is written, and committed then: functions that
-//! nobody asks about do not take any.
+//! They lie apart from what every bead needs (`registry.rs`): functions that nobody asks about take no memory for them.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

@@ -185,7 +185,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     fn pending_of(&self, id: u32, state: Snapshot) -> Vec<PendingRequest> {
         let bodies = Tier::compiled(self.tiers.len()).map(Target::from);
-        let osr = self.registry.cold(id).osr.claimed();
+        let osr = self.registry.warm(id).osr.claimed();
         let pending = bodies.chain(osr).filter_map(|target| {
             let progress = match state.phase(target.lane()) {
                 Phase::Idle => return None,

@@ -355,7 +355,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let hot = self.registry.hot(*id);
         let pin = self.reclaimer.pin();
         match target.site {
-            Some(site) if self.current(&pin, hot).1.lineage() == *lineage => self.registry.cold(*id).osr.close(site),
+            Some(site) if self.current(&pin, hot).1.lineage() == *lineage => self.registry.warm(*id).osr.close(site),
             Some(_) => {}
             None => {
                 self.registry.tally(*id).note_blame(target.tier, BailoutKind::Deadline);

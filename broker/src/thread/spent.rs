@@ -138,7 +138,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         let rest = drawn.unwrap_or(0);
         self.set_slot(bead, CountSlot { countdown: rest, generation });
         if let At::Loop(edge) = at {
-            slot.tally.note_loop(units);
+            slot.warm.tally.note_loop(units);
             // Whether or not the bead's budget could pay: native loops tell of more at once than it may ever hold.
             self.count_loop(bead, edge.asking, deficit.saturating_add(rest));
         }
