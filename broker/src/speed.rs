@@ -5,7 +5,8 @@
 //! keeps the mean over beads, and that is what policies reckon with for functions that have not been there.
 //!
 //! Means are of logarithms, and a time that is more than four times the mean or less than a quarter counts as that: a call that
-//! was interrupted by the system, or took another way through its function, says little about the code.
+//! was interrupted by the system, or took another way through its function, says little about the code. The first call has no mean
+//! to be held against: the mean begins with the one of the first three that lies between the other two.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl Speed {
     fn note(&self, speedup: f64) {
         let beads = self.beads.fetch_add(1, Ordering::Relaxed) + 1;
         let old = self.over_interpreter().ln();
-        let new = old + (speedup.ln() - old) / beads.min(TIMED_MEMORY) as f64;
+        let new = old + (speedup.ln() - old) / beads.min(TIMED_MEMORY.into()) as f64;
         self.over_interpreter.store(new.exp().to_bits(), Ordering::Relaxed);
     }
 }
@@ -60,30 +61,39 @@ pub(crate) fn work_per_nanosecond(speed: f64) -> f64 {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Timed {
     tier: Tier,
-    calls: u16,
-    /// Of nanoseconds, to the base of two.
+    calls: u8,
+    /// The mean, or of two calls the lower one: of nanoseconds, to the base of two.
     log: f32,
+    /// How far the higher of two calls is from the lower one, in parts of [`Self::SPREAD`].
+    spread: u16,
 }
 
 impl Timed {
-    const NONE: Timed = Timed { tier: Tier::INTERPRETER, calls: 0, log: 0.0 };
+    const NONE: Timed = Timed { tier: Tier::INTERPRETER, calls: 0, log: 0.0, spread: 0 };
+
+    /// No two times are a factor of 2 to the 64th apart.
+    const SPREAD: f32 = 1024.0;
 
     fn pack(self) -> u64 {
-        u64::from(self.log.to_bits()) | u64::from(self.calls) << 32 | u64::from(self.tier.index()) << 48
+        let Timed { tier, calls, log, spread } = self;
+        u64::from(log.to_bits()) | u64::from(calls) << 32 | u64::from(tier.index()) << 40 | u64::from(spread) << 48
     }
 
     fn unpack(word: u64) -> Self {
-        Timed { tier: Tier::new((word >> 48) as u8), calls: (word >> 32) as u16, log: f32::from_bits(word as u32) }
+        let [calls, tier] = [32, 40].map(|at| (word >> at) as u8);
+        Timed { tier: Tier::new(tier), calls, log: f32::from_bits(word as u32), spread: (word >> 48) as u16 }
     }
 
     fn after(self, time: Duration) -> Self {
         let log = (time.as_nanos().max(1) as f32).log2();
         let calls = self.calls.saturating_add(1);
-        if self.calls == 0 {
-            return Timed { calls, log, ..self };
-        }
-        let weight = u64::from(calls).min(TIMED_MEMORY) as f32;
-        Timed { calls, log: self.log + (log - self.log).clamp(-2.0, 2.0) / weight, ..self }
+        let (log, spread) = match calls {
+            1 => (log, 0.0),
+            2 => (self.log.min(log), (self.log - log).abs()),
+            3 => (log.clamp(self.log, self.log + f32::from(self.spread) / Self::SPREAD), 0.0),
+            _ => (self.log + (log - self.log).clamp(-2.0, 2.0) / f32::from(calls.min(TIMED_MEMORY)), 0.0),
+        };
+        Timed { calls, log, spread: (spread * Self::SPREAD) as u16, ..self }
     }
 }
 
@@ -178,7 +188,7 @@ mod tests {
     #[test]
     fn a_call_that_was_interrupted_says_little() {
         let timings = Timings::default();
-        let time = |at: u16, micros| Duration::from_micros(if at % 16 == 15 { 20_000 } else { micros });
+        let time = |at: u32, micros| Duration::from_micros(if at % 16 == 15 { 20_000 } else { micros });
         for at in 0..64 {
             timings.note(Tier::INTERPRETER, time(at, 50));
         }
@@ -187,6 +197,21 @@ mod tests {
         }
         let factor = timings.speedup().unwrap().factor;
         assert!((4.5..5.5).contains(&factor), "{factor}");
+    }
+
+    #[test]
+    fn nor_does_one_of_the_first_three() {
+        for (interrupted, micros) in (0..3).flat_map(|at| [(at, 20_000), (at, 1)]) {
+            let timings = Timings::default();
+            for (tier, usual) in [(Tier::INTERPRETER, 50), (TIER, 10)] {
+                let odd = if tier == TIER { usual } else { micros };
+                for at in 0..TIMED_CALLS {
+                    timings.note(tier, Duration::from_micros(if at == interrupted { odd } else { usual }));
+                }
+            }
+            let factor = timings.speedup().unwrap().factor;
+            assert!((4.9..5.1).contains(&factor), "{factor}, when call {interrupted} took {micros} us");
+        }
     }
 
     #[test]
@@ -202,7 +227,7 @@ mod tests {
 
     #[test]
     fn words() {
-        for timed in [Timed::NONE, Timed { tier: Tier::MAX, calls: u16::MAX, log: 33.5 }] {
+        for timed in [Timed::NONE, Timed { tier: Tier::MAX, calls: u8::MAX, log: 33.5, spread: u16::MAX }] {
             assert_eq!(Timed::unpack(timed.pack()), timed);
         }
     }

@@ -115,10 +115,10 @@ pub(crate) const INTERPRETED_PER_MICROSECOND: f64 = 1024.0;
 pub(crate) const TIMED_ONE_IN: u64 = 64;
 
 /// Timed calls of each tier from which a speedup is told.
-pub(crate) const TIMED_CALLS: u16 = 20;
+pub(crate) const TIMED_CALLS: u8 = 20;
 
 /// How many timed calls, or measured functions, a mean remembers.
-pub(crate) const TIMED_MEMORY: u64 = 64;
+pub(crate) const TIMED_MEMORY: u8 = 64;
 
 /// How many times as fast as the interpreter a tier's code is taken to be before any was timed: tier 1, and all above. Cranelift's
 /// code of the benchmark kernels does 4,000 to 12,000 units in a microsecond, LLVM's a third to a half more.

@@ -297,11 +297,10 @@ fn a_planted_speedup_is_measured() {
         let time = Duration::from_micros(if code.is_some() { 10 } else { 50 } * many(1, 1_000) as u64);
         thread.timed(bead.as_ref(), code, || spin(time));
     };
-    // So many that the first may have been interrupted.
-    (0..64 * many(200, 24)).for_each(|_| call());
+    (0..64 * many(40, 24)).for_each(|_| call());
     assert_eq!(broker.bead_stats(bead.as_ref()).unwrap().speedup, None, "only one tier was timed");
     broker.compile_now(bead.as_ref(), TIER1).unwrap();
-    (0..64 * many(200, 24)).for_each(|_| call());
+    (0..64 * many(40, 24)).for_each(|_| call());
     let speedup = broker.bead_stats(bead.as_ref()).unwrap().speedup.unwrap();
     assert!((speedup.factor - 5.0).abs() < 1.0, "planted 5, measured {}", speedup.factor);
     assert_eq!((speedup.from, speedup.to), (tierup_broker::Tier::INTERPRETER, TIER1));
