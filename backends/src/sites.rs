@@ -19,20 +19,20 @@ use crate::{
 /// What one lowering declared.
 pub(crate) struct DeclaredSites {
     wanted: bool,
-    /// The body becomes a variant.
-    replaced: bool,
+    /// The body becomes the variant that is entered here.
+    entered: Option<u32>,
     sites: RefCell<Sites>,
 }
 
 impl DeclaredSites {
     pub(crate) fn new(job: &Job<'_>) -> Self {
-        let replaced = job.site().is_some();
-        DeclaredSites { wanted: replaced || job.countdown.is_some(), replaced, sites: RefCell::default() }
+        let entered = job.site();
+        DeclaredSites { wanted: entered.is_some() || job.countdown.is_some(), entered, sites: RefCell::default() }
     }
 
     /// Fills the current block, through which the code leaves: a body by the finish stub, a variant by returning `status`.
     pub(crate) fn leave(&self, b: &mut FunctionBuilder<'_>, abi: &BodyAbi, status: u32, live: Vec<(u32, Value)>, to: SlotBuffer) {
-        if self.replaced {
+        if self.entered.is_some() {
             // The variant's own way out replaces it.
             b.ins().trap(clif::UNREACHABLE);
         } else {
@@ -57,6 +57,12 @@ impl<G> LowerCx<'_, G> {
     /// changes nothing but the cost of lowering.
     pub fn wants_sites(&self) -> bool {
         self.sites.wanted
+    }
+
+    /// The loop site that the code is to be entered at, if it becomes a variant: the one whose slots have to be its header's parameters, if
+    /// the code [speculates](Self::loop_site).
+    pub fn entered_site(&self) -> Option<u32> {
+        self.sites.entered
     }
 
     /// Declares a loop header at which the function can be entered.

@@ -80,7 +80,8 @@ pub(crate) struct RunOptions {
     pub(crate) deopt: Deopt,
 
     /// Whether LLVM's code takes for granted that indirect calls call what they have called, and is left for the interpreter where that
-    /// turns out wrong: auto (where it helps) or off; for tests also always (on whatever has been called, were it once).
+    /// turns out wrong: auto (where it helps), off, or arms (and that parts of large functions do not run that never have, which are not
+    /// compiled then); for tests also always (on whatever has been called or run, were it once).
     #[cfg(feature = "llvm")]
     #[arg(long, value_name = "WHEN", value_parser = parse_speculate, default_value = "auto")]
     pub(crate) speculate: Speculate,
@@ -352,8 +353,9 @@ fn parse_speculate(text: &str) -> Result<Speculate, String> {
     match text {
         "auto" => Ok(Speculate::Auto),
         "off" => Ok(Speculate::Off),
+        "arms" => Ok(Speculate::Arms),
         "always" => Ok(Speculate::Always),
-        _ => Err("one of auto, off, always".to_owned()),
+        _ => Err("one of auto, off, arms, always".to_owned()),
     }
 }
 

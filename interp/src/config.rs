@@ -85,6 +85,10 @@ pub enum Speculate {
     /// Where what has been seen is all there is to expect, and where it helps.
     #[default]
     Auto,
+    /// As `Auto`, and that parts of large functions are not reached that never were, which are not compiled then: LLVM's code of an
+    /// interpreter's loop is a third as large, and there a fraction of the time goes into it, but a program that comes to do something else
+    /// leaves that code, again and again, until it is compiled anew.
+    Arms,
     /// On whatever has been seen, were it once, even where it helps nothing. For tests: code is left more often.
     Always,
 }

@@ -3,6 +3,7 @@
 //! The lowering speculates on what indirect calls call, and on it that a test mode does not ask: [`Deopt`] has the code leave at some of
 //! the interpreter's resume points, whose numbers [`Countdown`] counts.
 
+use tierup::deopt::ExitReason;
 use tierup::{DeoptDecision, DeoptPolicy, DeoptSample, GuardId, KeepAlways};
 
 use crate::config::Deopt;
@@ -27,6 +28,8 @@ pub(crate) enum GuardKind {
     Test = 0,
     /// That an indirect call calls what it has called.
     Target = 1,
+    /// That code is not reached that never was.
+    Arm = 2,
     /// That the code was not withdrawn, after a poll.
     Poll = 4,
     /// That nobody has written to what must not change, after a call.
@@ -87,6 +90,11 @@ pub(crate) unsafe fn leave<'a>(
     // SAFETY: functions of exits are bodies, which the code keeps. That has just been left: nothing is freed before the frames are
     // there and the thread polls.
     let body = |function: u64| unsafe { &*(function as *const Body) };
+    if let (ExitReason::Unreached, [.., left]) = (exit.reason(), exit.frames())
+        && let Some(arms) = body(left.function).running().arms()
+    {
+        arms.enter(left.pc);
+    }
     let frames =
         || exit.rebuild(words).map(|frame| FrameState { body: body(frame.function()), offset: frame.pc(), slots: frame.slots() });
     // SAFETY: by the caller; an exit's frames are of the instance it was lowered for, and have what is live.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tierup::abi;
@@ -39,6 +40,8 @@ struct EngineInner {
     /// Function types in the order of their numbers. Locked when a module is loaded or a host function imported, never
     /// while a guest runs.
     types: Mutex<HashMap<FuncType, u32>>,
+    /// Parts of functions that compiles have left out.
+    left_out: AtomicU64,
 }
 
 impl Engine {
@@ -99,7 +102,8 @@ impl Engine {
         let broker = builder.build().map_err(|e| refused(&e))?;
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());
-        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types: Mutex::default() })))
+        let (types, left_out) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types, left_out })))
     }
 
     /// Its configuration.
@@ -110,6 +114,19 @@ impl Engine {
     /// Its broker: statistics, forced promotion, pumping.
     pub fn broker(&self) -> &Broker<FuncHandle> {
         &self.0.broker
+    }
+
+    /// How many parts of functions were left out of code, because they had never run: in all compiles there have been, for each anew. See
+    /// [`Speculate::Arms`](crate::Speculate::Arms).
+    pub fn left_out(&self) -> u64 {
+        // Ordering: Relaxed. A number that carries nothing.
+        self.0.left_out.load(Relaxed)
+    }
+
+    /// One more was.
+    pub(crate) fn note_left_out(&self) {
+        // Ordering: Relaxed. A number that carries nothing.
+        self.0.left_out.fetch_add(1, Relaxed);
     }
 
     /// The tiers that running loops are made to go on in, in modes that do so out of order.

@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as tierup_interp;
 
+mod arms;
 mod backtrace;
 mod bridge;
 mod bulk;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wasmparser::{BlockType, BrTable, Operator};
 
-use super::clif::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData, Value};
+use super::clif::{Block, BlockArg, BlockCall, InstBuilder, JumpTableData};
 use super::function::FuncLower;
 use super::stack::{Frame, FrameKind};
 use crate::trap::TrapCode;
@@ -62,23 +62,29 @@ impl FuncLower<'_, '_> {
 
     /// Jumps to `target` with the `arity` topmost operands, which stay on the stack.
     fn jump(&mut self, target: Block, arity: usize) {
-        let args = block_args(self.operands.top(arity));
+        let args = self.block_args(target, arity);
         self.b.ins().jump(target, &args);
     }
-}
 
-fn block_args(values: &[Value]) -> Vec<BlockArg> {
-    values.iter().map(|&value| BlockArg::Value(value)).collect()
+    /// What a branch to `target` with the `arity` topmost operands brings.
+    fn block_args(&mut self, target: Block, arity: usize) -> Vec<BlockArg> {
+        let mut args: Vec<_> = self.operands.top(arity).iter().map(|&value| BlockArg::Value(value)).collect();
+        args.extend(self.free_args(target));
+        args
+    }
 }
 
 fn open_loop(f: &mut FuncLower<'_, '_>, ty: BlockType) {
     let header = f.b.create_block();
     f.facts.append_params(f.b, header, ty);
     let (params, _) = f.facts.arity(ty);
+    f.free_header(header, params);
     f.jump(header, params);
     f.b.switch_to_block(header);
+    f.enter_free(header, params);
     // Before anything uses a variable: that may give the header more parameters.
-    replace_operands(f, f.operands.height() - params, header);
+    f.operands.truncate(f.operands.height() - params);
+    f.operands.push_all(&f.b.func.dfg.block_params(header)[..params]);
     let count = f.begin_loop(header);
     f.open(FrameKind::Loop { header, count }, ty);
     f.plant_exit();
@@ -112,8 +118,10 @@ fn begin_otherwise(f: &mut FuncLower<'_, '_>, depth: usize, otherwise: Block, wo
         leave(f, depth);
     }
     let frame = &f.frames[depth];
-    f.operands.truncate(frame.height + frame.params);
+    let height = frame.height;
+    f.operands.truncate(height + frame.params);
     f.b.switch_to_block(otherwise);
+    f.meet_free(depth, height);
     f.work = work;
     f.reachable = true;
 }
@@ -137,10 +145,13 @@ fn end(f: &mut FuncLower<'_, '_>) {
     if let Some(end) = frame.end {
         f.b.switch_to_block(end);
         f.b.seal_block(end);
-        replace_operands(f, frame.height, end);
+        f.operands.truncate(frame.height);
+        f.meet_free(depth, frame.height);
+        f.operands.push_all(&f.b.func.dfg.block_params(end)[..frame.results]);
         f.work = frame.work;
         f.reachable = true;
     }
+    f.close_free(depth);
     if f.frames.is_empty() && f.reachable {
         f.return_top(frame.results);
     }
@@ -151,12 +162,6 @@ fn leave(f: &mut FuncLower<'_, '_>, depth: usize) {
     let end = end_of(f, depth);
     f.jump(end, f.frames[depth].results);
     f.frames[depth].work = f.frames[depth].work.max(f.work);
-}
-
-/// From now on the operands above `height` are the parameters of `block`.
-fn replace_operands(f: &mut FuncLower<'_, '_>, height: usize, block: Block) {
-    f.operands.truncate(height);
-    f.operands.push_all(f.b.func.dfg.block_params(block));
 }
 
 /// The block after a frame's `end`, made by the first branch to it.
@@ -195,7 +200,7 @@ fn branch_if(f: &mut FuncLower<'_, '_>, relative_depth: u32) {
     let condition = f.operands.pop();
     let (target, arity) = label(f, relative_depth);
     let next = f.b.create_block();
-    let args = block_args(f.operands.top(arity));
+    let args = f.block_args(target, arity);
     f.b.ins().brif(condition, target, &args, next, &[]);
     f.b.seal_block(next);
     f.b.switch_to_block(next);
@@ -222,7 +227,7 @@ fn branch_table(f: &mut FuncLower<'_, '_>, targets: &BrTable<'_>) {
 fn table_edge(f: &mut FuncLower<'_, '_>, edges: &mut BTreeMap<u32, Block>, relative_depth: u32) -> BlockCall {
     let (label, arity) = label(f, relative_depth);
     let target = match arity {
-        0 => label,
+        0 if !f.is_free(label) => label,
         _ => *edges.entry(relative_depth).or_insert_with(|| f.b.create_block()),
     };
     f.b.func.dfg.block_call(target, &[])

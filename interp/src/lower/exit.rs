@@ -9,7 +9,6 @@ use tierup::deopt::{ExitReason, FrameState};
 
 use super::clif::{InstBuilder, IntCC, types};
 use super::function::FuncLower;
-use super::site::guest_operands;
 use super::vmctx;
 use crate::deopt::GuardKind;
 use crate::module::{Body, ModuleInner};
@@ -60,7 +59,7 @@ impl FuncLower<'_, '_> {
         for local in prepared.live_locals(module, offset) {
             state = state.slot(local, self.b.use_var(self.locals[local as usize]));
         }
-        let operands: Vec<_> = guest_operands(self.operands.all(), &self.frames).collect();
+        let operands: Vec<_> = self.guest_operands().collect();
         debug_assert_eq!(operands.len(), point.height as usize, "the interpreter has as many operands");
         Some(state.slots((prepared.first_operand()..).zip(operands)))
     }

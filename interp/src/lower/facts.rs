@@ -47,6 +47,11 @@ impl<'m> Facts<'m> {
         Self { module }
     }
 
+    /// A part of a function was left out of its code.
+    pub(super) fn note_left_out(self) {
+        self.module.engine.note_left_out();
+    }
+
     pub(super) fn func_type(self, ty: u32) -> &'m FuncType {
         &self.module.types[ty as usize].ty
     }

@@ -6,6 +6,7 @@ use std::ptr;
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, ValidatorResources};
 
+use super::arms::{ArmUse, FreeHeader};
 use super::assume::Assumed;
 use super::clif::{
     self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
@@ -52,8 +53,12 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) resuming: Option<Resuming<'a>>,
     /// Whether an exit is planted at each.
     pub(super) plants_exits: bool,
-    /// What is done about indirect calls.
+    /// What is done about indirect calls, and arms.
     pub(super) profiling: Profiling,
+    /// What is done about the body's arms.
+    pub(super) arms: ArmUse<'a>,
+    /// The header that a variant is entered at with what the code knows nothing of.
+    pub(super) free: Option<FreeHeader>,
     /// What lives at loops, if they are to have exits for their polls.
     pub(super) live_at_polls: Option<Liveness>,
     /// The function's index in its module.
@@ -173,6 +178,7 @@ pub(super) fn lower<'a>(
     f.calling_loops = opened.calling_loops;
     f.assume(module, OperatorsReader::new(reader.clone()));
     f.count_call(manner.counting);
+    f.use_arms(module, OperatorsReader::new(reader.clone()));
     f.declare_checked_len();
     f.declare_locals(validator, function.ty.params().len());
     f.open_body(module.function_types[function.index as usize]);
@@ -280,6 +286,8 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             resuming: None,
             plants_exits: false,
             profiling: Profiling::Off,
+            arms: ArmUse::Ignore,
+            free: None,
             live_at_polls: None,
             function: 0,
             body: 0,
@@ -334,6 +342,9 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             self.b.set_srcloc(SourceLoc::new(offset as u32));
             if self.reachable {
                 self.look()?;
+                self.begin_arm();
+            }
+            if self.reachable {
                 // At a loop that is done in its header.
                 if !matches!(op, Operator::Loop { .. }) {
                     self.plant_exit();

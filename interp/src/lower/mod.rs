@@ -20,6 +20,7 @@
 //!   ([`written`]).
 //! - **Host code is reached through [`helpers`]**, which always return.
 
+mod arms;
 mod assume;
 mod bulk;
 mod call;
@@ -148,7 +149,7 @@ impl Lower<FuncHandle> for WasmLower {
             _ if counting.is_some() => Profiling::Record,
             // Nothing better comes.
             _ if cx.tier() == Tier::new(1) => Profiling::Off,
-            Speculate::Auto => Profiling::Speculate,
+            Speculate::Auto | Speculate::Arms => Profiling::Speculate,
             Speculate::Always => Profiling::SpeculateAlways,
         };
         let plants_exits = self.plants_exits;

@@ -13,7 +13,6 @@ use tierup::deopt::FrameState;
 
 use super::clif::{self, BodyAbi, InstBuilder, MemFlagsData, Value, types};
 use super::function::FuncLower;
-use super::site::guest_operands;
 use crate::deopt::GuardKind;
 use crate::prepare::CONTROL_SLOTS;
 
@@ -54,7 +53,7 @@ impl FuncLower<'_, '_> {
             state = state.slot(local, self.b.use_var(self.locals[local as usize]));
         }
         let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
-        Some(state.slots((first_operand..).zip(guest_operands(self.operands.all(), &self.frames))))
+        Some(state.slots((first_operand..).zip(self.guest_operands())))
     }
 
     /// Behind a count that was a poll, too: `should_leave`, or whether the code was withdrawn.

@@ -37,32 +37,47 @@ impl FuncLower<'_, '_> {
     ///
     /// `unpaid` is what counting adds to, in the header and at the function's entry.
     pub(super) fn declare_site(&mut self, header: Block, unpaid: Option<(Value, Value)>) -> Option<DeclaredSite> {
-        let sites = self.sites.as_mut()?;
-        let id = sites.next;
-        sites.next += 1;
-        let offset = self.b.srcloc().bits();
-        let locals: Vec<u32> = sites.liveness.at(offset).expect("the analysis met the same loops").iter().collect();
+        let (id, locals) = self.site_here()?;
+        let locals: Vec<u32> = locals.collect();
+        if let Some(sites) = &mut self.sites {
+            sites.next = id + 1;
+        }
         let mut live: Vec<(u32, Value)> =
             locals.into_iter().map(|local| (local, self.b.use_var(self.locals[local as usize]))).collect();
         let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
+        let operands: Vec<Value> = self.guest_operands().collect();
         #[cfg(test)]
-        tests::note(id, offset, guest_operands(self.operands.all(), &self.frames).count());
-        live.extend((first_operand..).zip(guest_operands(self.operands.all(), &self.frames)));
+        tests::note(id, self.b.srcloc().bits(), operands.len());
+        live.extend((first_operand..).zip(operands));
         let checked_len = self.checked_len.map(|len| (self.b.use_var(len.variable), len.at_entry));
         let computed = unpaid.into_iter().chain(checked_len).collect();
         self.cx.loop_site(Site { id, header, live: live.clone(), computed });
         Some(DeclaredSite { id, live })
     }
+
+    /// The number of the loop whose operator is being lowered, and which locals are live at it; if anybody wants sites.
+    pub(super) fn site_here(&self) -> Option<(u32, impl Iterator<Item = u32>)> {
+        let sites = self.sites.as_ref()?;
+        let offset = self.b.srcloc().bits();
+        // Where arms are left out, loops may be missing.
+        let id = self.resuming.and_then(|resuming| resuming.prepared.site_at(offset)).unwrap_or(sites.next);
+        Some((id, sites.liveness.at(offset).expect("the analysis met the same loops").iter()))
+    }
+
+    /// The operands as the guest has them.
+    pub(super) fn guest_operands(&self) -> impl Iterator<Item = Value> {
+        guest_operands(self.operands.height(), &self.frames).map(|at| self.operands.all()[at])
+    }
 }
 
-/// The operands as the guest has them: an open `if` keeps its parameters a second time, for its `else`.
-pub(super) fn guest_operands(all: &[Value], frames: &[Frame]) -> impl Iterator<Item = Value> {
+/// Which of that many operands the guest has: an open `if` keeps its parameters a second time, for its `else`.
+pub(super) fn guest_operands(height: usize, frames: &[Frame]) -> impl Iterator<Item = usize> {
     let copies = |at: &usize| {
         frames
             .iter()
             .any(|frame| matches!(frame.kind, FrameKind::Then { .. }) && (frame.height..frame.height + frame.params).contains(at))
     };
-    (0..all.len()).filter(move |at| !copies(at)).map(|at| all[at])
+    (0..height).filter(move |at| !copies(at))
 }
 
 #[cfg(test)]

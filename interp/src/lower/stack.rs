@@ -51,6 +51,11 @@ impl Operands {
         &self.0
     }
 
+    /// Puts another value at a place, counted from the deepest.
+    pub(super) fn replace(&mut self, at: usize, value: Value) {
+        self.0[at] = value;
+    }
+
     pub(super) fn height(&self) -> usize {
         self.0.len()
     }

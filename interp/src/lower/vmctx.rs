@@ -38,6 +38,7 @@ pub(super) struct Regions {
     definitions: AliasRegion,
     elements: AliasRegion,
     exit_countdown: AliasRegion,
+    profile: AliasRegion,
 }
 
 impl Regions {
@@ -52,6 +53,7 @@ impl Regions {
             definitions: region(2, "table and memory definitions"),
             elements: region(3, "table elements"),
             exit_countdown: region(4, "points to pass before an exit"),
+            profile: region(5, "counts of arms"),
         }
     }
 
@@ -71,6 +73,11 @@ impl Regions {
     /// Flags for the countdown to an exit on request.
     pub(super) fn exit_countdown(&self) -> MemFlagsData {
         MemFlagsData::trusted().with_alias_region(Some(self.exit_countdown))
+    }
+
+    /// Flags for counts of arms.
+    pub(super) fn profile(&self) -> MemFlagsData {
+        MemFlagsData::trusted().with_alias_region(Some(self.profile))
     }
 
     pub(super) fn definitions(&self) -> MemFlagsData {

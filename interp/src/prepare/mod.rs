@@ -21,6 +21,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::arms::Arms;
 use crate::error::Error;
 #[cfg(test)]
 use crate::exec::Handler;
@@ -54,6 +55,8 @@ pub(crate) struct Prepared {
     liveness: OnceLock<Liveness>,
     /// Where a frame can go on; made when one has to.
     points: OnceLock<Points>,
+    /// Which parts have run; made when code is to count that.
+    arms: OnceLock<Option<Arms>>,
 }
 
 // SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
@@ -126,6 +129,22 @@ impl Prepared {
             operators.and_then(|operators| Liveness::at_points(operators, self.control)).unwrap_or_default()
         });
         liveness.at_point(offset).into_iter().flatten()
+    }
+
+    /// Which parts have run, of a body of `module` that is worth counting it. The first call analyses it.
+    pub(crate) fn counted_arms(&self, module: &ModuleInner) -> Option<&Arms> {
+        let arms = || Arms::of(self.body().read(module).get_operators_reader().ok()?, module.engine.config().speculate);
+        self.arms.get_or_init(arms).as_ref()
+    }
+
+    /// The same, if code was made that counts.
+    pub(crate) fn arms(&self) -> Option<&Arms> {
+        self.arms.get()?.as_ref()
+    }
+
+    /// The number of the loop whose operator is at `offset`.
+    pub(crate) fn site_at(&self, offset: u32) -> Option<u32> {
+        self.sites.binary_search_by_key(&offset, |site| site.offset).ok().map(|site| site as u32)
     }
 
     /// Where the interpreter goes on at a loop header.

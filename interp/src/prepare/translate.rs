@@ -181,6 +181,7 @@ impl<'m> Translator<'m> {
             offsets: OnceLock::new(),
             liveness: OnceLock::new(),
             points: OnceLock::new(),
+            arms: OnceLock::new(),
         };
         Ok((prepared, Noted { origins, points: self.points.unwrap_or_default() }))
     }
