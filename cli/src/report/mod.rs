@@ -28,6 +28,8 @@ pub(crate) struct Report {
     stats: Stats,
     functions: Vec<Function>,
     events: Vec<Event>,
+    /// Parts of functions, in all compiles.
+    left_out: u64,
 }
 
 struct Function {
@@ -57,7 +59,7 @@ impl Report {
                 code_bytes: bead.stats.code_bytes,
             });
         });
-        Self { wall, stats: broker.stats(), functions, events: timeline.events() }
+        Self { wall, stats: broker.stats(), functions, events: timeline.events(), left_out: engine.left_out() }
     }
 
     fn tier_name(&self, tier: Tier) -> String {
@@ -228,6 +230,9 @@ impl fmt::Display for Report {
             units::bytes(self.stats.code_live),
             units::count(self.stats.pending as u64, "request"),
         )?;
+        if self.left_out > 0 {
+            writeln!(f, "{} that had never run left out of LLVM's code", units::count(self.left_out, "part"))?;
+        }
         for (title, table) in [
             ("Tiers", self.tiers()),
             ("Functions by work counted (native code that is final counts nothing)", self.top()),

@@ -16,7 +16,7 @@
 //! - **What an instance never changes is loaded as a constant** ([`vmctx`]); nothing of an instance is a constant of the
 //!   code, which all instances of a module share. Addresses of the module's own code cells are.
 //! - **What is likely is taken for granted only behind a guard** ([`speculate`]), by the optimizing tier; the others record it
-//!   ([`profile`]). What nobody has changed yet it takes for granted without one ([`assume`]), because whoever changes it says so
+//!   ([`profile`]). What has never run it may leave out ([`arms`]). What nobody has changed yet it takes for granted without one ([`assume`]), because whoever changes it says so
 //!   ([`written`]).
 //! - **Host code is reached through [`helpers`]**, which always return.
 
