@@ -64,6 +64,14 @@ fn a_caller_checks_the_stack() {
 }
 
 #[test]
+fn a_callee_of_the_same_instance_is_given_the_vmctx_that_is_there() {
+    let text = clif("(module (type $t (func)) (table 1 funcref) (func (call_indirect (type $t) (i32.const 0))))");
+    // Were it the one that was read, the callee would wait for the table.
+    let chosen = text.lines().find(|line| line.contains("brif") && line.contains("(v0)"));
+    assert!(chosen.is_some_and(|line| line.matches("block").count() == 2), "{text}");
+}
+
+#[test]
 fn a_large_leaf_checks_the_stack() {
     let text = clif(&format!("(module (func {}))", "(local i64)".repeat(600)));
     assert_eq!(count(&text, "get_stack_pointer"), 1, "{text}");

@@ -78,8 +78,30 @@ pub(super) fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, inde
     let differs = f.b.ins().icmp_imm_u(IntCC::NotEqual, actual, i64::from(expected));
     f.trap_if(differs, TrapCode::BadSignature);
     f.record_target(reference)?;
-    let target = f.func_ref_parts(reference);
+    let target = receiver(f, reference);
     Ok(emit(f, ty, target, through_cell(target)))
+}
+
+/// A call's receiver: the function of `reference`, which is not null and most often of the calling instance.
+///
+/// All that a callee does to memory and globals waits for its vmctx. One that is read from the reference waits itself for whatever the program computed
+/// the index from, and in a guest's interpreter loop that is what the callee before has written: each turn takes the time of all these reads, one after
+/// the other, however well the processor predicts the call. The caller's own is there already, and a branch that is predicted
+/// decides that it is meant.
+fn receiver(f: &mut FuncLower<'_, '_>, reference: Value) -> FuncRefParts {
+    let target = f.func_ref_parts(reference);
+    // LLVM would see that the two are one.
+    if f.cx.inlines() {
+        return target;
+    }
+    let own = f.abi.vmctx;
+    let is_own = f.b.ins().icmp(IntCC::Equal, target.vmctx, own);
+    let join = f.b.create_block();
+    let vmctx = f.b.append_block_param(join, types::I64);
+    f.b.ins().brif(is_own, join, &[own.into()], join, &[target.vmctx.into()]);
+    f.b.switch_to_block(join);
+    f.b.seal_block(join);
+    FuncRefParts { vmctx, ..target }
 }
 
 /// Calls `target` by `call` with the arguments on top of the operand stack, which stay there, and returns its results.
