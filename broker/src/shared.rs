@@ -201,11 +201,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: Relaxed up to `activate`, whose Release publishes all of it.
         cold.size.store(spec.size, Ordering::Relaxed);
         cold.work.store(0, Ordering::Relaxed);
-        if cold.generation.fetch_add(1, Ordering::Relaxed) > 0 {
+        // No exchanges: nobody else writes what is vacant.
+        let generation = cold.generation.load(Ordering::Relaxed);
+        cold.generation.store(generation + 1, Ordering::Relaxed);
+        if generation > 0 {
             warm.clear();
         }
         self.set_scale(id, scale);
-        self.start_over(id);
+        self.arm(id, Tier::INTERPRETER);
+        hot.stamp.store(hot.stamp.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let counting = if self.tiers.is_empty() || limit.is_interpreter() { Counting::Final } else { Counting::Counted };
         hot.code.store(self.cold_start.word(counting), Ordering::Relaxed);
         hot.state.activate(limit);
