@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use common::{many, wait_for};
@@ -348,6 +349,8 @@ fn a_storm_of_changes() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=changes {
+                // Miri's threads take turns of some steps: without a rest no caller is compiled before the next change.
+                thread::sleep(Duration::from_millis(many(0, 200) as u64));
                 match number % 5 {
                     0 => drop(world.broker.invalidate(callees[1].bead(), InvalidateReason::Requested)),
                     _ => assert!(world.broker.reload(callees[0].bead(), body(number, &[]))),
