@@ -42,7 +42,7 @@ impl Comparison {
         looks: u32,
     ) -> Result<Self, ReplayError> {
         let best = oracle::search(program, machine, seed, looks);
-        let outcome = plan::outcome(program, machine, &best.plan);
+        let outcome = plan::outcome(program, Machine { workers: best.workers, ..machine }, &best.plan);
         let replayed = policies.into_iter().map(|(name, policy)| Ok((name, replay(program, machine, policy)?)));
         Ok(Comparison {
             program: program.name.clone(),

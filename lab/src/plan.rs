@@ -120,7 +120,8 @@ impl<'p> Run<'p> {
 
     /// Until the next record or compile is over.
     fn advance(&mut self) {
-        let slow = if self.workers.iter().any(Option::is_some) { self.machine.sharing } else { 1.0 };
+        let running = self.threads.iter().filter(|thread| thread.current.is_some()).count();
+        let slow = self.machine.slowdown(running, self.workers.iter().flatten().count());
         let chosen: Vec<_> = (0..self.threads.len()).map(|thread| self.choose(thread)).collect();
         let of_threads =
             (self.threads.iter().zip(&chosen)).filter_map(|(thread, code)| Some(thread.current?.1 * code.as_ref()?.2));

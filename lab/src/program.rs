@@ -111,11 +111,21 @@ pub struct Machine {
     /// How many times as long everything takes while both a program's thread and a compile run: 1 where they have processors of
     /// their own, about 2 where they share one.
     pub sharing: f64,
+    /// Processors, for the program's threads and the workers together: where more of them run than there are processors, all are slower in proportion.
+    pub processors: usize,
+}
+
+impl Machine {
+    /// How many times as long everything takes while so many threads of the program run and so many workers compile.
+    pub fn slowdown(&self, threads: usize, busy: usize) -> f64 {
+        let beside = if busy > 0 { self.sharing } else { 1.0 };
+        beside * f64::max((threads + busy) as f64 / self.processors as f64, 1.0)
+    }
 }
 
 impl Default for Machine {
     /// Two workers on processors of their own.
     fn default() -> Self {
-        Machine { workers: 2, sharing: 1.0 }
+        Machine { workers: 2, sharing: 1.0, processors: usize::MAX }
     }
 }

@@ -45,7 +45,8 @@ pub(crate) fn policies(options: &LabOptions) -> Result<Vec<Named>, CliError> {
 
 /// The machine that was asked for.
 pub(crate) fn machine(options: &LabOptions) -> Machine {
-    Machine { workers: options.workers.into(), sharing: options.sharing }
+    let processors = options.processors.map_or(usize::MAX, usize::from);
+    Machine { workers: options.workers.into(), sharing: options.sharing, processors }
 }
 
 /// Reads a trace.

@@ -58,8 +58,11 @@ pub(crate) struct LabOptions {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub(crate) workers: u16,
 
-    /// How many times as long everything takes while the program runs and a compiler works: 1 where they have processors of their own, 2 where
-    /// they have one together.
+    /// How many processors there are for the program and the workers; unless given, enough. Where more run, all are slower in proportion.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) processors: Option<u16>,
+
+    /// How many times as long everything takes besides, while the program runs and a compiler works: more than 1 where processors share a core.
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = parse_at_least_one)]
     pub(crate) sharing: f64,
 
@@ -190,6 +193,7 @@ mod tests {
                 policies: vec![list.to_owned()],
                 dial: dial.iter().map(|&dial| dial.to_owned()).collect(),
                 workers: 2,
+                processors: None,
                 sharing: 1.0,
                 compile_cost_scale: 1.0,
                 seed: 1,

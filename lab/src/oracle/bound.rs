@@ -1,14 +1,15 @@
 //! A bound that no plan is better than, by prices: what compilers' time is worth at each moment.
 //!
 //! Whatever a plan does, code saves nothing before it was compiled. Time is counted here on a clock that stands still for the part that everything
-//! is slower by while a compile runs beside the program ([sharing](Machine::sharing)): a program that ends at `U` on it, with compiles under way for `B`,
-//! took `U + (sharing − 1) · B`. With several threads each is bounded alone and the slowest counts.
+//! is slower by while compiles run beside the program ([slowdown](Machine::slowdown)): a program that ends at `U` on it took `U + L`, what is lost beside
+//! compiles. With several threads each is bounded alone, as if nothing were lost, and the slowest counts.
 //!
 //! What a thread does is cut into segments. There are `d_k`, what segment `k` takes on it, `t_k = d_1 + … + d_k`, and the segment in which each compile is first of use; and
 //!
 //! - compiles that are of use by segment `k` take `workers · t_k` together at most;
 //! - each function's part of `d_k` is no less than its work there in the best code that is of use by then;
-//! - with the compiles' time `C` in all, and the longest of them `m`, the program takes `t_K + (sharing − 1) · B`, where `B ≥ C / workers` and `B ≥ m`.
+//! - with the compiles' time `C` in all, and the longest of them `m`, the program takes `t_K + L`, where `L ≥ b · C` and `L ≥ s · m`, if `s` is what one compile
+//!   slows the program by and `b` the least of what `i` of them slow it by, over `i`.
 //!
 //! A price `λ_k ≥ 0` is put on each of the first, and what breaks one pays for it (Lagrange). So a nanosecond of segment `k` costs `w_k = 1 − workers · (λ_k + … + λ_K)`,
 //! which grows with `k` and may not be below 0, and a nanosecond of compiles that are of use from `k` on costs `(1 − w_k) / workers`: early time is
@@ -38,18 +39,18 @@ const LEAST: f64 = 2e-4;
 pub fn lower_bound(program: &Program, machine: Machine) -> f64 {
     let threads = program.threads();
     // What one of several loses to compiles may be while they run beside another.
-    let sharing = if threads <= 1 { machine.sharing } else { 1.0 };
-    (0..threads).map(|thread| of_thread(program, machine, sharing, thread)).fold(0.0, f64::max)
+    let machine = if threads <= 1 { machine } else { Machine { sharing: 1.0, processors: usize::MAX, ..machine } };
+    (0..threads).map(|thread| of_thread(program, machine, thread)).fold(0.0, f64::max)
 }
 
-fn of_thread(program: &Program, machine: Machine, sharing: f64, thread: usize) -> f64 {
-    let dual = Dual::new(program, machine, sharing, thread);
+fn of_thread(program: &Program, machine: Machine, thread: usize) -> f64 {
+    let dual = Dual::new(program, machine, thread);
     let mut lengths: Vec<f64> = dual.functions.iter().flat_map(|function| function.costs[1..].iter().copied()).collect();
     lengths.push(0.0);
     lengths.sort_by(f64::total_cmp);
     lengths.dedup();
     // Where nothing is lost beside compiles it does not matter which is the longest.
-    let apart = sharing > 1.0;
+    let apart = dual.lost > 0.0;
     let mut prices = Prices::new(&dual);
     let (low, high) = (lengths[0], lengths[lengths.len() - 1]);
     let even = (0..=40).map(|price| Prices { segments: vec![f64::from(price) / 40.0; dual.after.len()], ..prices.clone() });
@@ -116,7 +117,7 @@ impl Case {
 struct Prices {
     /// `w_k`.
     segments: Vec<f64>,
-    /// How much `B ≥ C / workers` counts, against `B ≥ m`.
+    /// How much it counts that `L ≥ b · C`, against `L ≥ s · m`.
     volume: f64,
 }
 
@@ -137,7 +138,7 @@ impl Prices {
         // What is not broken and has no price stays so.
         let price = |at: usize, prices: &[f64]| (prices.get(at + 1).copied().unwrap_or(1.0) - prices[at]) / dual.workers;
         let moves = |at: usize| broken[at] > 0.0 || price(at, &self.segments) > 0.0;
-        let beside = (dual.sharing - 1.0) * (compiled / dual.workers - look.longest);
+        let beside = dual.beside * compiled - dual.lost * look.longest;
         let square: f64 =
             (0..broken.len()).filter(|&at| moves(at)).map(|at| broken[at] * broken[at]).sum::<f64>() + beside * beside;
         if square <= 0.0 {
@@ -161,7 +162,9 @@ impl Prices {
 struct Dual<'p> {
     program: &'p Program,
     workers: f64,
-    sharing: f64,
+    /// What is lost beside compiles, in parts of the time while there is one at least, and in parts of the time they take together.
+    lost: f64,
+    beside: f64,
     functions: Vec<Work>,
     /// For each segment, when it is over at the latest.
     before: Vec<f64>,
@@ -195,7 +198,9 @@ struct Look {
 const MOST: usize = 1 + Tier::MAX.index() as usize;
 
 impl<'p> Dual<'p> {
-    fn new(program: &'p Program, machine: Machine, sharing: f64, thread: usize) -> Self {
+    fn new(program: &'p Program, machine: Machine, thread: usize) -> Self {
+        let slower = |busy: usize| machine.slowdown(1, busy) - 1.0;
+        let beside = (1..=machine.workers).map(|busy| slower(busy) / busy as f64).fold(f64::INFINITY, f64::min);
         let of = |function: &crate::Function| {
             let best = |best: &mut f64, tier: &crate::TierFacts| {
                 *best = tier.pace.min(*best);
@@ -243,12 +248,12 @@ impl<'p> Dual<'p> {
         after.push(0.0);
         before.push(done);
         functions.retain(|function| !function.parts.is_empty());
-        Dual { program, workers: machine.workers as f64, sharing, functions, before, after, least: fast }
+        Dual { program, workers: machine.workers as f64, lost: slower(1), beside, functions, before, after, least: fast }
     }
 
     /// The best for some prices, if no compile takes longer than `longest`, one takes `shortest`, and all is over before `hoped`.
     fn look(&self, prices: &Prices, shortest: f64, longest: f64, hoped: f64) -> Look {
-        let lost = self.sharing - 1.0;
+        let lost = self.lost;
         let latest = hoped - lost * shortest;
         let mut over: Vec<f64> = self.before.iter().zip(&self.after).map(|(before, after)| before.min(latest - after)).collect();
         // What must come after a segment is known better when it is known what compiles cost.
@@ -269,7 +274,7 @@ impl<'p> Dual<'p> {
 
     /// The same, if segments are over when `over` says at the latest.
     fn with(&self, prices: &Prices, shortest: f64, longest: f64, over: &[f64]) -> Look {
-        let (lost, tiers, segments) = (self.sharing - 1.0, self.program.tiers.len(), over.len());
+        let (lost, tiers, segments) = (self.lost, self.program.tiers.len(), over.len());
         let mut look = Look {
             time: (1.0 - prices.volume) * lost * shortest,
             longest: shortest,
@@ -277,7 +282,7 @@ impl<'p> Dual<'p> {
             compiled: vec![0.0; segments],
             rest: vec![0.0; segments + 1],
         };
-        let beside = prices.volume * lost / self.workers;
+        let beside = prices.volume * self.beside;
         let dear: Vec<f64> = prices.segments.iter().map(|price| (1.0 - price) / self.workers + beside).collect();
         let mut chosen: Vec<[u8; MOST]> = Vec::new();
         for function in &self.functions {

@@ -60,14 +60,15 @@ impl<'p> Clock<'p> {
     /// As [`plan::time`].
     pub(super) fn time(&self, plan: &[Job]) -> f64 {
         let Some(steps) = &self.steps else { return plan::time(self.program, self.machine, plan) };
-        let over = self.over(plan);
-        let busy = over.last().map_or(0.0, |(time, _)| *time);
+        let (over, free) = self.over(plan);
         let end = self.run(steps, &over);
-        end + (self.machine.sharing - 1.0) * busy.min(end)
+        // All workers compile at first, then one less after the other.
+        let lost = |busy: usize| self.machine.slowdown(1, busy) - self.machine.slowdown(1, busy - 1);
+        end + free.iter().zip(1..).map(|(time, busy)| lost(busy) * time.min(end)).sum::<f64>()
     }
 
-    /// When each compile is over, the first first.
-    fn over<'j>(&self, plan: &'j [Job]) -> Vec<(f64, &'j Job)> {
+    /// When each compile is over, the first first, and when each worker has none any more, the last first.
+    fn over<'j>(&self, plan: &'j [Job]) -> (Vec<(f64, &'j Job)>, Vec<f64>) {
         let mut free = vec![0.0_f64; self.machine.workers];
         let mut over = Vec::with_capacity(plan.len());
         for job in plan {
@@ -76,7 +77,8 @@ impl<'p> Clock<'p> {
             over.push((free[worker], job));
         }
         over.sort_by(|left, right| left.0.total_cmp(&right.0));
-        over
+        free.sort_by(|left, right| right.total_cmp(left));
+        (over, free)
     }
 
     fn run(&self, steps: &[Step], over: &[(f64, &Job)]) -> f64 {

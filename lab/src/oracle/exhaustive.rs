@@ -1,6 +1,9 @@
 //! Every plan there is, for programs so small that this is possible.
 
-use super::{candidates, search::Best};
+use super::{
+    candidates,
+    search::{Best, crews},
+};
 use crate::{Machine, Program, plan};
 
 /// The best of all plans, or `None` if there are more than `most`.
@@ -13,9 +16,8 @@ pub fn exhaustive(program: &Program, machine: Machine, most: u64) -> Option<Best
     if count.is_none_or(|(count, _)| count > most) {
         return None;
     }
-    let mut best = Best { time: plan::time(program, machine, &[]), plan: Vec::new() };
-    let mut tried = Vec::new();
-    extend(program, machine, &jobs, &mut tried, &mut best);
+    let mut best = Best::of(Vec::new(), plan::time(program, machine, &[]), machine);
+    crews(machine).for_each(|crew| extend(program, crew, &jobs, &mut Vec::new(), &mut best));
     Some(best)
 }
 
@@ -27,7 +29,7 @@ fn extend(program: &Program, machine: Machine, jobs: &[plan::Job], tried: &mut V
         tried.push(*job);
         let time = plan::time(program, machine, tried);
         if time < best.time {
-            *best = Best { time, plan: tried.clone() };
+            *best = Best::of(tried.clone(), time, machine);
         }
         extend(program, machine, jobs, tried, best);
         tried.pop();

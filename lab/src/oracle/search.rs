@@ -22,6 +22,21 @@ pub struct Best {
     pub time: f64,
     /// The compiles, in order.
     pub plan: Vec<Job>,
+    /// Workers that compile: where there are few processors, not all have to.
+    pub workers: usize,
+}
+
+impl Best {
+    pub(super) fn of(plan: Vec<Job>, time: f64, machine: Machine) -> Self {
+        Best { time, plan, workers: machine.workers }
+    }
+}
+
+/// How many workers a plan may have: all there are, and fewer where that makes a difference.
+pub(super) fn crews(machine: Machine) -> impl Iterator<Item = Machine> {
+    let alike = machine.slowdown(1, machine.workers) <= machine.slowdown(1, 1);
+    let least = if alike { machine.workers } else { 1 };
+    (least..=machine.workers).map(move |workers| Machine { workers, ..machine })
 }
 
 /// All compiles that could save anything, if their code were there from the start: those that save most for their time first.
@@ -55,6 +70,11 @@ fn work(program: &Program) -> HashMap<(u32, Kind), f64> {
     work
 }
 
+/// What is lost beside a nanosecond of compiles, where all workers compile.
+fn lost(machine: Machine) -> f64 {
+    (machine.slowdown(1, machine.workers) - 1.0) / machine.workers as f64
+}
+
 /// Rounds in which a greedy plan and its times settle.
 const ROUNDS: usize = 4;
 /// How much the time of a compile counts: the power it is taken to.
@@ -65,9 +85,16 @@ const WORSE: f64 = 0.004;
 
 /// The best plan found after looking at about `looks` plans.
 pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Best {
+    let looks = looks / crews(machine).count().max(1) as u32;
+    let found = crews(machine).map(|crew| search_with(program, crew, seed, looks));
+    let best = found.min_by(|left, right| left.time.total_cmp(&right.time));
+    best.unwrap_or_else(|| Best::of(Vec::new(), plan::time(program, machine, &[]), machine))
+}
+
+fn search_with(program: &Program, machine: Machine, seed: u64, looks: u32) -> Best {
     let candidates = candidates(program);
     let clock = Clock::new(program, machine);
-    let mut best = Best { time: clock.time(&[]), plan: Vec::new() };
+    let mut best = Best::of(Vec::new(), clock.time(&[]), machine);
     if candidates.is_empty() {
         return best;
     }
@@ -75,7 +102,7 @@ pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Bes
     let look = |plan: Vec<Job>, best: &mut Best| {
         let time = clock.time(&plan);
         if time <= best.time {
-            *best = Best { time, plan };
+            *best = Best::of(plan, time, machine);
         }
     };
     look(once(&candidates), &mut best);
@@ -98,7 +125,7 @@ pub fn search(program: &Program, machine: Machine, seed: u64, looks: u32) -> Bes
         let time = clock.time(&plan);
         let worse = WORSE * best.time * (f64::from(left) / f64::from(looks_left)).powi(3);
         if time <= at.time - worse * dice.f64().max(f64::MIN_POSITIVE).ln() {
-            at = Best { time, plan };
+            at = Best::of(plan, time, machine);
             if at.time <= best.time {
                 best = at.clone();
             }
@@ -117,7 +144,7 @@ fn greedy(program: &Program, machine: Machine, candidates: &[Job], times: &[(f64
         });
     }
     let work: HashMap<(u32, Kind), After> = work.into_iter().map(|(key, parts)| (key, After::new(parts))).collect();
-    let lost = (machine.sharing - 1.0) / machine.workers as f64;
+    let lost = lost(machine);
     let mut free = vec![0.0_f64; machine.workers];
     let mut plan = Vec::new();
     // What each function is in already, or will be.
@@ -204,7 +231,7 @@ struct Changes {
 
 impl Changes {
     fn new(program: &Program, machine: Machine, candidates: &[Job]) -> Self {
-        let (work, lost) = (work(program), (machine.sharing - 1.0) / machine.workers as f64);
+        let (work, lost) = (work(program), lost(machine));
         let gain = |job: &Job| {
             let tiers = &program.functions[job.function as usize].tiers;
             let facts = tiers[usize::from(job.tier)];

@@ -23,18 +23,18 @@ fn small(seed: u64, functions: u32, tiers: usize) -> Program {
     Program { name: format!("small {seed}"), tiers: vec![String::new(); tiers], records: records.collect(), functions }
 }
 
-const MACHINES: [Machine; 4] = [
-    Machine { workers: 1, sharing: 1.0 },
-    Machine { workers: 2, sharing: 1.0 },
-    Machine { workers: 1, sharing: 2.0 },
-    Machine { workers: 2, sharing: 1.3 },
-];
+const fn machine(workers: usize, sharing: f64) -> Machine {
+    Machine { workers, sharing, processors: usize::MAX }
+}
+
+const MACHINES: [Machine; 5] =
+    [machine(1, 1.0), machine(2, 1.0), machine(1, 2.0), machine(2, 1.3), Machine { processors: 2, ..machine(2, 1.2) }];
 
 #[test]
 fn no_plan_is_better_than_the_bound() {
     for seed in 0..300 {
         let program = small(seed, 1 + seed as u32 % 5, 2 + seed as usize % 2);
-        let machine = MACHINES[seed as usize % 4];
+        let machine = MACHINES[seed as usize % 5];
         let bound = lower_bound(&program, machine);
         let mut dice = fastrand::Rng::with_seed(seed);
         let jobs = candidates(&program);
@@ -61,7 +61,7 @@ fn the_search_finds_the_best_plan_of_small_programs() {
         if seed % 3 == 0 {
             program.records.iter_mut().for_each(|record| record.kind = Kind::Calls);
         }
-        let machine = MACHINES[seed as usize % 4];
+        let machine = MACHINES[seed as usize % 5];
         let Some(best) = exhaustive(&program, machine, 200_000) else { continue };
         tried += 1;
         let bound = lower_bound(&program, machine);
@@ -83,7 +83,7 @@ fn the_clock_of_the_search_is_right() {
     for seed in 0..300 {
         let mut program = small(seed, 1 + seed as u32 % 5, 2 + seed as usize % 2);
         program.records.iter_mut().for_each(|record| record.thread = 0);
-        let machine = MACHINES[seed as usize % 4];
+        let machine = MACHINES[seed as usize % 5];
         let (clock, jobs) = (clock::Clock::new(&program, machine), candidates(&program));
         let mut dice = fastrand::Rng::with_seed(seed);
         for _ in 0..20 {
@@ -107,7 +107,7 @@ fn what_is_known_by_hand() {
         functions: vec![function("a"), function("b")],
         records: vec![calls(0, 1_000), calls(1, 100), calls(0, 1_000)],
     };
-    let machine = Machine { workers: 1, sharing: 1.0 };
+    let machine = machine(1, 1.0);
     let job = |function| plan::Job { function, tier: 1, kind: Kind::Calls };
     assert_eq!(plan::time(&program, machine, &[]), 8_400.0);
     // 1,000 ns interpreted are 250 units; then 750, 400 ns of b, 1,000.
@@ -116,7 +116,7 @@ fn what_is_known_by_hand() {
     assert_eq!(plan::time(&program, Machine { sharing: 2.0, ..machine }, &[job(0)]), 2_000.0 + 750.0 + 400.0 + 1_000.0);
     assert_eq!(candidates(&program), [job(0), job(1)]);
     // The worker has nothing better to do than b: its code comes when a quarter of b's work is left.
-    let both = Best { time: 1_000.0 + 750.0 + 250.0 + 37.5 + 1_000.0, plan: vec![job(0), job(1)] };
+    let both = Best { time: 1_000.0 + 750.0 + 250.0 + 37.5 + 1_000.0, plan: vec![job(0), job(1)], workers: 1 };
     assert_eq!(exhaustive(&program, machine, 100), Some(both));
     // With a worker of its own b would be done in time. The one there is has not compiled both when a's first work ends.
     let alone = 1_000.0 + 750.0 + 100.0 + 1_000.0;
@@ -156,7 +156,7 @@ fn a_loop_is_served_by_its_variant_or_by_the_body_it_was_called_in() {
         records,
     };
     let at = |kind, work| Record { thread: 0, function: 0, kind, work };
-    let machine = Machine { workers: 1, sharing: 1.0 };
+    let machine = machine(1, 1.0);
     let job = |kind| plan::Job { function: 0, tier: 1, kind };
     let site = Kind::Loop { site: 3 };
     // The call begins interpreted and stays so; the variant for another site is of no use.

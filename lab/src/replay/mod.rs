@@ -103,7 +103,8 @@ pub fn replay(program: &Program, machine: Machine, policy: impl HotnessPolicy + 
             let pending = broker.pending();
             refused = if pending > taken { (pending, now + AGAIN) } else { (0, 0.0) };
         }
-        let slow = if workers.iter().any(|worker| !worker.is_idle()) { machine.sharing } else { 1.0 };
+        let running = threads.iter().filter(|thread| !thread.is_done()).count();
+        let slow = machine.slowdown(running, workers.iter().filter(|worker| !worker.is_idle()).count());
         let left = workers.iter().filter_map(Worker::left).chain(threads.iter().filter_map(GuestThread::left));
         let step = left.fold(f64::INFINITY, f64::min);
         let end = now + step * slow;
