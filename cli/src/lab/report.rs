@@ -20,12 +20,14 @@ const LINES: usize = 7;
 pub(crate) fn report(options: &ReportOptions) -> Result<i32, CliError> {
     let comparisons = comparisons(&options.replay)?;
     let lab = &options.replay.lab;
+    let few = lab.processors.map(|count| format!(", and longer in proportion where more run than {count} processors"));
+    let few = few.unwrap_or_default();
     let mut page = Page::new("Promotion policies on recorded programs").prose(&format!(
         "Replayed on a virtual clock, with the broker's own counters, policies and queue: {} compile threads; while the program runs and a \
-         compiler works, everything takes {} times as long; compiles cost {} times what was recorded. Regret is a policy's time over that of \
+         compiler works, everything takes {} times as long{}; compiles cost {} times what was recorded. Regret is a policy's time over that of \
          the best plan found, less one; what the best plan is above a proven bound says how much of a regret is not known. A plan \
          compiles what was not called yet, as no policy can.",
-        lab.workers, lab.sharing, lab.compile_cost_scale
+        lab.workers, lab.sharing, few, lab.compile_cost_scale
     ));
     page = page.heading("All programs").table(regrets(&comparisons));
     if let Some(chart) = overall(&comparisons)? {
