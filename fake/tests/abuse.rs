@@ -542,7 +542,9 @@ fn a13c_shutdown_does_not_wait_for_the_queue() {
     wait_for("the first compile", || compiler.compiles() > 0);
     let start = std::time::Instant::now();
     broker.shutdown();
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    // The queue would take four seconds. Miri's clock goes by the operations it has interpreted.
+    let limit = Duration::from_millis(if cfg!(miri) { 2_000 } else { 500 });
+    assert!(start.elapsed() < limit, "{:?}", start.elapsed());
     wait_for("the requests to be dropped", || broker.stats().pending == 0);
     assert!(compiler.compiles() < 200);
     for bead in &beads {
