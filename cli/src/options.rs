@@ -431,6 +431,14 @@ mod tests {
         assert!(parse_variable("K").is_err() && parse_variable("=v").is_err());
     }
 
+    #[cfg(feature = "llvm")]
+    #[test]
+    fn ways_to_speculate() {
+        let parsed = ["auto", "off", "arms", "always"].map(parse_speculate);
+        assert_eq!(parsed, [Speculate::Auto, Speculate::Off, Speculate::Arms, Speculate::Always].map(Ok));
+        assert!(parse_speculate("sometimes").is_err_and(|why| why.contains("arms")));
+    }
+
     #[test]
     fn arguments_after_the_module_are_the_programs() {
         let options = Options::try_parse_from(["tierup", "run", "--stats", "m.wasm", "--dir", "-x", "--", "y"]).unwrap();
