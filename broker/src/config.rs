@@ -4,9 +4,9 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    Broker, Compiler, ConfigError, DeoptPolicy, Event, HotnessPolicy, KeepAlways, ManualClock, Tier, Tiered, Work,
+    Broker, Compiler, ConfigError, DeoptPolicy, Event, GuardId, HotnessPolicy, KeepAlways, ManualClock, Tier, Tiered, Work,
     event::OnEvent,
-    shared::{Bridge, Describe, OnWork, Parts, no_bridge},
+    shared::{Bridge, Describe, DescribeGuards, OnWork, Parts, no_bridge},
     sync::Arc,
     tuning,
 };
@@ -56,6 +56,7 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     clock: Option<ManualClock>,
     on_event: Option<OnEvent>,
     describe: Option<Describe<G>>,
+    describe_guards: Option<DescribeGuards>,
     on_work: Option<OnWork<G>>,
     #[cfg(feature = "threads")]
     workers: Option<usize>,
@@ -81,6 +82,7 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             clock: None,
             on_event: None,
             describe: None,
+            describe_guards: None,
             on_work: None,
             #[cfg(feature = "threads")]
             workers: None,
@@ -186,6 +188,14 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
+    /// Says in words where code may be left: at one guard, or at all that a unit has, which are in order and never none. For events and
+    /// [`Broker::why`](crate::Broker::why). Without it a guard is its number, and several are how many they are.
+    #[must_use]
+    pub fn describe_guards(mut self, describe: impl Fn(&[GuardId]) -> String + Send + Sync + 'static) -> Self {
+        self.describe_guards = Some(Arc::new(describe));
+        self
+    }
+
     /// Compile workers. Of several one is always left for small jobs; a single one finishes what it has begun, however large.
     /// Default: as many as HotSpot would have on this machine, at least 2.
     #[cfg(feature = "threads")]
@@ -262,6 +272,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             clock: self.clock,
             on_event: self.on_event,
             describe: self.describe,
+            describe_guards: self.describe_guards,
             on_work: self.on_work,
         }))
     }

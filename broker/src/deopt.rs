@@ -130,7 +130,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.tiers[tier.slot()].counters.deopts.fetch_add(1, Ordering::Relaxed);
         let to = Target { tier: if site.is_some() { Tier::INTERPRETER } else { to }, site };
         let event = self.event(id, tier, to, Transition::Deoptimized { guard, decision: verdict.decision });
-        self.tell(Event { code_bytes, ..event });
+        self.tell(Event { code_bytes, guards: self.describe_guards(&[guard]), ..event });
         drop(pin);
         if matches!(action, DeoptAction::Recompile | DeoptAction::Suppress) {
             self.request(id, Target { tier, site }, Reason::Deopt);

@@ -39,6 +39,9 @@ pub struct Event {
     pub cost: Duration,
     /// Bytes of machine code installed, or no longer reachable.
     pub code_bytes: usize,
+    /// Where code that was installed may be left for the interpreter, and where code that was given up was left last, as the
+    /// [`describe_guards`](crate::BrokerBuilder::describe_guards) function says it; empty otherwise.
+    pub guards: String,
 }
 
 /// What happened to a bead.
@@ -287,8 +290,8 @@ impl Events {
 }
 
 fn trace(event: &Event) {
-    let Event { time, bead, name, from, to, site, what, queue_wait, cost, code_bytes } = event;
-    tracing::debug!(target: "tierup", ?time, %bead, name, %from, %to, site, ?queue_wait, ?cost, code_bytes, "{what}");
+    let Event { time, bead, name, from, to, site, what, queue_wait, cost, code_bytes, guards } = event;
+    tracing::debug!(target: "tierup", ?time, %bead, name, %from, %to, site, ?queue_wait, ?cost, code_bytes, guards, "{what}");
 }
 
 impl Drop for Events {

@@ -34,6 +34,17 @@ impl ExitCounts {
         self.all.load(Ordering::Relaxed)
     }
 
+    /// All guards, in order, with the exits counted at each so far.
+    pub(crate) fn by_guard(&self) -> impl Iterator<Item = (GuardId, u32)> {
+        // Ordering: Relaxed. As in `all`.
+        self.guards.iter().map(|(guard, count)| (*guard, count.load(Ordering::Relaxed)))
+    }
+
+    /// All guards, in order.
+    pub(crate) fn guards(&self) -> Vec<GuardId> {
+        self.guards.iter().map(|&(guard, _)| guard).collect()
+    }
+
     /// Counts an exit. One at a guard the unit did not list counts for the unit as a whole.
     pub(crate) fn note(&self, guard: GuardId) -> Exits {
         let of_unit = count(&self.all);
@@ -65,6 +76,8 @@ mod tests {
             (at_guard, of_unit)
         };
         assert_eq!([note(9), note(9), note(2), note(5), note(9)], [(1, 1), (2, 2), (1, 3), (4, 4), (3, 5)]);
+        assert_eq!(counts.by_guard().collect::<Vec<_>>(), [(GuardId(2), 1), (GuardId(9), 3)]);
+        assert_eq!(counts.guards(), [2, 9].map(GuardId));
         counts.all.store(u32::MAX - 1, Ordering::Relaxed);
         assert_eq!([note(2).1, note(2).1, note(2).1], [u32::MAX; 3]);
         assert_eq!(counts.all(), u32::MAX);

@@ -3,7 +3,7 @@
 use std::{ptr, time::Duration};
 
 use crate::{
-    Bailout, BailoutReason, CompileRequest, Reason, Tier, Transition,
+    Bailout, BailoutReason, CompileRequest, Event, Reason, Tier, Transition,
     compiler::Ticket,
     contain::contained,
     event::{Cause, LossReason},
@@ -268,7 +268,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             Outcome::Lost(reason) => {
                 // Ordering: Relaxed. Counter.
                 self.tiers[tier.slot()].counters.lost.fetch_add(1, Ordering::Relaxed);
-                self.post_timed(id, from, target, Transition::Lost(*reason), waited, cost, 0);
+                self.post_timed(id, from, target, Transition::Lost(*reason), waited, cost);
             }
             _ => {}
         }
@@ -419,7 +419,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
                     if unit.sampled {
                         self.crew.begin_sampling();
                     }
-                    self.post_timed(id, from, target, Transition::Installed, waited, cost, code_bytes);
+                    let event = self.event(id, from, target, Transition::Installed);
+                    let guards = self.describe_guards(&unit.exits.guards());
+                    self.events.post(Event { queue_wait: waited, cost, code_bytes, guards, ..event });
                     return Outcome::Installed;
                 }
                 Err(Refused::Stale(reason)) => return Outcome::Lost(reason),
@@ -448,12 +450,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if self.is_stale(id, base) {
             // No fault of the body there is now.
             let what = Transition::BailedOut { bailout: bailout.clone(), disabled: false };
-            self.post_timed(id, from, target, what, waited, cost, 0);
+            self.post_timed(id, from, target, what, waited, cost);
             return Ending::Settled;
         }
         let disabled = !bailout.is_retryable() || before + 1 >= MAX_RETRIES;
         let what = Transition::BailedOut { bailout: bailout.clone(), disabled };
-        self.post_timed(id, from, target, what, waited, cost, 0);
+        self.post_timed(id, from, target, what, waited, cost);
         match target.site {
             // When the tier is disabled the next sample finds another one, or stops the counting.
             None => {
@@ -486,19 +488,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         unreachable!("without threads there is no watchdog")
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one event")]
-    fn post_timed(
-        &self,
-        id: u32,
-        from: Tier,
-        to: Target,
-        what: Transition,
-        queue_wait: Duration,
-        cost: Duration,
-        code_bytes: usize,
-    ) {
+    fn post_timed(&self, id: u32, from: Tier, to: Target, what: Transition, queue_wait: Duration, cost: Duration) {
         let event = self.event(id, from, to, what);
-        self.events.post(crate::Event { queue_wait, cost, code_bytes, ..event });
+        self.events.post(Event { queue_wait, cost, ..event });
     }
 }
 

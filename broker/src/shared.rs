@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, HotnessPolicy, Mode, RegisterError, Tier, Transition,
+    BeadId, BeadRef, BeadSpec, Compiler, DeoptPolicy, Event, Face, GuardId, HotnessPolicy, Mode, RegisterError, Tier, Transition,
     aging::{Collected, Free, Retired},
     asking::Mood,
     clock::{Clock, ManualClock},
@@ -31,6 +31,7 @@ use crate::{
 };
 
 pub(crate) type Describe<G> = Arc<dyn Fn(&G) -> String + Send + Sync>;
+pub(crate) type DescribeGuards = Arc<dyn Fn(&[GuardId]) -> String + Send + Sync>;
 pub(crate) type OnWork<G> = Arc<dyn Fn(&G, Work) + Send + Sync>;
 
 /// Work that a thread has done in a function.
@@ -104,6 +105,7 @@ pub(crate) struct Shared<G> {
     pub(crate) ledger: Arc<CodeLedger>,
     pub(crate) dependents: Arc<Dependents>,
     pub(crate) describe: Option<Describe<G>>,
+    pub(crate) describe_guards: Option<DescribeGuards>,
     pub(crate) on_work: Option<OnWork<G>>,
     pub(crate) stopped: AtomicBool,
     pub(crate) mood: Mood,
@@ -151,6 +153,7 @@ pub(crate) struct Parts<G> {
     pub(crate) clock: Option<ManualClock>,
     pub(crate) on_event: Option<crate::event::OnEvent>,
     pub(crate) describe: Option<Describe<G>>,
+    pub(crate) describe_guards: Option<DescribeGuards>,
     pub(crate) on_work: Option<OnWork<G>>,
     #[cfg(feature = "threads")]
     pub(crate) crew: crate::worker::Crew<G>,
@@ -178,6 +181,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             ledger: Arc::new(CodeLedger::default()),
             dependents: Arc::default(),
             describe: parts.describe,
+            describe_guards: parts.describe_guards,
             on_work: parts.on_work,
             stopped: AtomicBool::new(false),
             warm_up,
@@ -584,6 +588,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             queue_wait: Duration::ZERO,
             cost: Duration::ZERO,
             code_bytes: 0,
+            guards: String::new(),
         }
     }
 
@@ -604,6 +609,16 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn describe(&self, guest: &G) -> String {
         let describe = self.describe.as_ref();
         describe.and_then(|describe| contained(|| describe(guest)).ok()).unwrap_or_default()
+    }
+
+    /// These guards in words; nothing about none.
+    pub(crate) fn describe_guards(&self, guards: &[GuardId]) -> String {
+        let said = self.describe_guards.as_ref().map(|describe| contained(|| describe(guards)).unwrap_or_default());
+        match guards {
+            [] => String::new(),
+            [guard] => said.unwrap_or_else(|| guard.to_string()),
+            _ => said.unwrap_or_else(|| format!("{} guards", guards.len())),
+        }
     }
 
     /// The stamp of a bead's latest request.

@@ -2,7 +2,7 @@
 //!
 //! Nothing here changes anything or is needed by anything else.
 
-use std::{fmt, time::Duration};
+use std::{cmp::Reverse, fmt, time::Duration};
 
 use crate::{
     BailoutKind, BeadId, Broker, Decision, Placement, Speedup, Tier,
@@ -11,6 +11,7 @@ use crate::{
     state::{Lane, Phase, Snapshot},
     sync::Ordering,
     target::Target,
+    unit::InstalledUnit,
 };
 
 /// What is known about why a bead runs what it runs, as [`Broker::why`] tells it. Displayed as some lines of text.
@@ -45,6 +46,10 @@ pub struct Why {
     pub next: Option<Tier>,
     /// Work units until the policy is asked about that; threads have drawn some of them already. `None` when nobody counts for it.
     pub missing: Option<u32>,
+    /// Where the code that can be entered may be left for the interpreter, of each unit that may be left.
+    pub exits: Vec<UnitExits>,
+    /// What code is not to depend on any more, because code was left for it too often, in words.
+    pub suppressed: String,
     /// Tiers it does not go to, and why.
     pub closed: Vec<(Tier, ClosedBy)>,
     /// Why it does not go anywhere any more.
@@ -77,6 +82,22 @@ pub struct PendingRequest {
     pub site: Option<u32>,
     /// How far it has got.
     pub progress: Progress,
+}
+
+/// Where one unit may be left, and was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnitExits {
+    /// Its tier.
+    pub tier: Tier,
+    /// The loop it is entered at, of an OSR variant.
+    pub site: Option<u32>,
+    /// All its guards, [in words](crate::BrokerBuilder::describe_guards).
+    pub guards: String,
+    /// How often it was left.
+    pub times: u32,
+    /// The guards it was left at, in words, and how often; those where that happened most come first.
+    pub left: Vec<(String, u32)>,
 }
 
 /// How far a request has got.
@@ -178,9 +199,25 @@ impl<G: Send + Sync + 'static> Shared<G> {
             requests: self.pending_of(id, state),
             next: self.next_tier(version.tier(), state),
             missing: u32::try_from(budget).ok().filter(|_| budget != i32::MAX),
+            exits: version.entered_units().filter_map(|(site, unit)| self.exits_of(site, unit)).collect(),
+            suppressed: self.describe_guards(version.history.as_ref().map_or(&[], |history| history.suppressed())),
             closed: self.closed(id, state),
             frozen: state.is_frozen().then_some(if said_never { FrozenBy::Policy } else { FrozenBy::Embedder }),
         }
+    }
+
+    fn exits_of(&self, site: Option<u32>, unit: &InstalledUnit) -> Option<UnitExits> {
+        let guards = unit.exits.guards();
+        let mut left: Vec<_> = unit.exits.by_guard().filter(|&(_, times)| times > 0).collect();
+        left.sort_by_key(|&(_, times)| Reverse(times));
+        let left = left.into_iter().map(|(guard, times)| (self.describe_guards(&[guard]), times)).collect();
+        (!guards.is_empty()).then(|| UnitExits {
+            tier: unit.tier,
+            site,
+            guards: self.describe_guards(&guards),
+            times: unit.exits.all(),
+            left,
+        })
     }
 
     fn pending_of(&self, id: u32, state: Snapshot) -> Vec<PendingRequest> {
@@ -227,8 +264,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
 }
 
 impl Why {
-    /// What the policy said last, what was asked for, which tiers are closed, and what is missing for the next promotion: some lines
-    /// of text.
+    /// Where the code may be left, what the policy said last, what was asked for, which tiers are closed, and what is missing for the next
+    /// promotion: some lines of text.
     pub fn outlook(&self) -> impl fmt::Display + '_ {
         Outlook(self)
     }
@@ -238,7 +275,13 @@ struct Outlook<'w>(&'w Why);
 
 impl fmt::Display for Outlook<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { answer, requests, closed, frozen, next, missing, .. } = self.0;
+        let Why { exits, suppressed, answer, requests, closed, frozen, next, missing, .. } = self.0;
+        for exits in exits {
+            writeln!(f, "{exits}")?;
+        }
+        if !suppressed.is_empty() {
+            writeln!(f, "left too often to be left there again: {suppressed}")?;
+        }
         if let Some(answer) = answer {
             writeln!(f, "{answer}")?;
         }
@@ -294,6 +337,41 @@ impl fmt::Display for LastAnswer {
             Decision::Promote { reason, .. } => write!(f, "promote, {reason}"),
             Decision::Wait { budget, reason } => write!(f, "wait for {budget} more units, {reason}"),
             Decision::Never { reason } => write!(f, "never, {reason}"),
+        }
+    }
+}
+
+/// Guards a unit was left at that are told one by one.
+const MOST_TOLD: usize = 5;
+
+impl fmt::Display for UnitExits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tier, site, guards, times, left } = self;
+        write!(f, "{tier}")?;
+        if let Some(site) = site {
+            write!(f, " from loop {site} on")?;
+        }
+        write!(f, " may be left at {guards}")?;
+        if *times > 0 {
+            write!(f, "; was left {}", Times(*times))?;
+        }
+        for (nth, (guard, times)) in left.iter().take(MOST_TOLD).enumerate() {
+            write!(f, "{} {} at {guard}", if nth == 0 { ":" } else { "," }, Times(*times))?;
+        }
+        match left.len().saturating_sub(MOST_TOLD) {
+            0 => Ok(()),
+            more => write!(f, ", and at {more} others"),
+        }
+    }
+}
+
+struct Times(u32);
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("once"),
+            times => write!(f, "{times} times"),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Run(Box<RunOptions>),
     /// Compile every function for every tier without running anything, and say what would not compile and why.
     ///
+    /// The code takes nothing for granted that a run would have shown, and so is never left; what runs speculate on, `run --why` tells.
+    ///
     /// The exit code is 0 if everything compiles, otherwise 1.
     Check(CheckOptions),
     /// Look at a program that runs with --serve, and act on it.

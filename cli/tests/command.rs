@@ -648,6 +648,27 @@ mod with_llvm {
         assert!(stderr(&output).contains("→ tier 2"), "{}", stderr(&output));
     }
 
+    /// What a run speculates on is told wherever what tiered is.
+    #[test]
+    fn where_code_may_be_left_is_told() {
+        let Some(_) = helper() else { return };
+        // The part is never reached.
+        let part = "(if (i32.lt_s (local.get 0) (i32.const 0)) (then (local.set 0 (i32.const 7)) (local.set 0 (i32.const 9))))";
+        let text =
+            BUSY.replace("10_000_000", "200_000_000").replace("(result i32) (i32.sub", &format!("(result i32) {part} (i32.sub"));
+        let module = Module::new("left", &text);
+        let arguments = ["run", "--stats", "--why", "all", "--log", "tierup=debug", "--policy", "development"];
+        let run = |speculate| stderr(&tierup(&[&arguments[..], &["--speculate", speculate, module.path()]].concat()));
+        let told = run("always");
+        let of_why = told.lines().find(|line| line.contains("may be left at"));
+        assert!(of_why.is_some_and(|line| line.contains("part that had never run, at 0x")), "{told}");
+        assert!(told.contains("guards=\"the part that had never run, at 0x"), "the log: {told}");
+        let of_table = told.lines().find(|line| line.contains("→ tier 2") && line.ends_with(|end: char| end.is_ascii_hexdigit()));
+        assert!(of_table.is_some_and(|line| line.contains("the part that had never run, at 0x")), "{told}");
+        assert!(told.contains("that had never run left out of LLVM's code"), "{told}");
+        assert!(!run("off").contains("never run"));
+    }
+
     #[test]
     fn without_a_helper_programs_run_and_say_why() {
         let busy = Module::new("busy-none", BUSY);

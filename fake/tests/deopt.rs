@@ -66,6 +66,10 @@ impl World {
         World { broker, compilers, log, policy }
     }
 
+    fn why(&self, bead: &Bead<Guest>) -> String {
+        self.broker.why(bead.id()).unwrap().to_string()
+    }
+
     /// A function with code of both tiers, which speculates in the second.
     fn function(&self) -> Bead<Guest> {
         let bead = bead(&self.broker, Guest::new(1));
@@ -123,6 +127,53 @@ fn exits_are_counted_and_kept() {
     assert_eq!((world.stats(&bead).exits, world.stats(&bead).deopts, world.told()), (4, 0, vec![]), "nothing happened");
     assert_eq!((world.broker.stats().tiers[1].exits, world.broker.stats().tiers[1].deopts), (4, 0));
     world.end(thread, [bead]);
+}
+
+/// Where code may be left, and where it was, is in the events and in what is told of the bead: by number, and in the embedder's words.
+#[test]
+fn where_code_may_be_left_is_told() {
+    let words = |guards: &[GuardId]| match guards {
+        [OTHER] => "the other".to_owned(),
+        [GUARD] => panic!("is contained"),
+        _ => format!("{} places", guards.len()),
+    };
+    for is_described in [false, true] {
+        let (log, compilers) = (Log::default(), [(); 2].map(|()| FakeCompiler::with_osr()));
+        let builder = Broker::builder().mode(Mode::Pump).policy(Tiered::new(1_000, 1_000)).on_event(log.callback());
+        let builder = builder.compiler(compilers[0].clone()).compiler(compilers[1].clone());
+        let policy = From::exit(6, DeoptAction::Suppress);
+        let builder = builder.deopt_policy(policy.clone());
+        let broker = if is_described { builder.describe_guards(words) } else { builder }.build().unwrap();
+        let world = World { broker, compilers, log, policy };
+        let thread = world.broker.register_thread().unwrap();
+        let [other, both, guard] =
+            if is_described { ["the other", "2 places", ""] } else { ["guard 0x7", "2 guards", "guard 0x10000000001"] };
+
+        let bead = bead(&world.broker, Guest::guarded(2, &[GUARD, OTHER]));
+        assert!(!world.why(&bead).contains("left"), "{}", world.why(&bead));
+        world.broker.compile_now(bead.as_ref(), TIER1).unwrap();
+        world.broker.collect();
+        let told: Vec<_> = world.log.take().into_iter().map(|event| (event.what, event.guards)).collect();
+        assert_eq!(told.last(), Some(&(Transition::Installed, both.to_owned())));
+        assert!(world.why(&bead).contains(&format!("\n  tier 1 may be left at {both}\n")), "{}", world.why(&bead));
+
+        let unit = world.compilers[0].made()[0].id;
+        let leave = |guard, times| (0..times).for_each(|_| assert!(thread.on_exit(unit, guard).is_some()));
+        leave(OTHER, 1);
+        assert!(world.why(&bead).contains(&format!("left at {both}; was left once: once at {other}\n")), "{}", world.why(&bead));
+        leave(GUARD, 3);
+        let most = format!("left at {both}; was left 4 times: 3 times at {guard}, once at {other}\n");
+        assert!(world.why(&bead).contains(&most), "{}", world.why(&bead));
+        leave(OTHER, 2);
+        world.broker.drain();
+        let told: Vec<_> = world.log.take().into_iter().map(|event| (event.what, event.guards)).collect();
+        assert!(matches!(&told[0], (Transition::Deoptimized { guard: OTHER, .. }, words) if words == other), "{told:?}");
+        assert_eq!(told.last(), Some(&(Transition::Installed, guard.to_owned())), "made without the other");
+        let told = world.why(&bead);
+        assert!(told.contains(&format!("\n  left too often to be left there again: {other}\n")), "{told}");
+        assert_eq!(world.broker.why(bead.id()).unwrap().exits[0].times, 0, "the new unit's");
+        world.end(thread, [bead]);
+    }
 }
 
 #[test]

@@ -42,9 +42,38 @@ impl GuardKind {
         GuardId(u64::from(offset) << 8 | self as u64)
     }
 
+    const ALL: [Self; 5] = [Self::Arm, Self::Target, Self::Unwritten, Self::Poll, Self::Test];
+
     fn is_of(self, guard: GuardId) -> bool {
         guard.0 as u8 == self as u8
     }
+
+    /// The place of one, and of several.
+    fn places(self) -> [&'static str; 2] {
+        match self {
+            Self::Arm => ["part that had never run", "parts that had never run"],
+            Self::Target => ["indirect call of what it had not called", "indirect calls of what they had not called"],
+            Self::Unwritten => {
+                ["call that may write to what nobody had written", "calls that may write to what nobody had written"]
+            }
+            Self::Poll => ["poll", "polls"],
+            Self::Test => ["place that a test chose", "places that a test chooses"],
+        }
+    }
+}
+
+/// In words: where one guard is, or of which kinds there are how many.
+pub(crate) fn describe_guards(guards: &[GuardId]) -> String {
+    let kinds = GuardKind::ALL.iter().filter_map(|kind| {
+        let [one, several] = kind.places();
+        match guards.iter().filter(|&&guard| kind.is_of(guard)).count() {
+            0 => None,
+            1 if guards.len() == 1 => Some(format!("the {one}, at {:#x}", guards[0].0 >> 8)),
+            1 => Some(format!("1 {one}")),
+            count => Some(format!("{count} {several}")),
+        }
+    });
+    kinds.collect::<Vec<_>>().join(", ")
 }
 
 /// Where compiled code was left: exit `number` of the unit that `pc` lies in.
@@ -159,6 +188,21 @@ impl DeoptPolicy for TestsKeep {
             _ if GuardKind::Test.is_of(sample.guard) => KeepAlways.decide(sample),
             Some(policy) => policy.decide(sample),
             None => Recovery::default().decide(sample),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_in_words() {
+        let [arm, other, poll] = [GuardKind::Arm.at(0x2f0), GuardKind::Arm.at(9), GuardKind::Poll.at(9)];
+        assert_eq!(describe_guards(&[arm]), "the part that had never run, at 0x2f0");
+        assert_eq!(describe_guards(&[arm, other, poll]), "2 parts that had never run, 1 poll");
+        for kind in GuardKind::ALL {
+            assert!(describe_guards(&[kind.at(77)]).ends_with(", at 0x4d"), "each kind has words");
         }
     }
 }

@@ -13,7 +13,7 @@ use tierup::{
 };
 
 use crate::config::{Config, Osr, TierMode};
-use crate::deopt::TestsKeep;
+use crate::deopt::{TestsKeep, describe_guards};
 use crate::error::Error;
 use crate::lower::WasmLower;
 use crate::module::{Body, FuncHandle};
@@ -52,7 +52,8 @@ impl Engine {
     /// [`Error::Engine`] when the configuration or the machine does not allow it.
     pub fn new(config: Config) -> Result<Self, Error> {
         let refused = |error: &dyn std::error::Error| Error::Engine(error.to_string());
-        let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub()).describe(FuncHandle::describe);
+        let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub());
+        builder = builder.describe(FuncHandle::describe).describe_guards(describe_guards);
         let mut code = None;
         if config.tier != TierMode::Interp {
             let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(|e| Error::Engine(e.to_string()))?;

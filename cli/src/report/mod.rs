@@ -143,6 +143,7 @@ impl Report {
             ("waited", Align::Right),
             ("compiled in", Align::Right),
             ("code", Align::Right),
+            ("left at", Align::Left),
         ]);
         let rows: Vec<_> = self.events.iter().enumerate().filter(|(_, event)| is_change(&event.what)).collect();
         let hidden = rows.len().saturating_sub(TIMELINE_ROWS);
@@ -166,6 +167,7 @@ impl Report {
                 units::duration(event.queue_wait),
                 units::duration(event.cost),
                 units::bytes(event.code_bytes as u64),
+                event.guards.clone(),
             ]);
         }
         table
@@ -206,7 +208,14 @@ fn subject(event: &Event) -> String {
 
 /// Whether the bead runs other code afterwards.
 fn is_change(what: &Transition) -> bool {
-    matches!(what, Transition::Installed | Transition::Invalidated(_) | Transition::Reloaded | Transition::Disabled)
+    matches!(
+        what,
+        Transition::Installed
+            | Transition::Deoptimized { .. }
+            | Transition::Invalidated(_)
+            | Transition::Reloaded
+            | Transition::Disabled
+    )
 }
 
 /// Whether a compile, or a tier, was given up.

@@ -32,6 +32,9 @@ pub struct EventRecord {
     pub cost_ns: u64,
     /// Bytes of machine code installed, or no longer reachable.
     pub code_bytes: u64,
+    /// Where the code that it is about may be left, or was, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub guards: String,
 }
 
 impl From<&Event> for EventRecord {
@@ -48,6 +51,7 @@ impl From<&Event> for EventRecord {
             queue_wait_ns: super::answer::nanos(event.queue_wait),
             cost_ns: super::answer::nanos(event.cost),
             code_bytes: event.code_bytes as u64,
+            guards: event.guards.clone(),
         }
     }
 }
