@@ -51,7 +51,7 @@ pub(crate) enum Exited {
     /// LLVM's, compiled before the first call.
     #[cfg(feature = "llvm")]
     Opt,
-    /// Both.
+    /// Both, of which LLVM's speculates on all it can.
     #[cfg(feature = "llvm")]
     ThreeTiers(Mode),
 }
@@ -120,6 +120,10 @@ impl Configuration {
                 };
                 config = code.config();
                 config.deopt = deopt;
+                #[cfg(feature = "llvm")]
+                if let Exited::ThreeTiers(_) = of {
+                    config.speculate = Speculate::Always;
+                }
             }
         }
         config

@@ -4,10 +4,14 @@
 //! `TIERUP_PROGRAM=name` runs one of them.
 
 mod configuration;
+/// Bodies that do the same, for hot reload.
+#[path = "../../../tests/differential/edition.rs"]
+mod edition;
 mod program;
 
 use std::num::NonZeroU32;
 use std::thread;
+use std::time::Duration;
 
 use configuration::{Configuration, Exited};
 use program::Length;
@@ -115,6 +119,45 @@ fn exits_on_two_threads() {
     });
 }
 
+/// The same, while functions get other bodies.
+#[test]
+fn exits_and_reloads_of_baseline() {
+    check_reloads(Exited::Baseline, &QUICK);
+}
+
+/// Editions that are taken in turns.
+const EDITIONS: u32 = 4;
+
+/// Two instances on two threads that leave their code, entered again at each loop, while this thread reloads every function again and again,
+/// at growing intervals, so that sooner or later code of every tier is made in between. One way to leave for each program, or all.
+fn check_reloads(of: Exited, quick: &[&str]) {
+    let ways = ways_to_leave();
+    for (nth, program) in wanted(quick).enumerate() {
+        let editions: Vec<_> = (0..EDITIONS).map(|number| edition::edition(&program.wasm().unwrap(), number)).collect();
+        for &deopt in if Length::is_full() { &ways[..] } else { &ways[(nth + 1) % ways.len()..][..1] } {
+            let configuration = Configuration::Exits { of, osr: Osr::Always, deopt };
+            let loaded = program.load(configuration).unwrap();
+            let (mut reloads, mut functions, mut pause) = (0, 0, Duration::from_millis(2));
+            thread::scope(|scope| {
+                let runs = [(); 2].map(|()| scope.spawn(|| program.run_loaded(&loaded, Length::Short)));
+                while reloads == 0 || !runs.iter().all(|run| run.is_finished()) {
+                    let edition = &editions[(reloads + 1) % editions.len()];
+                    functions += loaded.reload_from(edition).expect("an edition of the module").functions.len();
+                    reloads += 1;
+                    thread::sleep(pause);
+                    pause = pause * 6 / 5;
+                }
+                for run in runs {
+                    let outcome = run.join().unwrap();
+                    assert!(outcome.is_ok(), "{}, {configuration}, reloaded: {}", program.name, outcome.unwrap_err());
+                }
+            });
+            println!("{}: {configuration}, {reloads} reloads of {functions} functions", program.name);
+            assert!(functions > 0);
+        }
+    }
+}
+
 fn on_two_threads(programs: impl Iterator<Item = program::Program>, configuration: impl Fn(usize) -> Configuration) {
     for (nth, program) in programs.enumerate() {
         let loaded = program.load(configuration(nth)).unwrap();
@@ -164,6 +207,14 @@ mod with_llvm {
     #[test]
     fn exits_of_three_tiers_in_the_background() {
         check_exits_if_possible(Exited::ThreeTiers(Mode::Background));
+    }
+
+    #[test]
+    fn exits_and_reloads_of_three_tiers() {
+        match tierup_interp::Llvm::default().version() {
+            Ok(_) => check_reloads(Exited::ThreeTiers(Mode::Background), &["ray"]),
+            Err(error) => println!("skipped: exits and reloads, {error}"),
+        }
     }
 
     #[test]

@@ -67,8 +67,12 @@ impl Program {
     /// Loads the module into an engine of its own.
     pub(crate) fn load(&self, configuration: Configuration) -> Result<Module, String> {
         let engine = Engine::new(configuration.config()).map_err(|error| error.to_string())?;
-        let bytes = fs::read(self.dir.join("module.wasm")).map_err(|error| error.to_string())?;
-        Module::new(&engine, bytes).map_err(|error| error.to_string())
+        Module::new(&engine, self.wasm()?).map_err(|error| error.to_string())
+    }
+
+    /// The module's binary.
+    pub(crate) fn wasm(&self) -> Result<Vec<u8>, String> {
+        fs::read(self.dir.join("module.wasm")).map_err(|error| error.to_string())
     }
 
     /// Runs it once and compares.
