@@ -5,6 +5,7 @@
 //! `TIERUP_CHAOS_SECONDS` says how long (2 by default), `TIERUP_CHAOS_SEED` repeats what the threads of a run tried, though not how they met.
 
 mod compiler;
+#[path = "../../../osr/tests/property/random.rs"]
 mod random;
 mod world;
 

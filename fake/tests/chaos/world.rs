@@ -103,7 +103,7 @@ impl Told {
             Transition::Installed => self.installed.fetch_add(1, Ordering::SeqCst),
             _ => 0,
         };
-        if self.random.lock().unwrap().as_mut().is_some_and(|random| random.one_in(50)) {
+        if self.random.lock().unwrap().as_mut().is_some_and(|random| random.once_in(50)) {
             resume_unwind(Box::new("a callback that panics"));
         }
     }
@@ -147,7 +147,7 @@ impl World {
         let world = Self::new(&mut random);
         let time = Duration::from_millis(5 + random.below(100) as u64);
         let (interpreters, meddlers) = (1 + random.below(3), 1 + random.below(2));
-        let shuts_down = random.one_in(8);
+        let shuts_down = random.once_in(8);
         thread::scope(|scope| {
             for _ in 0..interpreters {
                 let (world, mut random) = (&world, Random::new(random.next()));
@@ -191,14 +191,14 @@ impl World {
         let builder = compilers.iter().cloned().fold(Broker::builder().mode(mode), BrokerBuilder::compiler);
         let builder =
             builder.policy(Tiered::new(2, 10).osr_work(200, 2_000)).deopt_policy(Anything(AtomicU64::new(random.next())));
-        let builder = builder.deadline(DEADLINE).max_beads(1 << 10).census_after(random.one_in(2).then_some(0));
+        let builder = builder.deadline(DEADLINE).max_beads(1 << 10).census_after(random.once_in(2).then_some(0));
         let builder = builder.on_event(Arc::new(move |event| hears.hear(event)));
         #[cfg(feature = "threads")]
         let builder = {
             let dedicated = random.below(3);
             let builder = TIERS.iter().take(dedicated).fold(builder, |builder, &tier| builder.workers_for(tier, 1));
             let builder = builder.workers(random.below(3).max(usize::from(dedicated < 2))).max_abandoned(u32::MAX);
-            builder.stale_after(random.one_in(2).then_some(Duration::from_millis(1)))
+            builder.stale_after(random.once_in(2).then_some(Duration::from_millis(1)))
         };
         let broker = builder.build().unwrap();
         let numbers = AtomicU64::new(0);
@@ -290,7 +290,7 @@ impl World {
             self.threads.fetch_add(1, Ordering::SeqCst);
             // What may not be freed before this thread is quiescent.
             let mut inside: Vec<&Code> = Vec::new();
-            while !self.stop.load(Ordering::SeqCst) && steps < STEPS && !random.one_in(2_000) {
+            while !self.stop.load(Ordering::SeqCst) && steps < STEPS && !random.once_in(2_000) {
                 steps += 1;
                 self.step(random, &mut thread, &mut inside);
             }

@@ -1,4 +1,4 @@
-//! A generator of numbers that is the same everywhere.
+//! Random numbers that a seed determines; for other crates' tests as well.
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub(crate) struct Random(u64);
