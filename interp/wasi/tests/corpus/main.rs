@@ -122,7 +122,7 @@ fn exits_on_two_threads() {
 /// The same, while functions get other bodies.
 #[test]
 fn exits_and_reloads_of_baseline() {
-    check_reloads(Exited::Baseline, &QUICK);
+    check_reloads(Exited::Baseline, &["ray"]);
 }
 
 /// Editions that are taken in turns.
