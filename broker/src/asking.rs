@@ -58,14 +58,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// A request was made.
     pub(crate) fn asked(&self, tier: Tier) {
-        self.tiers[tier.slot()].counters.pending.fetch_add(1, Ordering::Relaxed);
-        self.queue.asked();
+        self.queue.front.pending.asked(tier);
     }
 
     /// A request was compiled, dropped or given up.
     pub(crate) fn answered(&self, tier: Tier) {
-        self.tiers[tier.slot()].counters.pending.fetch_sub(1, Ordering::Relaxed);
-        self.queue.answered();
+        self.queue.front.pending.answered(tier);
     }
 
     /// How many times as fast as the interpreter the code of a tier is.
@@ -73,15 +71,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if tier.is_interpreter() { 1.0 } else { self.tiers[tier.slot()].speed.over_interpreter() }
     }
 
-    /// A request changed its tier.
-    pub(crate) fn move_pending(&self, from: Tier, to: Tier) {
-        self.tiers[from.slot()].counters.pending.fetch_sub(1, Ordering::Relaxed);
-        self.tiers[to.slot()].counters.pending.fetch_add(1, Ordering::Relaxed);
+    /// Requests made and not answered.
+    pub(crate) fn pending(&self) -> usize {
+        self.queue.front.pending.total()
     }
 
     /// Requests for a tier that wait or are being compiled, per worker that may compile for it.
     pub(crate) fn load_of(&self, tier: Tier) -> f64 {
-        self.tiers[tier.slot()].counters.pending() / self.workers(Some(tier)) as f64
+        f64::from(self.queue.front.pending.of(tier)) / self.workers(Some(tier)) as f64
     }
 
     /// Multiplies a bead's thresholds, from the next time on that they are set.
@@ -124,7 +121,6 @@ impl<G: Send + Sync + 'static> Shared<G> {
         (sample.spent, sample.loop_work) = tally.spent(work);
         sample.rate = tally.rate(work, now);
         sample.held = tally.was_held();
-        sample.queued = self.queue.pending();
         sample.load = self.load_of(next);
         sample.code_bytes = self.ledger.live();
         sample.quiet = self.mood.quiet(now);
@@ -136,7 +132,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
         for (slot, of) in self.tiers.iter().zip(Tier::compiled(self.tiers.len())) {
             let (total, mean) = slot.counters.compile_nanos();
             sample.compile_nanos += total;
-            waiting += slot.counters.pending() * mean;
+            let pending = self.queue.front.pending.of(of);
+            sample.queued += pending as usize;
+            waiting += f64::from(pending) * mean;
             sample.outlook[of.slot()] = Outlook {
                 open: open.contains(of) && !slot.off.load(Ordering::Relaxed),
                 cost: (slot.pace.estimate_nanos(size) * work_per_nanosecond) as u64,

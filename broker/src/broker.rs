@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Bead, BeadId, BeadRef, BeadSpec, BeadStats, BreakTicket, BrokerBuilder, ClosedBy, CompileNowError, Event, InterpThread,
-    InvalidateReason, Mode, Reason, RegisterError, Rule, Rules, Stats, Subscription, Tier, Transition,
+    InvalidateReason, Mode, Reason, RegisterError, Rule, Rules, Stats, Subscription, Tier, TierStats, Transition,
     event::LossReason,
     mutation::dropped,
     rules::Verdict,
@@ -96,7 +96,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
 
     /// Requests that wait or are being compiled.
     pub fn pending(&self) -> usize {
-        self.shared().queue.pending()
+        self.shared().pending()
     }
 
     /// Compiles `bead` for `tier` on the calling thread and installs it, waiting if another thread is at it. Returns at once
@@ -427,8 +427,10 @@ impl<G: Send + Sync + 'static> Broker<G> {
             beads: (0..shared.registry.high_water())
                 .filter(|&id| shared.registry.find(id).is_some_and(|hot| hot.state.snapshot().is_live()))
                 .count(),
-            pending: shared.queue.pending(),
-            tiers: shared.tiers.iter().map(|tier| tier.snapshot()).collect(),
+            pending: shared.pending(),
+            tiers: (shared.tiers.iter().zip(Tier::compiled(shared.tiers.len())))
+                .map(|(slot, tier)| TierStats { pending: shared.queue.front.pending.of(tier).into(), ..slot.snapshot() })
+                .collect(),
             waiting: shared.reclaimer.waiting(),
             code_on_stack: shared.reclaimer.on_stack(),
             censuses: shared.reclaimer.censuses(),
@@ -513,7 +515,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         if shared.crew.is_busy(shared) {
             shared.crew.wake();
         }
-        while shared.queue.pending() > 0 && !shared.is_stopped() {
+        while shared.pending() > 0 && !shared.is_stopped() {
             pause();
         }
         #[cfg(feature = "threads")]

@@ -153,7 +153,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Puts a bead whose LINKED bit the caller has just set into the inbox.
     fn link(&self, slot: Slot<'_, G>) {
-        self.queue.inbox.push(slot);
+        self.queue.front.inbox.push(slot);
         #[cfg(feature = "threads")]
         self.crew.ensure_started();
     }

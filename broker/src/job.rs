@@ -47,6 +47,8 @@ struct Held<'s, G: Send + Sync + 'static> {
     ending: Ending,
     /// The version that was compiled from, when the ending is one to remember: as long as its address is published nothing has changed.
     base: *const CodeVersion<G>,
+    /// The watchdog has answered the request.
+    answered: bool,
 }
 
 impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
@@ -66,14 +68,16 @@ impl<G: Send + Sync + 'static> Drop for Held<'_, G> {
         if vacated {
             self.shared.retire_slot(self.id);
         }
-        self.shared.answered(self.target.tier);
+        if !self.answered {
+            self.shared.answered(self.target.tier);
+        }
     }
 }
 
 impl<G: Send + Sync + 'static> Shared<G> {
     /// Turns what is in the inbox into queued requests. Returns whether there was anything.
     pub(crate) fn drain_inbox(&self) -> bool {
-        let news = self.queue.inbox.drain(&self.registry);
+        let news = self.queue.front.inbox.drain(&self.registry);
         for &id in &news {
             self.unlink(id);
         }
@@ -160,7 +164,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let changed = lower.filter(|&lower| hot.state.change_level(tier, lower));
         let ask = match changed {
             Some(lower) => {
-                self.move_pending(tier, lower);
+                self.queue.front.pending.lowered(tier, lower);
                 self.post_from(ask.id, running, lower, Transition::LevelChanged { asked: tier });
                 ask.about(lower.into())
             }
@@ -229,7 +233,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         waited: Duration,
         watch: impl FnOnce(&Arc<Ticket>, u64),
     ) -> Outcome {
-        let mut held = Held { shared: self, id, target, ending: Ending::Settled, base: ptr::null() };
+        let mut held = Held { shared: self, id, target, ending: Ending::Settled, base: ptr::null(), answered: false };
         let tier = target.tier;
         let base = self.base(id);
         let from = base.version.tier();
@@ -477,10 +481,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// The watchdog gave up on this compile and has told so; what it returned is dropped, the slot is given back.
-    fn come_back_late(&self, held: Held<'_, G>, result: Result<crate::CodeUnit, Bailout>) -> Outcome {
+    fn come_back_late(&self, mut held: Held<'_, G>, result: Result<crate::CodeUnit, Bailout>) -> Outcome {
         drop(result);
-        // The watchdog has answered the request: undo what dropping the lane will count.
-        self.asked(held.target.tier);
+        held.answered = true;
         drop(held);
         #[cfg(feature = "threads")]
         return Outcome::Abandoned;

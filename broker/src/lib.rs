@@ -39,6 +39,7 @@ mod osr;
 mod pace;
 #[cfg(feature = "threads")]
 mod parking;
+mod pending;
 mod placement;
 mod policy;
 mod premise;

@@ -88,9 +88,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
     }
 
     /// Work left for loops to do, all threads together: `i32::MAX` when they need not be counted.
-    pub(crate) fn loops_left(&self, id: u32) -> i32 {
+    pub(crate) fn loops_left(&self, cold: &Cold<G>) -> i32 {
         // Ordering: Relaxed. A count.
-        self.registry.cold(id).loops.load(Ordering::Relaxed)
+        cold.loops.load(Ordering::Relaxed)
     }
 
     /// A loop paid for `work` units.

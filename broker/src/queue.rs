@@ -16,9 +16,10 @@ use std::{cmp, collections::VecDeque, time::Duration};
 use crate::{
     Reason, Tier,
     mutation::ordering,
+    pending::Pending,
     priority::Job,
     registry::{Registry, Slot, Warm},
-    sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    sync::{AtomicU32, Mutex, MutexGuard, Ordering, lock},
     target::Target,
     tuning::{LARGE_COST, QUEUE_WINDOW, RATE_SPAN, RESCORE},
 };
@@ -71,6 +72,17 @@ impl Inbox {
         ids
     }
 }
+
+/// What whoever asks writes, and nobody else often: a cache line of its own.
+#[derive(Debug)]
+#[cfg_attr(not(loom), repr(align(64)))]
+pub(crate) struct Front {
+    pub(crate) inbox: Inbox,
+    pub(crate) pending: Pending,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Front>() == 64);
 
 /// A queued request.
 #[derive(Debug, Clone, Copy)]
@@ -206,42 +218,22 @@ impl Drop for LargeJob<'_> {
 /// The inbox and what workers made of it.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    pub(crate) inbox: Inbox,
+    pub(crate) front: Front,
     waiting: Mutex<Waiting>,
-    /// Requests made and not answered.
-    pending: AtomicUsize,
     /// How long a function may do nothing before its request is dropped.
     patience: Option<Duration>,
 }
 
 impl Queue {
-    pub(crate) fn new(patience: Option<Duration>, large_limit: usize) -> Self {
+    pub(crate) fn new(patience: Option<Duration>, large_limit: usize, tiers: usize) -> Self {
         let waiting = Mutex::new(Waiting { large_limit, ..Waiting::default() });
-        Queue { inbox: Inbox::default(), waiting, pending: AtomicUsize::new(0), patience }
+        Queue { front: Front { inbox: Inbox::default(), pending: Pending::new(tiers) }, waiting, patience }
     }
 
     /// From now on at most `limit` large jobs are handed out at one time.
     #[cfg(feature = "threads")]
     pub(crate) fn limit_large_jobs(&self, limit: usize) {
         self.lock().large_limit = limit;
-    }
-
-    /// A request was made.
-    pub(crate) fn asked(&self) {
-        // Ordering: Release, with the Acquire in `pending`: `drain` must not see a lower count than what it waits for.
-        self.pending.fetch_add(1, Ordering::Release);
-    }
-
-    /// A request was compiled, dropped or given up.
-    pub(crate) fn answered(&self) {
-        // Ordering: Release. Pairs with: Acquire in `pending`. Carries: what the answer changed, for whoever waits for it.
-        self.pending.fetch_sub(1, ordering!(Answered: Release));
-    }
-
-    /// Requests made and not answered.
-    pub(crate) fn pending(&self) -> usize {
-        // Ordering: Acquire. Pairs with: `answered`.
-        self.pending.load(ordering!(Pending: Acquire))
     }
 
     pub(crate) fn push(&self, ask: Ask) {

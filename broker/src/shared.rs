@@ -167,7 +167,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         Shared {
             registry: Registry::new(parts.max_beads),
             reclaimer: Reclaimer::new(),
-            queue: Queue::new(parts.patience, parts.large_jobs),
+            queue: Queue::new(parts.patience, parts.large_jobs, tiers.len()),
             events: Events::new(Clock::of(parts.clock), parts.on_event),
             tiers,
             mood: Mood::new(parts.policy.wants_quiet()),

@@ -156,8 +156,6 @@ pub(crate) struct TierCounters {
     pub(crate) deopts: AtomicU64,
     bailouts: [AtomicU64; BailoutKind::ALL.len()],
     pub(crate) abandoned: AtomicU32,
-    /// Requests made and not answered.
-    pub(crate) pending: Note,
     compile_total: AtomicU64,
     /// Nanoseconds that a compile took, in the mean of all so far: the bits of an `f64`.
     compile_mean: Note,
@@ -198,13 +196,6 @@ impl TierCounters {
         (self.compile_total.load(Ordering::Relaxed), f64::from_bits(self.compile_mean.load(Ordering::Relaxed)))
     }
 
-    /// Requests made and not answered.
-    #[inline]
-    pub(crate) fn pending(&self) -> f64 {
-        // As a signed number, which is converted in one instruction.
-        self.pending.load(Ordering::Relaxed) as i64 as f64
-    }
-
     pub(crate) fn note_bailout(&self, kind: BailoutKind) {
         self.bailouts[kind as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -220,7 +211,6 @@ impl TierCounters {
             dropped: self.dropped.load(Ordering::Relaxed),
             stale: self.stale.load(Ordering::Relaxed),
             deduped: self.deduped.load(Ordering::Relaxed),
-            pending: self.pending.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
             exits: self.exits.load(Ordering::Relaxed),
             deopts: self.deopts.load(Ordering::Relaxed),

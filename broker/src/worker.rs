@@ -194,7 +194,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
     pub(crate) fn is_busy(&self, shared: &Shared<G>) -> bool {
         // Ordering: Acquire. Pairs with: AcqRel in `work`: a worker counts itself active before it takes anything, so who sees
         // that it was taken sees the worker active, or what it did.
-        !shared.queue.inbox.is_empty() || !shared.events.is_empty() || self.active.load(Ordering::Acquire) > 0
+        !shared.queue.front.inbox.is_empty() || !shared.events.is_empty() || self.active.load(Ordering::Acquire) > 0
     }
 
     /// Lets all workers go: the broker is marked as stopped.
@@ -303,7 +303,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             return if told { Round::Worked } else { Round::Idle };
         };
         // Another worker may be parked while more waits.
-        if self.queue.pending() > 1 {
+        if self.pending() > 1 {
             self.crew.rouse();
         }
         let mut watched = None;
@@ -333,7 +333,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             return;
         };
         let news = || {
-            let queued = !self.queue.inbox.is_empty() || self.crew.handed() != handed;
+            let queued = !self.queue.front.inbox.is_empty() || self.crew.handed() != handed;
             queued || !self.events.is_empty() || self.warm_up.is_due() || self.is_stopped()
         };
         let may_come = || self.reclaimer.is_anyone_online() || self.reclaimer.waiting() > 0;

@@ -10,7 +10,7 @@ fn ask(id: u32, reason: Reason, time: Duration) -> Ask {
 }
 
 fn queue_of(large_limit: usize, patience: Option<Duration>, asks: impl IntoIterator<Item = Ask>) -> Queue {
-    let queue = Queue::new(patience, large_limit);
+    let queue = Queue::new(patience, large_limit, 1);
     asks.into_iter().for_each(|ask| queue.push(ask));
     queue
 }

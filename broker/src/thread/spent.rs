@@ -10,6 +10,7 @@ use super::{
 use crate::{
     BeadRef, CountSlot, Reason, Tier, Work,
     loops::NATIVE,
+    registry::Slot,
     sync::Ordering,
     tuning::{MAX_SLICE, MIN_RECOUNT, NATIVE_WATCH, OSR_SLICE, WATCH},
 };
@@ -125,13 +126,13 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             }
             work as i32
         };
+        let slot = self.shared.registry.slot(id);
         let most = match at {
-            At::Call | At::CallOfAsker => self.called(bead),
-            At::Loop(edge) => self.looped(bead, edge, deficit),
+            At::Call | At::CallOfAsker => self.called(bead, slot),
+            At::Loop(edge) => self.looped(bead, slot, edge, deficit),
         };
         // A recording is to say what was done, not what may be.
         let ahead = if self.shared.on_work.is_some() { 0 } else { most };
-        let slot = self.shared.registry.slot(id);
         let drawn = self.shared.draw(slot, deficit, ahead);
         self.tell_work(bead, at, drawn.units);
         let (units, drawn) = (drawn.units, drawn.slice);
@@ -204,7 +205,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
     }
 
     /// A slice ran out at a call. Returns the largest slice to draw.
-    fn called(&self, bead: BeadRef<'_, G>) -> i32 {
+    fn called(&self, bead: BeadRef<'_, G>, slot: Slot<'_, G>) -> i32 {
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
@@ -217,11 +218,11 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             self.shared.request(id, header.osr_tier, Reason::CalledAgain);
         }
         // So that loops that run out of work notice in time.
-        MAX_SLICE.min(self.shared.loops_left(id).max(0))
+        MAX_SLICE.min(self.shared.loops_left(slot.cold).max(0))
     }
 
     /// A slice ran out in a loop, `deficit` units ago. Returns the largest slice to draw: 0 when its loops have done enough.
-    fn looped(&self, bead: BeadRef<'_, G>, edge: BackEdge, deficit: i32) -> i32 {
+    fn looped(&self, bead: BeadRef<'_, G>, slot: Slot<'_, G>, edge: BackEdge, deficit: i32) -> i32 {
         let BackEdge { site, asking, .. } = edge;
         let id = bead.id as u32;
         // SAFETY: this thread is online.
@@ -230,7 +231,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
             let budget = self.shared.prospect(id, &header.variants, asking, site).map_or(u32::MAX, |prospect| prospect.budget);
             i32::try_from(budget.max(MIN_RECOUNT).saturating_sub(self.behind.get().work(id))).unwrap_or(i32::MAX)
         } else {
-            self.shared.loops_left(id)
+            self.shared.loops_left(slot.cold)
         };
         let short = header.osr_tier > asking || self.shared.is_osr_pending(id);
         left.saturating_sub(deficit).clamp(0, if short { OSR_SLICE } else { MAX_SLICE })
