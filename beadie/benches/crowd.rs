@@ -8,7 +8,7 @@ use std::{
     ptr,
     sync::{
         Arc, Barrier,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -16,12 +16,14 @@ use std::{
 
 use incumbent::{Beadie, ThresholdPolicy};
 use tierup_broker::{
-    Bailout, Bead, BeadRef, BeadSpec, Broker, BrokerBuilder, CodeUnit, CompileRequest, Compiler, InterpThread, Mode, NativeCode,
-    Threshold, Tier, Tiered,
+    Bailout, Bead, BeadRef, BeadSpec, Broker, BrokerBuilder, Charge, CodeUnit, CompileRequest, Compiler, Decision, InterpThread,
+    Mode, NativeCode, Reason, Threshold, Tier, Tiered,
 };
 
 const MILLION: usize = 1 << 20;
 const HOT: usize = 10_000;
+/// Calls that are timed between two looks at what the scheduler did.
+const WINDOW: usize = 16;
 
 extern "C" fn body() {}
 
@@ -115,49 +117,121 @@ fn percentiles(what: &str, times: &mut [u64], left_out: usize) {
     );
 }
 
-/// Samples of `what`, for each of `items`, but for those in which the scheduler stopped the thread. The clock's own time is in them.
-fn sample<T>(items: &[T], times: &mut Vec<u64>, what: impl Fn(&T)) -> usize {
+/// What `time` says of each of `items`; those are left out in whose window the scheduler stopped the thread. To ask about that at each of them
+/// would make them longer: a system call leaves caches and predictors behind.
+fn sample<T>(items: &[T], times: &mut Vec<u64>, time: impl Fn(&T) -> Duration) -> usize {
     let mut left_out = 0;
-    for item in items {
-        let before = switches();
-        let start = Instant::now();
-        what(item);
-        let time = start.elapsed();
-        if switches() == before { times.push(time.as_nanos() as u64) } else { left_out += 1 }
+    for items in items.chunks(WINDOW) {
+        let (before, kept) = (switches(), times.len());
+        times.extend(items.iter().map(|item| time(item).as_nanos() as u64));
+        if switches() != before {
+            times.truncate(kept);
+            left_out += items.len();
+        }
     }
     left_out
+}
+
+/// The clock's own time is in it.
+fn timed(what: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    what();
+    start.elapsed()
+}
+
+fn call_of(thread: &InterpThread<u32>, bead: &Bead<u32>) -> Duration {
+    timed(|| _ = black_box(thread.on_invoke(bead.as_ref())))
+}
+
+/// A broker, and functions of which each asks when it is called next.
+fn about_to_ask(mode: Mode) -> (Broker<u32>, InterpThread<u32>, Vec<Bead<u32>>) {
+    let broker = broker(mode, 1);
+    let thread = broker.register_thread().expect("there is memory");
+    let beads = register(&broker, HOT);
+    beads.iter().for_each(|bead| _ = black_box(thread.on_invoke(bead.as_ref())));
+    (broker, thread, beads)
+}
+
+/// Of a call that asks, the part after the decision: it is noted, the budget is filled, the request is made.
+fn submit_of(thread: &InterpThread<u32>, bead: &Bead<u32>) -> Duration {
+    assert!(matches!(thread.try_invoke(bead.as_ref()), Charge::Spent));
+    let mut decided = None;
+    let code = thread.invoke_spent_by(bead.as_ref(), |sample| {
+        decided = Some(Instant::now());
+        Decision::Promote { tier: sample.next, reason: Reason::Budget }
+    });
+    let time = decided.expect("it was asked").elapsed();
+    assert!(code.is_none());
+    time
+}
+
+/// What of a call that asks is exchanged with other threads, by itself: the budget is drawn and filled, the state changes, the count of what
+/// waits goes up, the function is pushed to the inbox. And one look at the clock, for when that was.
+fn floor() {
+    #[derive(Default)]
+    struct Function {
+        budget: AtomicI32,
+        state: AtomicU64,
+        link: AtomicU32,
+        asked: AtomicU64,
+    }
+    let (start, pending, inbox) = (Instant::now(), AtomicU64::new(0), AtomicU32::new(0));
+    let (mut times, mut left_out) = (Vec::new(), 0);
+    for _ in 0..20 {
+        let functions: Vec<Function> = (0..HOT).map(|_| Function::default()).collect();
+        let (relaxed, acq_rel) = (Ordering::Relaxed, Ordering::AcqRel);
+        left_out += sample(&functions, &mut times, |function| {
+            timed(|| {
+                let left = function.budget.load(relaxed);
+                _ = black_box(function.budget.compare_exchange(left, i32::MAX, relaxed, relaxed));
+                function.asked.store(start.elapsed().as_nanos() as u64, relaxed);
+                _ = black_box(function.budget.compare_exchange(i32::MAX, 10, relaxed, relaxed));
+                let state = function.state.load(relaxed);
+                _ = black_box(function.state.compare_exchange(state, state | 1, acq_rel, relaxed));
+                pending.fetch_add(1, Ordering::Release);
+                let head = inbox.load(relaxed);
+                function.link.store(head, relaxed);
+                _ = black_box(inbox.compare_exchange(head, head + 1, acq_rel, relaxed));
+            })
+        });
+    }
+    percentiles("five exchanges and a clock, by themselves", &mut times, left_out);
 }
 
 fn hot_at_once() {
     println!("\n{HOT} functions hot at once, in 20 rounds: the call that asks");
     let mut clock = Vec::new();
-    let left_out = sample(&[(); 20 * HOT], &mut clock, |()| ());
+    let left_out = sample(&[(); 20 * HOT], &mut clock, |()| timed(|| ()));
     percentiles("the clock alone", &mut clock, left_out);
-    let (mut times, mut left_out) = (Vec::new(), 0);
-    for _ in 0..20 {
-        let broker = broker(Mode::Pump, 1);
-        let thread = broker.register_thread().expect("there is memory");
-        let beads = register(&broker, HOT);
-        beads.iter().for_each(|bead| _ = black_box(thread.on_invoke(bead.as_ref())));
-        left_out += sample(&beads, &mut times, |bead| _ = black_box(thread.on_invoke(bead.as_ref())));
-        assert_eq!(broker.pending(), HOT);
-    }
-    percentiles("for tier 1, with nobody else running", &mut times, left_out);
-    println!("while workers compile:");
-    let (mut first, mut second, mut left_out, mut lost) = (Vec::new(), Vec::new(), [0, 0], 0);
-    for _ in 0..20 {
-        let broker = broker(Mode::Background, 1);
-        let thread = broker.register_thread().expect("there is memory");
-        let beads = register(&broker, HOT);
-        for (times, left_out) in [&mut first, &mut second].into_iter().zip(&mut left_out) {
-            beads.iter().for_each(|bead| _ = black_box(thread.on_invoke(bead.as_ref())));
-            *left_out += sample(&beads, times, |bead| _ = black_box(thread.on_invoke(bead.as_ref())));
-            broker.drain();
+    floor();
+    for (what, time) in [
+        ("for tier 1, with nobody else running", call_of as fn(&InterpThread<u32>, &Bead<u32>) -> Duration),
+        ("of that, after the decision", submit_of),
+    ] {
+        let (mut times, mut left_out) = (Vec::new(), 0);
+        for _ in 0..20 {
+            let (broker, thread, beads) = about_to_ask(Mode::Pump);
+            left_out += sample(&beads, &mut times, |bead| time(&thread, bead));
+            assert_eq!(broker.pending(), HOT);
         }
+        percentiles(what, &mut times, left_out);
+    }
+    println!("while workers compile:");
+    let (mut first, mut second, mut submits, mut left_out, mut lost) = (Vec::new(), Vec::new(), Vec::new(), [0; 3], 0);
+    for _ in 0..20 {
+        let (broker, thread, beads) = about_to_ask(Mode::Background);
+        left_out[0] += sample(&beads, &mut first, |bead| call_of(&thread, bead));
+        broker.drain();
+        beads.iter().for_each(|bead| _ = black_box(thread.on_invoke(bead.as_ref())));
+        left_out[1] += sample(&beads, &mut second, |bead| call_of(&thread, bead));
+        broker.drain();
         let top = |bead: &&Bead<u32>| thread.on_invoke(bead.as_ref()).is_some_and(|code| code.tier() == Tier::new(2));
         lost += HOT - beads.iter().filter(top).count();
+        let (_broker, thread, beads) = about_to_ask(Mode::Background);
+        left_out[2] += sample(&beads, &mut submits, |bead| submit_of(&thread, bead));
     }
     percentiles("for tier 1", &mut first, left_out[0]);
+    percentiles("of that, after the decision", &mut submits, left_out[2]);
     percentiles("for tier 2", &mut second, left_out[1]);
     println!("{:<44} {lost} of {}", "not in tier 2 afterwards", 20 * HOT);
 
@@ -165,7 +239,7 @@ fn hot_at_once() {
     for _ in 0..20 {
         let beadie = Beadie::with_policy(ThresholdPolicy::new(1));
         let beads: Vec<_> = (0..HOT).map(|_| beadie.register(ptr::null_mut(), None)).collect();
-        left_out += sample(&beads, &mut times, |bead| _ = black_box(beadie.on_invoke(bead, |_| body as *mut ())));
+        left_out += sample(&beads, &mut times, |bead| timed(|| _ = black_box(beadie.on_invoke(bead, |_| body as *mut ()))));
         thread::sleep(Duration::from_millis(200));
         lost += beads.iter().filter(|bead| bead.compiled().is_none()).count();
         // Dropping many of its beads overflows the stack.
@@ -175,52 +249,17 @@ fn hot_at_once() {
     println!("{:<44} {lost} of {}", "beadie, not compiled 200 ms later", 20 * HOT);
 }
 
-/// The better of some runs of two threads at once: nanoseconds per call of the slower one, as the median of the runs.
-fn both(call: impl Fn(usize) + Sync) -> f64 {
+/// Two threads at once, each with what `begin` makes: nanoseconds per call of the slower one, as the median of some runs.
+fn both<S>(begin: impl Fn() -> S + Sync, call: impl Fn(&S, usize) + Sync) -> f64 {
     const CALLS: usize = 400_000;
     let mut runs: Vec<f64> = (0..15)
         .map(|_| {
             let barrier = Barrier::new(2);
             let run = |number: usize| {
+                let state = begin();
+                (0..1_000).for_each(|_| call(&state, number));
                 barrier.wait();
-                let start = Instant::now();
-                (0..CALLS).for_each(|_| call(number));
-                start.elapsed().as_nanos() as f64 / CALLS as f64
-            };
-            thread::scope(|scope| {
-                let other = scope.spawn(|| run(1));
-                run(0).max(other.join().expect("it does not panic"))
-            })
-        })
-        .collect();
-    runs.sort_by(f64::total_cmp);
-    runs[runs.len() / 2]
-}
-
-/// As [`both`], each thread with a handle of its own.
-fn both_with_handles(broker: &Broker<u32>, beads: [&Bead<u32>; 2]) -> f64 {
-    thread_local! {
-        static THREAD: std::cell::RefCell<Option<InterpThread<u32>>> = const { std::cell::RefCell::new(None) };
-    }
-    const BATCH: usize = 1_000;
-    let per_batch = |number: usize| {
-        THREAD.with_borrow_mut(|thread| {
-            let thread = thread.get_or_insert_with(|| broker.register_thread().expect("there is memory"));
-            (0..BATCH).for_each(|_| _ = black_box(thread.on_invoke(black_box(beads[number].as_ref()))));
-        });
-    };
-    const BATCHES: usize = 400;
-    let mut runs: Vec<f64> = (0..15)
-        .map(|_| {
-            let barrier = Barrier::new(2);
-            let run = |number: usize| {
-                per_batch(number);
-                barrier.wait();
-                let start = Instant::now();
-                (0..BATCHES).for_each(|_| per_batch(number));
-                let time = start.elapsed().as_nanos() as f64 / (BATCH * BATCHES) as f64;
-                THREAD.take();
-                time
+                timed(|| (0..CALLS).for_each(|_| call(&state, number))).as_nanos() as f64 / CALLS as f64
             };
             thread::scope(|scope| {
                 let other = scope.spawn(|| run(1));
@@ -234,30 +273,37 @@ fn both_with_handles(broker: &Broker<u32>, beads: [&Bead<u32>; 2]) -> f64 {
 
 fn two_threads() {
     println!("two threads at once, ns per call of the slower one, loop included: median of 15 runs");
+    let ours = |what: &str, broker: &Broker<u32>, beads: [&Bead<u32>; 2]| {
+        let call = |thread: &InterpThread<u32>, number: usize| _ = black_box(thread.on_invoke(black_box(beads[number].as_ref())));
+        println!("{what:<44} {:.2}", both(|| broker.register_thread().expect("there is memory"), call));
+    };
     let cold = Broker::builder().mode(Mode::Pump).policy(Threshold { calls: u32::MAX }).compiler(OneFunction).max_beads(64);
     let cold = cold.build().expect("it is valid");
     let beads = register(&cold, 2);
-    println!("{:<44} {:.2}", "cold, one function", both_with_handles(&cold, [&beads[0], &beads[0]]));
-    println!("{:<44} {:.2}", "cold, a function each", both_with_handles(&cold, [&beads[0], &beads[1]]));
+    ours("cold, one function", &cold, [&beads[0], &beads[0]]);
+    ours("cold, a function each", &cold, [&beads[0], &beads[1]]);
     for bead in &beads {
         cold.compile_now(bead.as_ref(), Tier::new(1)).expect("the compiler works");
     }
-    println!("{:<44} {:.2}", "compiled, one function", both_with_handles(&cold, [&beads[0], &beads[0]]));
-    println!("{:<44} {:.2}", "compiled, a function each", both_with_handles(&cold, [&beads[0], &beads[1]]));
+    ours("compiled, one function", &cold, [&beads[0], &beads[0]]);
+    ours("compiled, a function each", &cold, [&beads[0], &beads[1]]);
     let pending = broker(Mode::Pump, u32::MAX);
     let beads = register(&pending, 2);
     for bead in &beads {
         pending.compile_now(bead.as_ref(), Tier::new(1)).expect("the compiler works");
     }
-    println!("{:<44} {:.2}", "next tier pending, one function", both_with_handles(&pending, [&beads[0], &beads[0]]));
+    ours("next tier pending, one function", &pending, [&beads[0], &beads[0]]);
     let beadie = Beadie::with_policy(ThresholdPolicy::new(u32::MAX));
     let beads = [(); 2].map(|()| beadie.register(ptr::null_mut(), None));
-    let invoke = |bead: &Arc<incumbent::Bead>| _ = black_box(beadie.on_invoke(black_box(bead), |_| body as *mut ()));
-    println!("{:<44} {:.2}", "beadie, cold, one function", both(|_| invoke(&beads[0])));
-    println!("{:<44} {:.2}", "beadie, cold, a function each", both(|number| invoke(&beads[number])));
+    let theirs = |what: &str, beads: [&Arc<incumbent::Bead>; 2]| {
+        let call = |&(): &(), number: usize| _ = black_box(beadie.on_invoke(black_box(beads[number]), |_| body as *mut ()));
+        println!("{what:<44} {:.2}", both(|| (), call));
+    };
+    theirs("beadie, cold, one function", [&beads[0], &beads[0]]);
+    theirs("beadie, cold, a function each", [&beads[0], &beads[1]]);
     beads.iter().for_each(|bead| assert!(bead.eager_install(body as *mut ())));
-    println!("{:<44} {:.2}", "beadie, compiled, one function", both(|_| invoke(&beads[0])));
-    println!("{:<44} {:.2}", "beadie, compiled, a function each", both(|number| invoke(&beads[number])));
+    theirs("beadie, compiled, one function", [&beads[0], &beads[0]]);
+    theirs("beadie, compiled, a function each", [&beads[0], &beads[1]]);
 }
 
 /// Nanoseconds for each of a million.
