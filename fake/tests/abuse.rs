@@ -162,26 +162,6 @@ fn a04_ten_thousand_hot_at_once_are_each_requested_once() {
     assert_eq!(broker.stats().tiers[0].requested, HOT as u64);
 }
 
-/// Runs a hook while it compiles, then returns code.
-struct Hooked<F>(FakeCompiler, F);
-
-// SAFETY: returns the fake compiler's units.
-unsafe impl<F: Fn(&CompileRequest<'_, Guest>) + Send + Sync> Compiler<Guest> for Hooked<F> {
-    fn name(&self) -> &str {
-        "hooked"
-    }
-
-    fn compiles_osr(&self) -> bool {
-        self.0.compiles_osr()
-    }
-
-    fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
-        let unit = self.0.compile(request);
-        (self.1)(request);
-        unit
-    }
-}
-
 /// What a hook needs to find once everything is built.
 #[derive(Default)]
 struct Later {

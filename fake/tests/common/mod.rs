@@ -7,8 +7,8 @@ use std::{
 };
 
 use tierup_broker::{
-    Bead, BeadSpec, Broker, BrokerBuilder, Decision, Event, HotnessPolicy, InterpThread, Mode, NeverReason, Sample, Threshold,
-    Tier, Transition,
+    Bailout, Bead, BeadSpec, Broker, BrokerBuilder, CodeUnit, CompileRequest, Compiler, Decision, Event, HotnessPolicy,
+    InterpThread, Mode, NeverReason, Sample, Threshold, Tier, Transition,
 };
 use tierup_fake::{FakeCompiler, Guest, call};
 
@@ -34,6 +34,26 @@ pub fn broker(mode: Mode, calls: u32) -> (Broker<Guest>, FakeCompiler) {
 
 pub fn builder(mode: Mode, calls: u32, compiler: &FakeCompiler) -> BrokerBuilder<Guest> {
     Broker::builder().mode(mode).policy(Threshold { calls }).compiler(compiler.clone()).max_beads(many(1 << 20, 1 << 10) as u32)
+}
+
+/// Runs a hook while it compiles, then returns code.
+pub struct Hooked<F>(pub FakeCompiler, pub F);
+
+// SAFETY: returns the fake compiler's units.
+unsafe impl<F: Fn(&CompileRequest<'_, Guest>) + Send + Sync> Compiler<Guest> for Hooked<F> {
+    fn name(&self) -> &str {
+        "hooked"
+    }
+
+    fn compiles_osr(&self) -> bool {
+        self.0.compiles_osr()
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
+        let unit = self.0.compile(request);
+        (self.1)(request);
+        unit
+    }
 }
 
 pub fn bead(broker: &Broker<Guest>, guest: Guest) -> Bead<Guest> {
