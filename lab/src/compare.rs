@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tierup_broker::HotnessPolicy;
+use tierup_broker::{HotnessPolicy, Tier, Tiered};
 
 use crate::{
     Machine, Program,
@@ -24,6 +24,9 @@ pub struct Comparison {
     pub bound: f64,
     /// The best plan found, and what becomes of the program under it.
     pub best: (Best, Outcome),
+    /// Nanoseconds of the best plans found that compile nothing before it was called, and nothing before it has done the work after which the
+    /// default policy asks.
+    pub seen: [f64; 2],
     /// The policies, by name.
     pub policies: Vec<(String, Outcome)>,
 }
@@ -43,12 +46,17 @@ impl Comparison {
     ) -> Result<Self, ReplayError> {
         let best = oracle::search(program, machine, seed, looks);
         let outcome = plan::outcome(program, Machine { workers: best.workers, ..machine }, &best.plan);
+        // What waits for the default's thresholds has waited for the first call.
+        let asks = [1, 2].map(|tier| Tiered::default().first_budget(Tier::new(tier), 0).into());
+        let late = oracle::search_seen(program, machine, &asks, seed, looks).time;
+        let called = oracle::search_seen(program, machine, &[], seed, looks).time;
         let replayed = policies.into_iter().map(|(name, policy)| Ok((name, replay(program, machine, policy)?)));
         Ok(Comparison {
             program: program.name.clone(),
             tiers: program.tiers.clone(),
             bound: oracle::lower_bound(program, machine),
             best: (best, outcome),
+            seen: [called.min(late), late],
             policies: replayed.collect::<Result<_, ReplayError>>()?,
         })
     }
@@ -57,6 +65,11 @@ impl Comparison {
     pub fn gap(&self) -> f64 {
         // Where both are the same, rounding may say otherwise.
         (self.best.0.time / self.bound - 1.0).max(0.0)
+    }
+
+    /// By how much more than the best plan those take that know only [what was called](Self::seen).
+    pub fn not_known(&self) -> [f64; 2] {
+        self.seen.map(|time| (time / self.best.0.time - 1.0).max(0.0))
     }
 
     /// A policy's time over the best plan's, less one. It is below zero where a policy was better than the plan that was found.
@@ -76,6 +89,13 @@ impl fmt::Display for Comparison {
             self.bound / MS,
             self.best.0.time / MS,
             self.gap() * 100.0
+        )?;
+        let [called, late] = self.not_known();
+        writeln!(
+            f,
+            "A plan that compiles nothing before it was called takes {:.1} % more than that, one that waits for the default's thresholds {:.1} %.\n",
+            called * 100.0,
+            late * 100.0
         )?;
         write!(
             f,

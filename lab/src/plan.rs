@@ -1,8 +1,8 @@
 //! What a program takes under a plan: which compiles there are, and in which order.
 //!
 //! A plan knows the future. Its compiles begin at the start, each as soon as a worker is free. A record runs in the fastest code
-//! there is for it: a call in its function's body, a loop in a variant for its site, or in the body that its call was begun in. New
-//! code is used in the midst of a record.
+//! there is for it: a call in its function's body, a loop in a variant for its site, or in the body that its call was begun in, a short loop in
+//! a variant or its function's body. New code is used in the midst of a record.
 
 use crate::{
     Kind, Machine, Program,
@@ -137,7 +137,7 @@ impl<'p> Run<'p> {
                 if let Some(meter) = &mut self.meter {
                     meter.segment(record, (tier.into(), kind), work, self.now, end);
                 }
-                if record.kind == Kind::Calls {
+                if kind == Kind::Calls && !matches!(record.kind, Kind::Loop { .. }) {
                     thread.begun[record.function as usize] = tier;
                 }
             }
@@ -149,7 +149,7 @@ impl<'p> Run<'p> {
                     let code = &mut self.code[job.function as usize];
                     match job.kind {
                         Kind::Calls => code.body = code.body.max(job.tier),
-                        Kind::Loop { site } => code.variants.push((site, job.tier)),
+                        Kind::Loop { site } | Kind::Short { site } => code.variants.push((site, job.tier)),
                     }
                     *worker = None;
                 }
@@ -164,15 +164,15 @@ impl<'p> Run<'p> {
         let record = &self.program.records[thread.current?.0];
         let function = record.function as usize;
         let code = &self.code[function];
-        let (tier, kind) = match record.kind {
-            Kind::Calls => (code.body, Kind::Calls),
-            Kind::Loop { site } => {
-                let variants = code.variants.iter().filter(|(at, _)| *at == site).map(|(_, tier)| *tier);
-                match variants.max() {
-                    Some(variant) if variant > thread.begun[function] => (variant, record.kind),
-                    _ => (thread.begun[function], Kind::Calls),
-                }
-            }
+        let (body, site) = match record.kind {
+            Kind::Calls => (code.body, None),
+            Kind::Short { site } => (code.body, Some(site)),
+            Kind::Loop { site } => (thread.begun[function], Some(site)),
+        };
+        let variants = code.variants.iter().filter(|(at, _)| Some(*at) == site);
+        let (tier, kind) = match variants.max_by_key(|(_, tier)| *tier) {
+            Some(&(site, tier)) if tier > body => (tier, Kind::Loop { site }),
+            _ => (body, Kind::Calls),
         };
         Some((tier, kind, self.program.functions[function].tiers[usize::from(tier)].pace))
     }

@@ -44,13 +44,29 @@ pub struct Function {
 /// How work was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// By calls, their short loops included: new code serves the next one.
+    /// By calls: new code serves the next one.
     Calls,
     /// By a loop of a call that had begun before: only a variant that is entered at this site serves it.
     Loop {
         /// The loop's number in its function.
         site: u32,
     },
+    /// By loops of calls that come and go, after their first turn: new code serves the next call, and a variant for this site the next turn.
+    Short {
+        /// As above.
+        site: u32,
+    },
+}
+
+impl Kind {
+    /// What serves it: the body, and before that, where it is a loop, a variant for its site.
+    pub fn codes(self) -> impl Iterator<Item = Kind> {
+        let variant = match self {
+            Kind::Calls => None,
+            Kind::Loop { site } | Kind::Short { site } => Some(Kind::Loop { site }),
+        };
+        variant.into_iter().chain([Kind::Calls])
+    }
 }
 
 /// Some work of one function on one thread.

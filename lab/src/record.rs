@@ -6,7 +6,8 @@
 //! trace has some ten thousand records however long the program ran.
 //!
 //! Whether work is by calls or by a loop is told as the broker tells it: a loop that a call has been in for [`WATCH`] turns, and for a
-//! quantum, counts as one that only a variant can serve, at the lowest site that came round twice. All else is put down to calls.
+//! quantum, counts as one that only a variant can serve, at the lowest site that came round twice. What other loops do after their first turn is
+//! told apart: a variant that is there serves it as well. All else is put down to calls.
 
 use std::{
     collections::HashMap,
@@ -51,12 +52,15 @@ pub struct Recorded {
 }
 
 /// Work of one function on one thread that was not written yet.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Gathered {
-    /// By calls, their short loops included.
+    /// By calls.
     calls: u64,
-    /// By loops of the last call.
+    /// By loops of calls that are over, after their first turn, by site.
+    short: Vec<(u32, u64)>,
+    /// By loops of the last call, and of that by the first turn.
     looped: u64,
+    first: u64,
     /// Turns of these loops since it began.
     turns: u32,
     /// Sites that came round since then, once and twice; the last bit is for all that have none of their own.
@@ -71,8 +75,28 @@ impl Gathered {
         let bit = 1 << site.min(63);
         self.twice |= self.seen & bit;
         self.seen |= bit;
+        if self.turns == 0 {
+            self.first = units;
+        }
         (self.turns, self.last) = (self.turns.saturating_add(1), site);
         self.looped += units;
+    }
+
+    /// The last call's loops were short.
+    fn settle(&mut self) {
+        let first = self.first.min(self.looped);
+        let (site, units) = (self.site(), self.looped - first);
+        self.calls += first;
+        match self.short.iter_mut().find(|(at, _)| *at == site) {
+            _ if units == 0 => {}
+            Some((_, sum)) => *sum += units,
+            None => self.short.push((site, units)),
+        }
+        (self.looped, self.first) = (0, 0);
+    }
+
+    fn by_calls(&self) -> u64 {
+        self.calls + self.short.iter().map(|(_, units)| units).sum::<u64>()
     }
 
     /// The loop the work is put down to.
@@ -130,43 +154,41 @@ impl<W: Write> Recorder<W> {
         function.work += units;
         self.total += units;
         let gathered = self.gathered.entry((thread, number)).or_default();
-        let (calls, looped) = match work.site {
+        let full = match work.site {
             None => {
                 function.calls += 1;
-                let long = if gathered.is_long(quantum) { Some((gathered.site(), gathered.looped)) } else { None };
-                let before = gathered.calls + if long.is_some() { 0 } else { gathered.looped };
-                *gathered = Gathered { calls: before + units, ..Gathered::default() };
-                match long {
-                    // The calls were before the loop; this one is after it.
-                    Some(_) => {
-                        gathered.calls = units;
-                        (before, long)
-                    }
-                    None if gathered.calls >= quantum => (std::mem::take(&mut gathered.calls), None),
-                    None => (0, None),
+                // The calls were before a long loop; this one is after it.
+                let mut full = gathered.is_long(quantum).then(|| std::mem::take(gathered));
+                gathered.settle();
+                let Gathered { calls, short, .. } = std::mem::take(gathered);
+                *gathered = Gathered { calls: calls + units, short, ..Gathered::default() };
+                if full.is_none() && gathered.by_calls() >= quantum {
+                    full = Some(std::mem::take(gathered));
                 }
+                full
             }
             Some(site) => {
                 gathered.turn(site, units);
-                if gathered.is_long(quantum) {
-                    let looped = std::mem::take(&mut gathered.looped);
-                    (std::mem::take(&mut gathered.calls), Some((gathered.site(), looped)))
-                } else {
-                    (0, None)
-                }
+                // It may go on.
+                gathered.is_long(quantum).then(|| {
+                    let full = gathered.clone();
+                    (gathered.calls, gathered.looped, gathered.first) = (0, 0, 0);
+                    gathered.short.clear();
+                    full
+                })
             }
         };
-        self.write(thread, number, calls, looped)
+        full.map_or(Ok(()), |full| self.write(thread, number, &full))
     }
 
-    fn write(&mut self, thread: u16, function: u32, calls: u64, looped: Option<(u32, u64)>) -> io::Result<()> {
-        if calls > 0 {
-            self.writer.record(Record { thread, function, kind: Kind::Calls, work: calls })?;
-        }
-        match looped {
-            Some((site, work)) => self.writer.record(Record { thread, function, kind: Kind::Loop { site }, work }),
-            None => Ok(()),
-        }
+    fn write(&mut self, thread: u16, function: u32, gathered: &Gathered) -> io::Result<()> {
+        let mut record = |kind, work| match work {
+            0 => Ok(()),
+            _ => self.writer.record(Record { thread, function, kind, work }),
+        };
+        record(Kind::Calls, gathered.calls)?;
+        gathered.short.iter().try_for_each(|&(site, work)| record(Kind::Short { site }, work))?;
+        record(Kind::Loop { site: gathered.site() }, gathered.looped)
     }
 
     /// The functions that did something, by their numbers in the trace.
@@ -190,10 +212,11 @@ impl<W: Write> Recorder<W> {
         }
         let mut left: Vec<_> = self.gathered.drain().collect();
         left.sort_unstable_by_key(|(key, _)| *key);
-        for ((thread, number), gathered) in left {
-            let long = gathered.is_long(CALL_WORK.into());
-            let calls = gathered.calls + if long { 0 } else { gathered.looped };
-            self.write(thread, number, calls, long.then(|| (gathered.site(), gathered.looped)))?;
+        for ((thread, number), mut gathered) in left {
+            if !gathered.is_long(CALL_WORK.into()) {
+                gathered.settle();
+            }
+            self.write(thread, number, &gathered)?;
         }
         facts.iter().zip(0..).try_for_each(|(facts, number)| self.writer.facts(number, facts))?;
         self.writer.finish()
@@ -261,6 +284,21 @@ mod tests {
         assert_eq!(program.records[0].kind, Kind::Calls);
         assert!(of(Kind::Loop { site: 0 }) > 1_190_000, "the outer one: {}", of(Kind::Loop { site: 0 }));
         assert_eq!(of(Kind::Calls) + of(Kind::Loop { site: 0 }) + of(Kind::Loop { site: 1 }), 64 + 1_200_000);
+    }
+
+    #[test]
+    fn short_loops_are_told_from_calls_after_their_first_turn() {
+        let program = recorded(|recorder| {
+            for _ in 0..10_000 {
+                call(recorder, 0);
+                for (site, units) in [(2, 30), (2, 10), (1, 7), (2, 10), (1, 7)] {
+                    recorder.note(0, 0, work(Some(site), units), || unreachable!("known"));
+                }
+            }
+        });
+        let of = |kind| -> u64 { program.records.iter().filter(|record| record.kind == kind).map(|record| record.work).sum() };
+        assert_eq!((of(Kind::Calls), of(Kind::Short { site: 1 })), (10_000 * 94, 10_000 * 34), "the outer loop came round twice");
+        assert!((1_000..20_000).contains(&program.records.len()), "{}", program.records.len());
     }
 
     #[test]

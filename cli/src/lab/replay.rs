@@ -83,6 +83,12 @@ impl fmt::Display for Summary<'_> {
         write!(f, " |\n| *that over the bound* |")?;
         self.0.iter().try_for_each(|comparison| write!(f, " {:.1} % |", comparison.gap() * 100.0))?;
         writeln!(f, " |")?;
+        for (at, what) in ["compiling nothing before it was called", "before the default would ask"].into_iter().enumerate() {
+            write!(f, "| *{what}* |")?;
+            let lost: Vec<_> = self.0.iter().map(|comparison| comparison.not_known()[at]).collect();
+            lost.iter().try_for_each(|lost| write!(f, " {:.1} % |", lost * 100.0))?;
+            writeln!(f, " {:.1} % |", together(&lost) * 100.0)?;
+        }
         for (at, (name, _)) in first.policies.iter().enumerate() {
             write!(f, "| {name} |")?;
             let regrets: Vec<_> = self.0.iter().map(|comparison| comparison.regret(&comparison.policies[at].1)).collect();

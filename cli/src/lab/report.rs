@@ -63,6 +63,11 @@ fn regrets(comparisons: &[Comparison]) -> Table {
     let percent = |part: f64| format!("{:.1} %", part * 100.0);
     table =
         table.row(["best plan over the bound".to_owned()].into_iter().chain(comparisons.iter().map(|one| percent(one.gap()))));
+    for (at, what) in ["compiling nothing before it was called", "before the default would ask"].into_iter().enumerate() {
+        let lost: Vec<_> = comparisons.iter().map(|one| one.not_known()[at]).collect();
+        let all = percent(together(&lost));
+        table = table.row([what.to_owned()].into_iter().chain(lost.into_iter().map(percent)).chain([all]));
+    }
     for (name, regrets) in by_policy(comparisons) {
         let all = percent(together(&regrets));
         table = table.row([name].into_iter().chain(regrets.into_iter().map(percent)).chain([all]));

@@ -13,4 +13,4 @@ mod tests;
 
 pub use bound::lower_bound;
 pub use exhaustive::exhaustive;
-pub use search::{Best, candidates, search};
+pub use search::{Best, candidates, search, search_seen};

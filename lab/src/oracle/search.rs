@@ -61,11 +61,8 @@ pub fn candidates(program: &Program) -> Vec<Job> {
 fn work(program: &Program) -> HashMap<(u32, Kind), f64> {
     let mut work: HashMap<(u32, Kind), f64> = HashMap::new();
     for record in &program.records {
-        *work.entry((record.function, record.kind)).or_default() += record.work as f64;
         // A body serves the loops of calls that begin later.
-        if record.kind != Kind::Calls {
-            *work.entry((record.function, Kind::Calls)).or_default() += record.work as f64;
-        }
+        record.kind.codes().for_each(|code| *work.entry((record.function, code)).or_default() += record.work as f64);
     }
     work
 }
@@ -115,15 +112,37 @@ fn search_with(program: &Program, machine: Machine, seed: u64, looks: u32) -> Be
         }
     }
     let changes = Changes::new(program, machine, &candidates);
+    anneal(best, &changes, seed, looks_left, |plan| clock.time(plan))
+}
+
+/// The best plan found that compiles nothing before its function was called, nor, for a tier, before the function has done the work that `after` has for
+/// it, tier 1 first. A free worker takes the first compile of the plan that may begin. Whoever made the plan knows the future of what was called,
+/// which no policy does, and nothing of what was not: so it tells what is lost by not knowing from what is lost by choosing badly.
+pub fn search_seen(program: &Program, machine: Machine, after: &[u64], seed: u64, looks: u32) -> Best {
+    let looks = looks / crews(machine).count().max(1) as u32;
+    let found = crews(machine).map(|crew| {
+        let clock = Clock::new(program, crew);
+        let time = |plan: &[Job]| clock.time_seen(plan, after);
+        let known = search_with(program, crew, seed, looks / 2);
+        let from = Best::of(known.plan.clone(), time(&known.plan), crew);
+        anneal(from, &Changes::new(program, crew, &candidates(program)), seed, looks / 2, time)
+    });
+    let best = found.min_by(|left, right| left.time.total_cmp(&right.time));
+    best.unwrap_or_else(|| Best::of(Vec::new(), plan::time(program, machine, &[]), machine))
+}
+
+/// Tries changes of a plan, one after the other.
+fn anneal(mut best: Best, changes: &Changes, seed: u64, looks: u32, time_of: impl Fn(&[Job]) -> f64) -> Best {
     if changes.jobs.is_empty() {
         return best;
     }
+    let machine = changes.machine;
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut at = best.clone();
-    for left in (1..=looks_left).rev() {
+    for left in (1..=looks).rev() {
         let plan = changes.change(&at.plan, &mut dice);
-        let time = clock.time(&plan);
-        let worse = WORSE * best.time * (f64::from(left) / f64::from(looks_left)).powi(3);
+        let time = time_of(&plan);
+        let worse = WORSE * best.time * (f64::from(left) / f64::from(looks)).powi(3);
         if time <= at.time - worse * dice.f64().max(f64::MIN_POSITIVE).ln() {
             at = Best::of(plan, time, machine);
             if at.time <= best.time {
@@ -138,9 +157,8 @@ fn search_with(program: &Program, machine: Machine, seed: u64, looks: u32) -> Be
 fn greedy(program: &Program, machine: Machine, candidates: &[Job], times: &[(f64, f64)], weight: f64) -> Vec<Job> {
     let mut work: HashMap<(u32, Kind), Vec<Part>> = HashMap::new();
     for (record, &(start, end)) in program.records.iter().zip(times) {
-        let kinds = [Some(record.kind), (record.kind != Kind::Calls).then_some(Kind::Calls)];
-        kinds.into_iter().flatten().for_each(|kind| {
-            work.entry((record.function, kind)).or_default().push(Part { start, end, work: record.work as f64 })
+        record.kind.codes().for_each(|code| {
+            work.entry((record.function, code)).or_default().push(Part { start, end, work: record.work as f64 })
         });
     }
     let work: HashMap<(u32, Kind), After> = work.into_iter().map(|(key, parts)| (key, After::new(parts))).collect();
@@ -225,6 +243,7 @@ fn once(candidates: &[Job]) -> Vec<Job> {
 
 /// Changes of plans.
 struct Changes {
+    machine: Machine,
     /// What may be compiled, what saves most at most first.
     jobs: Vec<Job>,
 }
@@ -239,7 +258,7 @@ impl Changes {
         };
         let mut jobs: Vec<(f64, Job)> = candidates.iter().map(|job| (gain(job), *job)).filter(|(gain, _)| *gain > 0.0).collect();
         jobs.sort_by(|left, right| right.0.total_cmp(&left.0));
-        Changes { jobs: jobs.into_iter().map(|(_, job)| job).collect() }
+        Changes { machine, jobs: jobs.into_iter().map(|(_, job)| job).collect() }
     }
 
     /// Something to compile, rather what saves much.

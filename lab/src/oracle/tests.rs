@@ -168,3 +168,69 @@ fn a_loop_is_served_by_its_variant_or_by_the_body_it_was_called_in() {
     let late = program(vec![at(Kind::Calls, 100), at(site, 1_000)]);
     assert_eq!(plan::time(&late, machine, &[job(Kind::Calls)]), 100.0 + 50.0 + 1_000.0);
 }
+
+#[test]
+fn who_knows_only_what_was_called_waits_for_it() {
+    let function = |name: &str| Function {
+        name: name.to_owned(),
+        size: 1,
+        tiers: vec![TierFacts::new(2.0, 0, 0), TierFacts::new(1.0, 500, 1)],
+    };
+    let calls = |function, work| Record { thread: 0, function, kind: Kind::Calls, work };
+    let program = Program {
+        name: String::new(),
+        tiers: vec![String::new(); 2],
+        functions: vec![function("first"), function("second")],
+        records: vec![calls(0, 100), calls(1, 1_000)],
+    };
+    for machine in [machine(1, 1.0), machine(1, 2.0)] {
+        let slow = machine.sharing;
+        let best = search(&program, machine, 1, 500).time;
+        // The second function's compile begins before the function was called.
+        assert_eq!(best, plan::time(&program, machine, &[plan::Job { function: 1, tier: 1, kind: Kind::Calls }]));
+        let called = search_seen(&program, machine, &[], 1, 500).time;
+        // At its own first call, after 200: 250 units are done while it is compiled, and 750 afterwards.
+        assert_eq!(called, 200.0 + 500.0 * slow + 750.0);
+        let late = search_seen(&program, machine, &[400], 1, 500).time;
+        // Or never, where a compile slows it so much that this is better.
+        assert_eq!(late, f64::min(200.0 + 800.0 + 500.0 * slow + 350.0, 2_200.0));
+    }
+}
+
+#[test]
+fn who_knows_everything_is_no_worse() {
+    for seed in 0..60 {
+        let mut program = small(seed, 3, 2);
+        program.records.iter_mut().for_each(|record| record.thread = 0);
+        let machine = MACHINES[seed as usize % 5];
+        let bound = lower_bound(&program, machine);
+        let dice = &mut fastrand::Rng::with_seed(seed);
+        for after in [0, dice.u64(1..10_000)] {
+            let seen = search_seen(&program, machine, &[after], seed, 200);
+            assert!(
+                seen.time >= bound * (1.0 - 1e-9) && seen.time <= plan::time(&program, machine, &[]) + 1e-6,
+                "{seed} {after}"
+            );
+        }
+    }
+}
+
+#[test]
+fn short_loops_are_served_by_the_body_and_by_a_variant() {
+    let tiers = vec![TierFacts::new(2.0, 0, 0), TierFacts::new(1.0, 10, 1)];
+    let function = Function { name: "f".to_owned(), size: 1, tiers };
+    let at = |kind, work| Record { thread: 0, function: 0, kind, work };
+    let job = |kind| plan::Job { function: 0, tier: 1, kind };
+    let site = |site| Kind::Loop { site };
+    let program = Program {
+        name: String::new(),
+        tiers: vec![String::new(); 2],
+        functions: vec![function],
+        records: vec![at(Kind::Calls, 100), at(Kind::Short { site: 3 }, 1_000), at(site(3), 50)],
+    };
+    let (machine, all) = (machine(1, 1.0), [job(Kind::Calls), job(site(3)), job(site(4))]);
+    let clock = super::clock::Clock::new(&program, machine);
+    for (plan, time) in [(&all[..1], 1_155.0), (&all[1..2], 190.0 + 10.0 + 1_050.0), (&all[2..], 2_300.0), (&all[..2], 1_155.0)] {
+        assert_eq!((plan::time(&program, machine, plan), clock.time(plan)), (time, time), "{plan:?}");
+    }
+}

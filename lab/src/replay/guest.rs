@@ -117,13 +117,14 @@ impl<'p> GuestThread<'p> {
             // The highest tier counts nothing, and nothing is better.
             Kind::Loop { .. } if self.frames[function].0 == top => self.frames[function],
             Kind::Loop { site } => self.turn(bead, function, site, sampled),
+            Kind::Short { site } => self.short(bead, function, site, sampled),
         };
         self.frames[function] = frame;
         let pace = self.codes.pace(function, frame.0);
         let most = match record.kind {
             _ if frame.0 == top => left,
             _ if self.codes.is_sampled(function, frame.0) => ((self.sample - now) / pace).max(1.0),
-            Kind::Calls => (CALLS * CALL_WORK).into(),
+            Kind::Calls | Kind::Short { .. } => (CALLS * CALL_WORK).into(),
             Kind::Loop { .. } => TURN.into(),
         };
         let work = left.min(most);
@@ -142,6 +143,22 @@ impl<'p> GuestThread<'p> {
             _ => {}
         }
         (tier, Kind::Calls)
+    }
+
+    /// Loops of calls that are over before they are looked at closely: a variant serves them where there is no body.
+    fn short(&self, bead: &Bead<u32>, function: usize, site: u32, sampled: bool) -> Frame {
+        let body = self.thread.native_code(bead.as_ref()).map_or(0, |code| code.tier().index().into());
+        let variant = self.thread.osr_entry(bead.as_ref(), site).map_or(0, |entry| tier_of(entry.address()));
+        let (tier, frame) = if variant > body { (variant, Kind::Loop { site }) } else { (body, Kind::Calls) };
+        let at = (tier == variant && tier > body).then_some(site);
+        match tier {
+            0 => drop(self.thread.count_native(bead.as_ref(), CALLS * CALL_WORK, None)),
+            _ if tier == self.codes.top() => {}
+            _ if !self.codes.is_sampled(function, tier) => drop(self.thread.count_native(bead.as_ref(), CALLS * CALL_WORK, at)),
+            _ if sampled => drop(self.thread.count_native(bead.as_ref(), SAMPLE_WORK, at)),
+            _ => {}
+        }
+        (tier, frame)
     }
 
     fn turn(&self, bead: &Bead<u32>, function: usize, site: u32, sampled: bool) -> Frame {

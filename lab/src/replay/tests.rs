@@ -130,3 +130,27 @@ fn the_default_on_what_is_made_up_to_be_hard() {
         assert!(outcome.total <= against * most + 1.0, "{}: {} times", program.name, outcome.total / against);
     }
 }
+
+/// Functions that are called once, and stop before their code could have come: nobody who compiles nothing before it is called is within twice of who
+/// does, and the default is nearly as good as anybody.
+#[test]
+fn nobody_is_within_twice_of_who_knows_what_will_be_called() {
+    let program = synthetic::all(1).remove(0);
+    let best = oracle::search(&program, Machine::default(), 1, 300).time;
+    // Each is one record: at best a compile begins with it, and what is left then runs in the fastest code.
+    let least = |record: &Record| {
+        let tiers = &program.functions[record.function as usize].tiers;
+        let interpreted = record.work as f64 * tiers[0].pace;
+        let with = |tier: &TierFacts| {
+            let until = (tier.compile as f64).min(interpreted);
+            until + (interpreted - until) * tier.pace / tiers[0].pace
+        };
+        tiers[1..].iter().map(with).fold(interpreted, f64::min)
+    };
+    let least: f64 = program.records.iter().map(least).sum();
+    assert_eq!(program.records.len(), program.functions.len());
+    assert!(least > 2.4 * best, "{} times", least / best);
+    assert!(oracle::search_seen(&program, Machine::default(), &[], 1, 300).time >= least * (1.0 - 1e-9));
+    let outcome = replay(&program, Machine::default(), Tiered::default()).unwrap();
+    assert!(outcome.total <= 1.1 * least, "{} times what anybody could do", outcome.total / least);
+}

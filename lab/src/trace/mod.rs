@@ -27,7 +27,7 @@ pub use read::{TraceError, TraceReader, What};
 pub use write::TraceWriter;
 
 const MAGIC: &[u8; 12] = b"tierup\x1atrace";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// No section is larger, so that a damaged length costs no memory.
 const MAX_SECTION: usize = 1 << 20;
@@ -51,3 +51,4 @@ enum Tag {
 /// Flags of a record.
 const LOOP: u8 = 1;
 const THREAD: u8 = 2;
+const SHORT: u8 = 4;

@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
 };
 
-use super::{LOOP, MAGIC, MAX_FUNCTIONS, MAX_SECTION, MAX_TIERS, THREAD, Tag, VERSION, varint};
+use super::{LOOP, MAGIC, MAX_FUNCTIONS, MAX_SECTION, MAX_TIERS, SHORT, THREAD, Tag, VERSION, varint};
 use crate::{Counting, Function, Kind, Program, Record, TierFacts};
 
 /// Why a trace is refused, and where.
@@ -234,14 +234,14 @@ impl<R: Read> TraceReader<R> {
         let mut bytes = &self.records[self.at..];
         let (&flags, rest) = bytes.split_first()?;
         bytes = rest;
-        if flags & !(LOOP | THREAD) != 0 {
-            return None;
-        }
         let function = i64::from(self.last.function).checked_add(varint::unzigzag(varint::take(&mut bytes)?))?;
         let function = u32::try_from(function).ok().filter(|&number| (number as usize) < self.functions.len())?;
-        let kind = match flags & LOOP {
+        let site = |bytes: &mut &[u8]| u32::try_from(varint::take(bytes)?).ok();
+        let kind = match flags & !THREAD {
             0 => Kind::Calls,
-            _ => Kind::Loop { site: u32::try_from(varint::take(&mut bytes)?).ok()? },
+            LOOP => Kind::Loop { site: site(&mut bytes)? },
+            SHORT => Kind::Short { site: site(&mut bytes)? },
+            _ => return None,
         };
         let thread = match flags & THREAD {
             0 => self.last.thread,

@@ -20,7 +20,11 @@ fn mixed() -> Program {
         .map(|_| Record {
             thread: dice.u16(..4),
             function: dice.u32(..program.functions.len() as u32),
-            kind: if dice.bool() { Kind::Calls } else { Kind::Loop { site: dice.u32(..) } },
+            kind: match dice.u8(..3) {
+                0 => Kind::Calls,
+                1 => Kind::Loop { site: dice.u32(..) },
+                _ => Kind::Short { site: dice.u32(..) },
+            },
             work: dice.u64(..) >> dice.u8(..64),
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{FULL_SECTION, LOOP, MAGIC, MAX_TIERS, THREAD, Tag, VERSION, varint};
+use super::{FULL_SECTION, LOOP, MAGIC, MAX_TIERS, SHORT, THREAD, Tag, VERSION, varint};
 use crate::{Kind, Program, Record, TierFacts};
 
 /// Writes a trace to anything that takes bytes. What it keeps is bounded: one section.
@@ -65,9 +65,13 @@ impl<W: Write> TraceWriter<W> {
     /// If the function was not written.
     pub fn record(&mut self, record: Record) -> io::Result<()> {
         assert!(u64::from(record.function) < self.functions, "no function {}", record.function);
-        let site = if let Kind::Loop { site } = record.kind { Some(site) } else { None };
+        let (kind, site) = match record.kind {
+            Kind::Calls => (0, None),
+            Kind::Loop { site } => (LOOP, Some(site)),
+            Kind::Short { site } => (SHORT, Some(site)),
+        };
         let moved = record.thread != self.last.thread;
-        self.pending.push(if site.is_some() { LOOP } else { 0 } | if moved { THREAD } else { 0 });
+        self.pending.push(kind | if moved { THREAD } else { 0 });
         varint::put(&mut self.pending, varint::zigzag(i64::from(record.function) - i64::from(self.last.function)));
         if let Some(site) = site {
             varint::put(&mut self.pending, site.into());
