@@ -125,7 +125,7 @@ impl Vm {
                     self.turns.set(self.turns.get() + 1);
                     if let Some(variant) = self.thread.on_back_edge(self.bead.as_ref(), site, TURN) {
                         self.entered.borrow_mut().push(site);
-                        match self.go_on_native(variant, &mut registers)? {
+                        match self.go_on_native(variant, site, &mut registers)? {
                             OsrOutcome::Done => return Ok(registers[0]),
                             OsrOutcome::Exit(Resume::Site(site)) => pc = self.behind_header(site),
                             OsrOutcome::Exit(Resume::Exit(_)) => unreachable!("the lowering declares no exits"),
@@ -144,10 +144,11 @@ impl Vm {
     }
 
     /// Interpreter → variant: the frame goes in, and comes back with the result or with the registers.
-    fn go_on_native(&self, variant: OsrEntry<'_>, registers: &mut [u64; REGISTERS]) -> Result<OsrOutcome, TrapCode> {
+    fn go_on_native(&self, variant: OsrEntry<'_>, site: u32, registers: &mut [u64; REGISTERS]) -> Result<OsrOutcome, TrapCode> {
         let mut regs = Regs::default();
         regs.gpr[0] = std::ptr::from_ref(self).expose_provenance() as u64;
         regs.gpr[2] = registers.as_mut_ptr().expose_provenance() as u64;
+        regs.gpr[3] = site.into();
         // SAFETY: the variant was borrowed from this thread, and was made from the lowering below, whose slots are the
         // registers; the first word of the vmctx is `cells`; `call` set the stack limit.
         unsafe { abi::enter(self.cells, variant.address().as_ptr(), &mut regs)? };

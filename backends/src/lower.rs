@@ -146,6 +146,8 @@ pub(crate) struct Label {
     pub(crate) name: Option<String>,
     /// The site it is entered at, if it is a variant.
     pub(crate) site: Option<u32>,
+    /// More sites that it can be entered at.
+    pub(crate) entered_at: Vec<u32>,
     pub(crate) tally: Tally,
     /// What tag and code refer to.
     pub(crate) kept: Option<Kept>,

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use cranelift_codegen::ir::{Block, Function, InstBuilder, Value};
 use cranelift_frontend::FunctionBuilder;
 use tierup_broker::{Bailout, BailoutReason};
-use tierup_osr::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, Verified, WideResults};
+use tierup_osr::{Leave, Limits, OsrError, Shared, Site, Sites, SlotBuffer, Verified, WideResults};
 
 use crate::{
     LowerCx,
@@ -108,6 +108,11 @@ impl<G> LowerCx<'_, G> {
 /// The variant of `body` that is entered at `site`.
 pub(crate) fn variant(body: Verified<'_>, sites: &Sites, site: u32) -> Result<Function, Bailout> {
     tierup_osr::variant(body, sites, site, &Limits::default()).map_err(refused)
+}
+
+/// The variant of `body` that is entered at `site` and at all these sites.
+pub(crate) fn shared(body: Verified<'_>, sites: &Sites, site: u32) -> Result<(Function, Vec<u32>), Bailout> {
+    tierup_osr::shared(body, sites, site).map(|Shared { function, sites }| (function, sites)).map_err(refused)
 }
 
 /// What the broker is told of a variant, or a body, that cannot be.

@@ -405,7 +405,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
                     let armed = self.arm(id, target.tier);
                     (running.with_body(Arc::clone(&unit)), if unit.counting { Counting::Final } else { armed })
                 }
-                Some(site) => (running.with_variant(site, Arc::clone(&unit)), CodeVersion::<G>::counting(word)),
+                Some(site) => (running.with_variant(site, &unit), CodeVersion::<G>::counting(word)),
             };
             let from = running.tier();
             match self.publish_current(&unit, || self.publish(hot, word, &next, counting)) {

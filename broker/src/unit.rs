@@ -15,6 +15,7 @@ use crate::{
     premise::{BodyId, Dependents, Premise, Premises},
     stats::CodeLedger,
     sync::{Arc, AtomicBool, AtomicU8, OnceLock, Ordering},
+    tuning::MOST_SITES,
     validity::UnitRecord,
 };
 
@@ -24,7 +25,7 @@ use crate::{
 pub enum UnitKind {
     /// A whole function, entered at its start.
     Body,
-    /// A variant entered at a loop header.
+    /// A variant entered at a loop header, at [others](CodeUnit::entered_at) as well if the compiler likes.
     Osr {
         /// The loop site.
         site: u32,
@@ -43,6 +44,7 @@ pub struct CodeUnit {
     pub(crate) sampled: bool,
     premises: Vec<Premise>,
     guards: Vec<GuardId>,
+    entered_at: Vec<u32>,
     lease: Lease,
 }
 
@@ -53,8 +55,17 @@ unsafe impl Sync for CodeUnit {}
 
 impl CodeUnit {
     pub(crate) fn new(entry: *const u8, code_bytes: usize, ticket: Arc<Ticket>, lease: Box<dyn Send + Sync>) -> Self {
-        let (premises, guards) = (Vec::new(), Vec::new());
-        CodeUnit { entry, code_bytes, ticket, counting: false, sampled: false, premises, guards, lease: Lease(Some(lease)) }
+        CodeUnit {
+            entry,
+            code_bytes,
+            ticket,
+            counting: false,
+            sampled: false,
+            premises: Vec::new(),
+            guards: Vec::new(),
+            entered_at: Vec::new(),
+            lease: Lease(Some(lease)),
+        }
     }
 
     /// Says that the code spends the bead's countdown by itself, so that callers need not.
@@ -98,6 +109,14 @@ impl CodeUnit {
         self
     }
 
+    /// Says that the variant can be entered at these loop sites, too: a driver passes the site that it enters at. Of a body, and of sites
+    /// that no table has room for, it means nothing; where there is a variant of the same tier or a better one, that stays.
+    #[must_use]
+    pub fn entered_at(mut self, sites: impl IntoIterator<Item = u32>) -> Self {
+        self.entered_at.extend(sites.into_iter().filter(|&site| site < MOST_SITES));
+        self
+    }
+
     /// Size of the machine code in bytes.
     pub fn code_bytes(&self) -> usize {
         self.code_bytes
@@ -137,6 +156,8 @@ pub(crate) struct InstalledUnit {
     pub(crate) exits: ExitCounts,
     /// It may be given up or withdrawn for reasons of its own.
     pub(crate) speculative: bool,
+    /// Of a variant, loop sites besides the one that it was asked for.
+    pub(crate) entered_at: Vec<u32>,
     record: Arc<UnitRecord>,
     phase: AtomicU8,
     retired: OnceLock<Instant>,
@@ -179,6 +200,7 @@ impl InstalledUnit {
             premises: Premises::new(premises, &record, dependents),
             exits: ExitCounts::new(unit.guards),
             speculative,
+            entered_at: unit.entered_at,
             record,
             phase: AtomicU8::new(NEVER_INSTALLED),
             retired: OnceLock::new(),

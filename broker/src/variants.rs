@@ -53,23 +53,28 @@ struct Shelf {
     words: Box<[Word]>,
     /// By site; as long as the table.
     units: Box<[Option<Arc<InstalledUnit>>]>,
+    /// At which site each is found first.
+    firsts: Box<[u32]>,
 }
 
 impl Variants {
     pub(crate) const NONE: Variants = Variants(None);
 
-    /// These, but for the site this one, or none.
-    pub(crate) fn with(&self, site: u32, unit: Option<Arc<InstalledUnit>>) -> Self {
-        let site = site as usize;
+    /// These, but for the site this one, which replaces lower ones wherever else it can be entered.
+    pub(crate) fn with(&self, site: u32, unit: &Arc<InstalledUnit>) -> Self {
         let mut units = self.units().to_vec();
-        units.resize(units.len().max(site + 1), None);
-        units[site] = unit;
+        for at in unit.entered_at.iter().copied().chain([site]) {
+            units.resize(units.len().max(at as usize + 1), None);
+            if at == site || self.tier_at(at) < unit.tier {
+                units[at as usize] = Some(Arc::clone(unit));
+            }
+        }
         Self::of(units)
     }
 
     /// Those of these that `keep` says.
     pub(crate) fn keeping(&self, keep: impl Fn(&InstalledUnit) -> bool) -> Self {
-        if self.iter().all(|(_, unit)| keep(unit)) {
+        if self.each().all(|(_, unit)| keep(unit)) {
             return self.clone();
         }
         Self::of(self.units().iter().map(|unit| unit.as_ref().filter(|unit| keep(unit)).cloned()).collect())
@@ -79,7 +84,14 @@ impl Variants {
         let entry = |unit: &Option<Arc<InstalledUnit>>| Word(unit.as_ref().map_or(ptr::null(), |unit| unit.entry.as_ptr()));
         let length = Word(ptr::without_provenance(units.len()));
         let words = std::iter::once(length).chain(units.iter().map(entry)).collect();
-        Variants(Some(Arc::new(Shelf { words, units: units.into() })))
+        let mut firsts: Vec<u32> = Vec::new();
+        for (site, unit) in (0..).zip(&units) {
+            let is_it = |first: &u32| units[*first as usize].as_ref().zip(unit.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b));
+            if unit.is_some() && !firsts.iter().any(is_it) {
+                firsts.push(site);
+            }
+        }
+        Variants(Some(Arc::new(Shelf { words, units: units.into(), firsts: firsts.into() })))
     }
 
     pub(crate) fn table(&self) -> Table {
@@ -97,9 +109,16 @@ impl Variants {
 
     /// The highest tier of any.
     pub(crate) fn highest(&self) -> Tier {
-        self.iter().map(|(_, unit)| unit.tier).max().unwrap_or(Tier::INTERPRETER)
+        self.each().map(|(_, unit)| unit.tier).max().unwrap_or(Tier::INTERPRETER)
     }
 
+    /// Each unit once, with the first of its sites.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (u32, &Arc<InstalledUnit>)> {
+        let firsts = self.0.as_ref().map_or(&[][..], |shelf| &shelf.firsts);
+        firsts.iter().filter_map(|&site| Some((site, self.at(site)?)))
+    }
+
+    /// Site by site.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Arc<InstalledUnit>)> {
         (0..).zip(self.units()).filter_map(|(site, unit)| Some((site, unit.as_ref()?)))
     }

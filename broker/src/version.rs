@@ -166,8 +166,8 @@ impl<G> CodeVersion<G> {
     }
 
     /// The successor that has this variant.
-    pub(crate) fn with_variant(&self, site: u32, unit: Arc<InstalledUnit>) -> Arc<Self> {
-        let variants = self.header.variants.with(site, Some(unit));
+    pub(crate) fn with_variant(&self, site: u32, unit: &Arc<InstalledUnit>) -> Arc<Self> {
+        let variants = self.header.variants.with(site, unit);
         Self::new(self.entry(), self.header.lineage, Parts { variants, ..self.parts() })
     }
 
@@ -211,15 +211,15 @@ impl<G> CodeVersion<G> {
         self.sited_units().map(|(_, unit)| unit)
     }
 
-    /// As [`Self::units`], with the site of each variant.
+    /// As [`Self::units`], with a site of each variant.
     pub(crate) fn sited_units(&self) -> impl Iterator<Item = (Option<u32>, &Arc<InstalledUnit>)> {
         self.entered_units().chain(self.resident.iter().map(|unit| (None, unit)))
     }
 
-    /// What can be entered, with the site of each variant.
+    /// What can be entered, with a site of each variant.
     pub(crate) fn entered_units(&self) -> impl Iterator<Item = (Option<u32>, &Arc<InstalledUnit>)> {
         let body = self.body.iter().map(|body| (None, body));
-        body.chain(self.header.variants.iter().map(|(site, unit)| (Some(site), unit)))
+        body.chain(self.header.variants.each().map(|(site, unit)| (Some(site), unit)))
     }
 
     /// Bytes of machine code of all units.

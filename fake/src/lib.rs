@@ -63,6 +63,8 @@ pub struct Guest {
     pub assumptions: Vec<Assumption>,
     /// Whether its code looks at its validity cell.
     pub watches: bool,
+    /// Where each of its OSR variants can be entered, besides where it was asked for.
+    pub entered_at: Vec<u32>,
 }
 
 impl Guest {
@@ -92,6 +94,12 @@ impl Guest {
     pub fn assuming(mut self, assumption: &Assumption) -> Self {
         self.assumptions.push(assumption.clone());
         self
+    }
+
+    /// The same, and each of its OSR variants can be entered at these sites, too.
+    #[must_use]
+    pub fn entered_at(self, sites: &[u32]) -> Self {
+        Guest { entered_at: sites.to_vec(), ..self }
     }
 
     /// A function that compiles without trouble, but whose OSR variants behave so.
@@ -195,7 +203,7 @@ impl FakeCompiler {
         let assumed = guest.assumptions.iter().filter(|assumption| request.assume(assumption));
         let unit = request.unit(entry(request), 64, Box::new(self.inner.leases.grant()));
         let unit = unit.guarded(guest.guards.iter().copied().filter(|&guard| !request.is_suppressed(guard)));
-        assumed.fold(unit, CodeUnit::assuming)
+        assumed.fold(unit, CodeUnit::assuming).entered_at(guest.entered_at.iter().copied())
     }
 }
 

@@ -507,6 +507,59 @@ fn units_are_shared_by_successors() {
     assert_eq!(invoke(&thread, &bead), Some(3));
 }
 
+/// One unit, found at each of its sites, made, told of, counted and freed once.
+#[test]
+fn a_variant_may_be_entered_at_several_sites() {
+    let (broker, compiler, log) = osr_broker(Mode::Pump, u32::MAX);
+    let mut thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3).entered_at(&[4, 1, 0, u32::MAX]));
+    broker.compile_osr_now(bead.as_ref(), TIER1, 1).unwrap();
+    for site in [0, 1, 4] {
+        assert_eq!(turn(&thread, &bead, site), Some(VARIANT + 1), "site {site}");
+        assert_eq!(broker.compile_osr_now(bead.as_ref(), TIER1, site), Ok(()));
+    }
+    for site in [2, 3, 5, u32::MAX] {
+        assert!(thread.osr_entry(bead.as_ref(), site).is_none(), "site {site}");
+    }
+    assert_eq!(compiler.compiles(), 1);
+    let known = stats(&broker, &bead);
+    assert_eq!((known.variants, known.code_bytes), (vec![(0, TIER1), (1, TIER1), (4, TIER1)], 64));
+    assert_eq!((broker.stats().code_live, broker.stats().tiers[0].installed_osr), (64, 1));
+    broker.invalidate(bead.as_ref(), InvalidateReason::Assumption);
+    for site in [0, 1, 4] {
+        assert!(thread.osr_entry(bead.as_ref(), site).is_none(), "site {site}");
+    }
+    thread.quiescent();
+    assert_all_freed(&broker, &compiler);
+    let told: Vec<_> = log.take().into_iter().map(|event| (event.what, event.code_bytes)).collect();
+    let gone = Transition::Invalidated(InvalidateReason::Assumption);
+    assert_eq!(told, [(Transition::Requested(Reason::Forced), 0), (Transition::Installed, 64), (gone, 64)]);
+}
+
+#[test]
+fn a_variant_of_several_sites_leaves_better_ones_where_they_are() {
+    let (first, second) = (FakeCompiler::with_osr(), FakeCompiler::with_osr());
+    let broker = two_tiers(Mode::Pump, first.clone(), &second).build().unwrap();
+    let mut thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    broker.compile_osr_now(bead.as_ref(), TIER2, 4).unwrap();
+    assert!(broker.update_guest(bead.as_ref(), Guest::new(3).entered_at(&[0, 4])));
+    broker.compile_osr_now(bead.as_ref(), TIER1, 1).unwrap();
+    assert_eq!(stats(&broker, &bead).variants, [(0, TIER1), (1, TIER1), (4, TIER2)]);
+    assert_eq!(turn(&thread, &bead, 4), Some(VARIANT + 4));
+    broker.compile_osr_now(bead.as_ref(), TIER2, 0).unwrap();
+    assert_eq!(
+        stats(&broker, &bead).variants,
+        [(0, TIER2), (1, TIER1), (4, TIER2)],
+        "of the same tier the one that is there stays"
+    );
+    assert_eq!([0, 1, 4].map(|site| turn(&thread, &bead, site)), [VARIANT, VARIANT + 1, VARIANT + 4].map(Some));
+    drop(bead);
+    thread.quiescent();
+    assert_all_freed(&broker, &first);
+    assert_eq!(second.leases().outstanding(), 0);
+}
+
 #[test]
 fn per_site_the_highest_tier_wins() {
     let (first, second) = (FakeCompiler::with_osr(), FakeCompiler::with_osr());

@@ -84,7 +84,7 @@ pub(crate) unsafe fn enter<'a>(frame: Frame<'_>, site: u32, back: [u64; 2]) -> R
         // SAFETY: by the caller, or the variant that has just left: the frame is as the site wants it.
         unsafe { transfer::tell(frame, at, Direction::Enter) };
         let mut regs = Regs::default();
-        regs.gpr[..3].copy_from_slice(&[vmctx as u64, u64::from(function.index), fp as u64]);
+        regs.gpr[..4].copy_from_slice(&[vmctx as u64, u64::from(function.index), fp as u64, u64::from(at)]);
         // SAFETY: the frame is that long (caller); guests that the variant calls start above it. Hosts that it calls may look.
         let top = unsafe {
             (*store).osr_entries += 1;

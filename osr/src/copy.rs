@@ -27,7 +27,9 @@ pub(crate) struct Copier<'a, 'f> {
     pub(crate) b: FunctionBuilder<'f>,
     /// vmctx, callee, frame.
     pub(crate) params: [Value; 3],
-    homes: &'a Homes,
+    /// The number of the site that it is entered at, if there are several.
+    pub(crate) site: Option<Value>,
+    pub(crate) homes: &'a Homes,
     copies: Vec<SecondaryMap<Block, PackedOption<Block>>>,
     /// The definitions of values at home in a stage, stage by stage.
     in_stage: Vec<SecondaryMap<Value, PackedOption<Value>>>,
@@ -44,13 +46,15 @@ pub(crate) fn variant(
     wide: Option<WideResults>,
     prologue: impl FnOnce(&mut Copier<'_, '_>) -> Result<(), OsrError>,
 ) -> Result<Function, OsrError> {
-    let mut function = empty_variant_of(flow.body);
+    let is_shared = stages.entered().len() > 1;
+    let mut function = empty_variant_of(flow.body, is_shared);
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut function, &mut context);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     let params = [0, 1, 2].map(|index| b.block_params(entry)[index]);
+    let site = b.block_params(entry).get(3).copied();
     let stage_count = stages.in_order().len();
     let mut copier = Copier {
         flow,
@@ -58,6 +62,7 @@ pub(crate) fn variant(
         wide,
         b,
         params,
+        site,
         homes,
         copies: vec![SecondaryMap::new(); stage_count],
         in_stage: vec![SecondaryMap::new(); stage_count],
@@ -78,9 +83,9 @@ pub(crate) fn variant(
 }
 
 /// A function with everything of the body's that instructions refer to, and no blocks.
-fn empty_variant_of(body: &Function) -> Function {
+fn empty_variant_of(body: &Function, is_shared: bool) -> Function {
     let mut signature = Signature::new(body.signature.call_conv);
-    signature.params.extend([AbiParam::new(I64); 3]);
+    signature.params.resize(if is_shared { 4 } else { 3 }, AbiParam::new(I64));
     signature.returns.push(AbiParam::new(I64));
     let mut variant = Function::with_name_signature(body.name.clone(), signature);
     variant.params = body.params.clone();
@@ -173,6 +178,7 @@ impl Copier<'_, '_> {
                 | Opcode::GetExceptionHandlerAddress => {
                     return Err(OsrError::Unsupported { instruction: self.flow.display(inst) });
                 }
+                _ if self.is_of_call(inst) => {}
                 _ => {
                     let args: Vec<Value> = dfg.inst_args(inst).iter().map(|&arg| self.value(stage, arg)).collect();
                     let copy = self.repeat(inst, &args);
@@ -184,6 +190,11 @@ impl Copier<'_, '_> {
             },
         }
         Ok(())
+    }
+
+    /// Whether the prologue has what the instruction computes.
+    fn is_of_call(&self, inst: Inst) -> bool {
+        matches!(self.flow.body.dfg.inst_results(inst), &[result] if self.homes.of(result) == Home::Call)
     }
 
     /// The same instruction, which is no branch, with other arguments.
@@ -212,9 +223,8 @@ impl Copier<'_, '_> {
             Home::Stage => {
                 self.in_stage[stage][old] = new.into();
             }
-            Home::Variant => {
-                self.in_variant[old] = new.into();
-            }
+            Home::Call => {}
+            Home::Variant => self.settle(old, new),
             Home::Variable => {
                 let variable = self.variable(old);
                 self.b.def_var(variable, new);
@@ -227,12 +237,22 @@ impl Copier<'_, '_> {
         let old = self.flow.body.dfg.resolve_aliases(old);
         match self.homes.of(old) {
             Home::Stage => self.in_stage[stage][old].expect(DEFINED),
-            Home::Variant => self.in_variant[old].expect(DEFINED),
+            Home::Call | Home::Variant => self.in_variant[old].expect(DEFINED),
             Home::Variable => {
                 let variable = self.variable(old);
                 self.b.use_var(variable)
             }
         }
+    }
+
+    /// The one definition of `old`, if the variant has it already.
+    pub(crate) fn settled(&self, old: Value) -> Option<Value> {
+        self.in_variant[old].expand()
+    }
+
+    /// `new` is the one definition of `old`.
+    pub(crate) fn settle(&mut self, old: Value, new: Value) {
+        self.in_variant[old] = new.into();
     }
 
     fn variable(&mut self, old: Value) -> Variable {

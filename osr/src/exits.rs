@@ -7,7 +7,7 @@ use crate::{DONE, Leave, OsrError, SlotBuffer, copy::Copier, slot, stages::Stage
 impl Copier<'_, '_> {
     /// The body returns `results`: they go to the frame's first slots.
     pub(crate) fn exit_with_results(&mut self, stage: Stage, results: &[Value]) -> Result<(), OsrError> {
-        let [.., frame] = self.params;
+        let [_, _, frame] = self.params;
         for (index, &named) in (0..).zip(results) {
             let value = self.value(stage, named);
             slot::store(&mut self.b, frame, index, value, named)?;

@@ -58,6 +58,12 @@ impl<'a> Flow<'a> {
         self.graph.pred_iter(block).map(|pred| pred.block).filter(|&block| self.leave(block).is_none())
     }
 
+    /// Whether `header` is that of a loop around `block`.
+    pub(crate) fn is_around(&self, header: Block, block: Block) -> bool {
+        let innermost = self.loops.innermost_loop(header);
+        innermost.is_some_and(|l| self.loops.loop_header(l) == header && self.loops.is_in_loop(block, l))
+    }
+
     /// Whether every cycle is a loop with one header: no edge leads back to a block that does not dominate its source.
     pub(crate) fn is_reducible(&self) -> bool {
         let position: HashMap<Block, usize> = self.reverse_postorder().enumerate().map(|(at, block)| (block, at)).collect();

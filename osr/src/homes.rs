@@ -4,11 +4,9 @@
 //! needs the definition that was reached last: cranelift-frontend's variables find it, and put in the block parameters. Most
 //! values need none of that.
 
-use std::collections::HashSet;
-
 use cranelift_codegen::{entity::SecondaryMap, ir::Value};
 
-use crate::{flow::Flow, liveness::Liveness, stages::Stages};
+use crate::{flow::Flow, liveness::Liveness, prologue, stages::Stages};
 
 /// Where the definitions of a value of the body are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +14,8 @@ pub(crate) enum Home {
     /// Defined in every copy for that copy alone.
     #[default]
     Stage,
+    /// The same in every call that has this vmctx and callee: defined before everything else, and in no copy.
+    Call,
     /// Defined once, for all stages.
     Variant,
     /// Defined several times: a variable.
@@ -28,14 +28,21 @@ pub(crate) struct Homes(SecondaryMap<Value, Home>);
 impl Homes {
     pub(crate) fn assign(flow: &Flow<'_>, stages: &Stages, liveness: &Liveness) -> Self {
         let mut homes = SecondaryMap::new();
-        let at_entry: HashSet<Value> = liveness.at_entry.iter().copied().collect();
+        let mut entries: SecondaryMap<Value, usize> = SecondaryMap::new();
+        for &value in liveness.at_entry.iter().flatten() {
+            entries[value] += 1;
+        }
         for value in flow.body.dfg.values() {
-            let is_at_entry = at_entry.contains(&value);
-            if !is_at_entry && !liveness.crosses(value) {
+            let entries = entries[value];
+            if entries == 0 && !liveness.crosses(value) {
                 continue;
             }
             let copies = flow.definition(value).map_or(0, |block| stages.copies_of(block));
-            homes[value] = if usize::from(is_at_entry) + copies > 1 { Home::Variable } else { Home::Variant };
+            homes[value] = match entries + copies {
+                0 | 1 => Home::Variant,
+                _ if stages.entered().len() > 1 && prologue::is_of_call(flow.body, value) => Home::Call,
+                _ => Home::Variable,
+            };
         }
         Homes(homes)
     }

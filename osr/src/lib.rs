@@ -3,8 +3,11 @@
 //!
 //! One lowering makes every variant: the transform knows nothing of the guest. `README.md` in this folder draws the protocol.
 //!
-//! A variant has the signature `fn(vmctx, callee, frame) -> i64`. It returns [`DONE`] with the results in `frame[0…]`, or the
-//! [status](Leave::status) of the block it left through, with the live slots in `frame` or in a [buffer](SlotBuffer) of the thread.
+//! A variant has the signature `fn(vmctx, callee, frame) -> i64`, and the site as fourth argument if it can be entered at several.
+//! It returns [`DONE`] with the results in `frame[0…]`, or the [status](Leave::status) of the block it left through, with the
+//! live slots in `frame` or in a [buffer](SlotBuffer) of the thread.
+//!
+//! [`variant`] makes one for compilers that optimize loops, [`shared`] one for compilers that are quick.
 //!
 //! How a variant is made, a file each: which copies of which loops it is made of ([`stages`]), which values cross from one to
 //! another ([`liveness`]), how each gets to its uses ([`homes`]), what runs before the first copy ([`prologue`]), and the copying
@@ -37,7 +40,7 @@ use crate::{flow::Flow, homes::Homes, liveness::Liveness, stages::Stages};
 /// What a variant returns when the function returned.
 pub const DONE: i64 = -1;
 
-/// A function that the verifier accepted.
+/// A function that the verifier accepted, or whoever made it vouches for.
 #[derive(Debug, Clone, Copy)]
 pub struct Verified<'a>(&'a Function);
 
@@ -52,6 +55,12 @@ impl<'a> Verified<'a> {
             Ok(()) => Ok(Verified(body)),
             Err(errors) => Err(OsrError::Invalid { message: errors.to_string() }),
         }
+    }
+
+    /// Takes it that the verifier would accept `body`. What comes of a body that it would not is a variant that it does not accept
+    /// either, or a panic.
+    pub fn vouched(body: &'a Function) -> Self {
+        Verified(body)
     }
 }
 
@@ -76,5 +85,70 @@ pub fn variant(body: Verified<'_>, sites: &Sites, site: u32, limits: &Limits) ->
     limits.check(site, stages.instructions(&flow), flow.instructions())?;
     let liveness = Liveness::of(&flow, &stages);
     let homes = Homes::assign(&flow, &stages, &liveness);
-    copy::variant(&flow, &stages, &homes, sites.wide, |copier| copier.prologue(site, &liveness))
+    copy::variant(&flow, &stages, &homes, sites.wide, |copier| copier.prologue(&[site], &liveness))
+}
+
+/// A variant that is entered at any of several sites.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The function: `fn(vmctx, callee, frame) -> i64` where there is one site, otherwise
+    /// `fn(vmctx, callee, frame, site: i64) -> i64`.
+    pub function: Function,
+    /// Where it can be entered. The first is the site that it was asked for.
+    pub sites: Vec<u32>,
+}
+
+/// The variant of `body` that is entered at `site`, or at any other for which the prologue is not too long.
+///
+/// Each loop is there once, and may be entered in the midst of a nest: for compilers that do little with loops. The rest is as in
+/// [`variant`]; code that [assumes](Sites::assumes) something is entered at the one site.
+///
+/// # Errors
+///
+/// As [`variant`], if there is none for `site`.
+pub fn shared(body: Verified<'_>, sites: &Sites, site: u32) -> Result<Shared, OsrError> {
+    let Verified(body) = body;
+    sites.check(body)?;
+    let asked = sites.find(site)?;
+    let flow = Flow::of(body, sites);
+    sites.check_values(&flow, asked)?;
+    sites.check_frame(&flow, asked)?;
+    if !flow.is_reachable(asked.header) {
+        return Err(OsrError::Unreachable { site });
+    }
+    let chosen = choose(&flow, sites, asked);
+    enter_at(&flow, sites, &chosen).or_else(|_| enter_at(&flow, sites, &[asked]))
+}
+
+/// `asked`, and the other sites of the lowest numbers for which there is room, each with a header of its own. A call that is inside the
+/// loop asked for comes to its header before long, and the nest stays as it is.
+fn choose<'a>(flow: &Flow<'_>, sites: &'a Sites, asked: &'a Site) -> Vec<&'a Site> {
+    let mut chosen = vec![asked];
+    if sites.assumes {
+        return chosen;
+    }
+    let is_outside = |site: &&Site| flow.is_reachable(site.header) && !flow.is_around(asked.header, site.header);
+    let mut others: Vec<&Site> = sites.sites.iter().filter(is_outside).collect();
+    others.sort_by_key(|site| site.id);
+    let mut room = flow.instructions() / 2;
+    for site in others {
+        let is_new = chosen.iter().all(|chosen| chosen.header != site.header);
+        if !is_new || sites.check_values(flow, site).is_err() {
+            continue;
+        }
+        match room.checked_sub(site.live.len() + 1) {
+            Some(rest) => room = rest,
+            None => break,
+        }
+        chosen.push(site);
+    }
+    chosen
+}
+
+fn enter_at(flow: &Flow<'_>, sites: &Sites, chosen: &[&Site]) -> Result<Shared, OsrError> {
+    let stages = Stages::shared(flow, chosen);
+    let liveness = Liveness::of(flow, &stages);
+    let homes = Homes::assign(flow, &stages, &liveness);
+    let function = copy::variant(flow, &stages, &homes, sites.wide, |copier| copier.prologue(chosen, &liveness))?;
+    Ok(Shared { function, sites: chosen.iter().map(|site| site.id).collect() })
 }

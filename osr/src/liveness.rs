@@ -11,8 +11,9 @@ use crate::{flow::Flow, stages::Stages};
 
 /// The values that come from elsewhere.
 pub(crate) struct Liveness {
-    /// Live into the site's header, in the order their first uses are copied. (The header's own parameters are not: it defines them.)
-    pub(crate) at_entry: Vec<Value>,
+    /// Live into the header of each site, in the order their first uses are copied. (The header's own parameters are not: it defines
+    /// them.)
+    pub(crate) at_entry: Vec<Vec<Value>>,
     /// Live into a block that another stage jumps to.
     crossing: EntitySet<Value>,
     used: EntitySet<Value>,
@@ -21,8 +22,12 @@ pub(crate) struct Liveness {
 impl Liveness {
     /// Follows every value back from its uses to its definition, through the blocks the variant copies.
     pub(crate) fn of(flow: &Flow<'_>, stages: &Stages) -> Self {
-        let mut liveness = Liveness { at_entry: Vec::new(), crossing: EntitySet::new(), used: EntitySet::new() };
-        let entry = stages.entry();
+        let at_entry = vec![Vec::new(); stages.entered().len()];
+        let mut liveness = Liveness { at_entry, crossing: EntitySet::new(), used: EntitySet::new() };
+        let mut entered: SecondaryMap<Block, Option<usize>> = SecondaryMap::new();
+        for (index, &header) in stages.entered().iter().enumerate() {
+            entered[header] = Some(index);
+        }
         let is_copied = |block| stages.copies_of(block) > 0;
         let mut uses: SecondaryMap<Value, Vec<Block>> = SecondaryMap::new();
         let mut order = Vec::new();
@@ -52,8 +57,8 @@ impl Liveness {
                 if Some(block) == definition || seen[block].replace(value) == Some(value) {
                     continue;
                 }
-                if block == entry {
-                    liveness.at_entry.push(value);
+                if let Some(index) = entered[block] {
+                    liveness.at_entry[index].push(value);
                 }
                 if stages.is_crossed_into(block) {
                     liveness.crossing.insert(value);

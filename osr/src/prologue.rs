@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::{
-    BlockArg, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef,
+    Block, BlockArg, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef,
     types::{F32, F64},
 };
+use cranelift_frontend::Switch;
 
-use crate::{OsrError, Site, copy::Copier, liveness::Liveness, slot};
+use crate::{OsrError, Site, copy::Copier, homes::Home, liveness::Liveness, slot};
 
 /// Longest chain of instructions computed again for one value. Also what ends a recipe that needs itself.
 const MAX_DEPTH: usize = 64;
 
-/// Longest chain of instructions computed again although the value is in a slot.
+/// Longest chain of instructions computed again although the value is in a slot, or for a value of the call.
 const MAX_DERIVATION: usize = 8;
 
 /// What the prologue knows of values of the body.
@@ -34,8 +35,37 @@ enum Trust {
 }
 
 impl Copier<'_, '_> {
-    /// Fills the entry block, and jumps to the site's header.
-    pub(crate) fn prologue(&mut self, site: &Site, liveness: &Liveness) -> Result<(), OsrError> {
+    /// Fills the entry block, and jumps to the header of the one of `sites` that the variant is entered at.
+    pub(crate) fn prologue(&mut self, sites: &[&Site], liveness: &Liveness) -> Result<(), OsrError> {
+        match self.site {
+            None => self.prologue_of(sites[0], &liveness.at_entry[0], liveness),
+            Some(entered) => self.dispatch(entered, sites, liveness),
+        }
+    }
+
+    /// What is the same for all sites, and then the prologue of the one `entered`.
+    fn dispatch(&mut self, entered: Value, sites: &[&Site], liveness: &Liveness) -> Result<(), OsrError> {
+        for &value in liveness.at_entry.iter().flatten() {
+            if self.homes.of(value) == Home::Call && self.settled(value).is_none() {
+                let new = self.of_call(value);
+                self.settle(value, new);
+            }
+        }
+        let starts: Vec<Block> = sites.iter().map(|_| self.b.create_block()).collect();
+        let mut switch = Switch::new();
+        for (site, &start) in sites.iter().zip(&starts).skip(1) {
+            switch.set_entry(site.id.into(), start);
+        }
+        switch.emit(&mut self.b, entered, starts[0]);
+        for ((site, start), values) in sites.iter().zip(starts).zip(&liveness.at_entry) {
+            self.b.switch_to_block(start);
+            self.prologue_of(site, values, liveness)?;
+        }
+        Ok(())
+    }
+
+    /// Defines the values that are live at a site's header, and jumps there.
+    fn prologue_of(&mut self, site: &Site, live: &[Value], liveness: &Liveness) -> Result<(), OsrError> {
         let dfg = &self.flow.body.dfg;
         let resolve = |value| dfg.resolve_aliases(value);
         let mut frame = Frame {
@@ -45,7 +75,7 @@ impl Copier<'_, '_> {
             known: HashMap::new(),
         };
         let stage = self.stages.innermost();
-        for &value in &liveness.at_entry {
+        for &value in live.iter().filter(|&&value| self.homes.of(value) != Home::Call) {
             let new = self.at_entry(&mut frame, value, Trust::Constant, 0)?;
             self.define(stage, value, new);
         }
@@ -67,8 +97,11 @@ impl Copier<'_, '_> {
         if let Some(&known) = frame.known.get(&(value, trust)) {
             return Ok(known);
         }
+        if self.homes.of(value) == Home::Call {
+            return Ok(self.value(self.stages.innermost(), value));
+        }
         let recipe = frame.recipes.get(&value).copied();
-        let new = if self.is_derived(frame, value, MAX_DERIVATION) {
+        let new = if self.site.is_none() && self.is_derived(frame, value, MAX_DERIVATION) {
             self.again(frame, value, Trust::Constant, depth)?
         } else if let Some(&slot) = frame.slots.get(&value) {
             self.load_slot(slot, value)?
@@ -82,6 +115,23 @@ impl Copier<'_, '_> {
         };
         frame.known.insert((value, trust), new);
         Ok(new)
+    }
+
+    /// Computes a value [of the call](is_of_call).
+    fn of_call(&mut self, value: Value) -> Value {
+        if let Some(settled) = self.settled(value) {
+            return settled;
+        }
+        let dfg = &self.flow.body.dfg;
+        match dfg.value_def(value) {
+            ValueDef::Param(_, index) => self.params[index],
+            ValueDef::Result(inst, index) => {
+                let args: Vec<Value> = dfg.inst_args(inst).iter().map(|&arg| self.of_call(dfg.resolve_aliases(arg))).collect();
+                let again = self.repeat(inst, &args);
+                self.b.inst_results(again)[index]
+            }
+            ValueDef::Union(..) => unreachable!("a verified function has none"),
+        }
     }
 
     /// Whether `value` is better computed from what is in other slots than loaded from its own: a compiler that is told that a
@@ -147,6 +197,21 @@ impl Copier<'_, '_> {
         };
         OsrError::Lost { site: frame.site.id, value, definition }
     }
+}
+
+/// Whether a value, which is no alias, is the same wherever in the function it is computed: made of constants, vmctx and callee only.
+pub(crate) fn is_of_call(body: &Function, value: Value) -> bool {
+    fn within(body: &Function, value: Value, most: usize) -> bool {
+        match body.dfg.value_def(value) {
+            ValueDef::Param(block, index) => index < 2 && body.layout.entry_block() == Some(block),
+            ValueDef::Result(inst, _) => {
+                let mut args = body.dfg.inst_args(inst).iter().map(|&arg| body.dfg.resolve_aliases(arg));
+                most > 0 && is_repeatable(body, inst, Trust::Constant) && args.all(|arg| within(body, arg, most - 1))
+            }
+            ValueDef::Union(..) => false,
+        }
+    }
+    within(body, value, MAX_DERIVATION)
 }
 
 /// Whether an instruction gives the same results in the variant's prologue as it gave in the body.

@@ -32,6 +32,8 @@ pub(crate) struct Stages {
     regions: Vec<EntitySet<Block>>,
     /// Blocks that another stage jumps to.
     crossed_into: EntitySet<Block>,
+    /// Blocks of the innermost stage that the prologue jumps to, site by site.
+    entered: Vec<Block>,
 }
 
 impl Stages {
@@ -52,9 +54,20 @@ impl Stages {
             entries.push(site.header);
         }
         let regions = vec![EntitySet::new(); entries.len()];
-        let mut stages = Stages { entries, loops, regions, crossed_into: EntitySet::new() };
+        let mut stages = Stages { entries, loops, regions, crossed_into: EntitySet::new(), entered: vec![site.header] };
         stages.explore(flow, site.header);
         Ok(stages)
+    }
+
+    /// What a variant for all of `sites`, which can be reached, is made of: one stage, entered in the midst of its loops.
+    pub(crate) fn shared(flow: &Flow<'_>, sites: &[&Site]) -> Self {
+        let entered: Vec<Block> = sites.iter().map(|site| site.header).collect();
+        let (entries, regions) = (vec![entered[0]], vec![EntitySet::new()]);
+        let mut stages = Stages { entries, loops: Vec::new(), regions, crossed_into: EntitySet::new(), entered };
+        for site in sites {
+            stages.explore(flow, site.header);
+        }
+        stages
     }
 
     fn explore(&mut self, flow: &Flow<'_>, entry: Block) {
@@ -81,9 +94,9 @@ impl Stages {
         if depth > 0 && self.entries[depth - 1] == target { depth - 1 } else { depth }
     }
 
-    /// The block a variant begins with, in its [innermost](Self::innermost) stage.
-    pub(crate) fn entry(&self) -> Block {
-        self.entries[self.innermost()]
+    /// The headers a variant begins at, in its [innermost](Self::innermost) stage: one for each of its sites.
+    pub(crate) fn entered(&self) -> &[Block] {
+        &self.entered
     }
 
     /// The stage a variant begins with.

@@ -48,15 +48,17 @@ pub(crate) struct Parts {
     symbols: Symbols,
     duplicate: Option<String>,
     memory_style: MemoryStyle,
-    /// Whether the compiler puts polls into loops by itself.
-    polls_loops: bool,
+    /// Whether the compiler does much with loops.
+    optimizes_loops: bool,
+    is_trusted: bool,
     memory: Option<Arc<CodeMemory>>,
     perf_map: bool,
 }
 
 impl Parts {
-    pub(crate) fn new(memory_style: MemoryStyle, polls_loops: bool) -> Self {
-        Parts { symbols: Symbols::builtin(), duplicate: None, memory_style, polls_loops, memory: None, perf_map: false }
+    pub(crate) fn new(memory_style: MemoryStyle, optimizes_loops: bool) -> Self {
+        let symbols = Symbols::builtin();
+        Parts { symbols, duplicate: None, memory_style, optimizes_loops, is_trusted: false, memory: None, perf_map: false }
     }
 
     pub(crate) fn symbol(&mut self, name: &str, address: *const u8, signature: Signature) {
@@ -71,8 +73,12 @@ impl Parts {
     }
 
     #[cfg(feature = "llvm")]
-    pub(crate) fn polls_loops(&mut self, on: bool) {
-        self.polls_loops = on;
+    pub(crate) fn optimizes_loops(&mut self, on: bool) {
+        self.optimizes_loops = on;
+    }
+
+    pub(crate) fn trust(&mut self) {
+        self.is_trusted = true;
     }
 
     pub(crate) fn code_memory(&mut self, memory: Arc<CodeMemory>) {
@@ -99,7 +105,10 @@ impl Parts {
         };
         let perf = self.perf_map.then(PerfMap::open).transpose().map_err(BackendError::PerfMap)?;
         let (symbols, stats) = (Arc::new(self.symbols), Arc::default());
-        let frontend = Frontend::new(lower, isa, Arc::clone(&symbols), self.memory_style, self.polls_loops, Arc::clone(&stats));
+        let Parts { memory_style, optimizes_loops, is_trusted, .. } = self;
+        let frontend =
+            Frontend::new(lower, isa, Arc::clone(&symbols), memory_style, optimizes_loops, is_trusted, Arc::clone(&stats));
+
         Ok(Assembled { frontend, symbols, publisher: Publisher::new(name, memory, perf), stats })
     }
 }
@@ -163,6 +172,17 @@ impl CraneliftBackendBuilder {
     /// Whether units are written to perf's map file. Off unless set.
     pub fn perf_map(mut self, on: bool) -> Self {
         self.parts.perf_map(on);
+        self
+    }
+
+    /// Does without the verifier where the broker asks for code: a tenth of what a compile costs. Builds with debug assertions, and
+    /// [tools](CraneliftBackend::check), have it look all the same. An LLVM backend that is configured beside this one does as this does.
+    ///
+    /// # Safety
+    ///
+    /// The verifier would refuse nothing that the lowering makes. Code made of something else may do anything.
+    pub unsafe fn trust_lowering(mut self) -> Self {
+        self.parts.trust();
         self
     }
 

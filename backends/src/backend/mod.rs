@@ -34,6 +34,8 @@ pub struct CraneliftBackend<G, L> {
 struct Compiled {
     code: CompiledFunction,
     tally: Tally,
+    /// Other sites that it can be entered at.
+    entered_at: Vec<u32>,
     assumed: Vec<Assumption>,
 }
 
@@ -111,7 +113,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
             checkpoint()?;
             let Lowered { label, speculation: Speculation { exits, assumed } } = lowered;
             let code = self.codegen.compile(context, &label, exits, checkpoint)?;
-            Ok(Compiled { code, tally: label.tally, assumed })
+            Ok(Compiled { code, tally: label.tally, entered_at: label.entered_at, assumed })
         })
     }
 }
@@ -133,9 +135,10 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
             false => Ok(()),
             true => Err(Bailout::retryable(BailoutReason::Cancelled)),
         };
-        let Compiled { code, tally, assumed } = self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
+        let Compiled { code, tally, entered_at, assumed } =
+            self.compile_until(request.guest(), &Job::of(request), &mut checkpoint)?;
         let exits = code.exits().cloned();
-        let unit = request.unit(code.entry(), code.code_bytes(), Box::new(code));
+        let unit = request.unit(code.entry(), code.code_bytes(), Box::new(code)).entered_at(entered_at);
         Ok(tally.note(speculation::note(unit, exits.as_deref(), &assumed)))
     }
 }

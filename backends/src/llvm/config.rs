@@ -55,7 +55,7 @@ impl LlvmBackendBuilder {
     pub fn beside(mut self, other: &CraneliftBackendBuilder) -> Self {
         let mut parts = other.parts().clone();
         parts.memory_style(MemoryStyle::Checked);
-        parts.polls_loops(true);
+        parts.optimizes_loops(true);
         self.parts = parts;
         self
     }

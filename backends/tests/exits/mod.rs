@@ -93,7 +93,7 @@ fn check(compiler: &dyn ExitCompiler, seed: u64, is_spoilt: bool, tally: &mut Ta
         let frame = entered.slots();
         if later.is_empty() {
             thread.expect_nothing();
-            assert_eq!(thread.enter(&variant, &frame, entered.trace), expected, "seed {seed}, site {site}");
+            assert_eq!(thread.enter(&variant, site, &frame, entered.trace), expected, "seed {seed}, site {site}");
             continue;
         }
         let exit = later[random.below(later.len())];
@@ -102,7 +102,7 @@ fn check(compiler: &dyn ExitCompiler, seed: u64, is_spoilt: bool, tally: &mut Ta
         let mut stopped = Machine::new(&program, arguments);
         assert_eq!(stopped.run(Some(Stop::Exit(exit, before + visit))), None);
         thread.expect(exit, visit, &stopped);
-        let ended = thread.enter(&variant, &frame, entered.trace);
+        let ended = thread.enter(&variant, site, &frame, entered.trace);
         tally.from_variants += 1;
         tally.count(&thread, &stopped);
         if !is_spoilt {

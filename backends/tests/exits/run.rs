@@ -83,10 +83,10 @@ impl<'t> Thread<'t> {
         self.ended(result as i64)
     }
 
-    /// Enters a variant where a machine of that trace is.
-    pub(crate) fn enter(&mut self, variant: &CompiledFunction, frame: &[u64], trace: Trace) -> Ended {
+    /// Enters a variant at the site where a machine of that trace is.
+    pub(crate) fn enter(&mut self, variant: &CompiledFunction, site: u32, frame: &[u64], trace: Trace) -> Ended {
         let mut frame = frame.to_vec();
-        let status = self.run(variant, trace, [frame.as_mut_ptr() as u64, 0]);
+        let status = self.run(variant, trace, [frame.as_mut_ptr() as u64, site.into()]);
         let result = match OsrOutcome::decode(status) {
             OsrOutcome::Done => frame[0] as i64,
             OsrOutcome::Exit(resume) => {

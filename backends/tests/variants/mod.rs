@@ -92,11 +92,12 @@ impl Thread {
         Ok(f64::from_bits(regs.ret_xmm))
     }
 
-    /// Enters a variant with that frame.
-    fn enter(&self, code: &CompiledFunction, frame: &mut Frame) -> Result<OsrOutcome, TrapCode> {
+    /// Enters a variant at that site with that frame.
+    fn enter(&self, code: &CompiledFunction, site: u32, frame: &mut Frame) -> Result<OsrOutcome, TrapCode> {
         let vmctx: *const ThreadCells = &*self.cells;
         let mut regs = self.regs(&vmctx);
         regs.gpr[2] = frame.as_mut_ptr() as u64;
+        regs.gpr[3] = site.into();
         // SAFETY: as above; the frame has every slot of the function.
         unsafe { enter(vmctx.cast_mut(), code.entry(), &raw mut regs) }?;
         Ok(OsrOutcome::decode(regs.ret_gpr))
@@ -148,7 +149,7 @@ unsafe extern "C" fn finish(vmctx: *mut c_void, callee: u64, frame: *mut u64, si
     let result = match &thread.variant {
         None => interpret(slots, Some(INNER), None).unwrap(),
         Some(variant) => {
-            assert_eq!(thread.enter(variant, &mut slots), Ok(OsrOutcome::Done));
+            assert_eq!(thread.enter(variant, INNER, &mut slots), Ok(OsrOutcome::Done));
             f64::from_bits(slots[0])
         }
     };
@@ -181,7 +182,7 @@ pub(crate) fn a_variant_goes_on_wherever_the_loop_was(compiler: &dyn VariantComp
         let variant = compiler.variant(&guest, site).unwrap();
         let mut entries = 0;
         while let Some(mut frame) = frame_at(site, entries) {
-            assert_eq!(thread.enter(&variant, &mut frame), Ok(OsrOutcome::Done));
+            assert_eq!(thread.enter(&variant, site, &mut frame), Ok(OsrOutcome::Done));
             assert_eq!(f64::from_bits(frame[0]), whole(), "site {site}, entry {entries}");
             entries += 1;
         }
@@ -194,7 +195,7 @@ pub(crate) fn two_results_go_to_the_frame(compiler: &dyn VariantCompiler) {
     let (guest, thread) = (Guest { wide: true, ..Guest::default() }, Thread::new());
     let variant = compiler.variant(&guest, INNER).unwrap();
     let mut frame = frame_at(INNER, 17).unwrap();
-    assert_eq!(thread.enter(&variant, &mut frame), Ok(OsrOutcome::Done));
+    assert_eq!(thread.enter(&variant, INNER, &mut frame), Ok(OsrOutcome::Done));
     assert_eq!(frame[..2], [N, whole().to_bits()]);
 }
 
@@ -203,10 +204,10 @@ pub(crate) fn a_trap_in_a_variant_ends_the_entry(compiler: &dyn VariantCompiler)
     for site in [OUTER, INNER] {
         let variant = compiler.variant(&guest, site).unwrap();
         let mut frame = frame_at(site, 3).unwrap();
-        assert_eq!(thread.enter(&variant, &mut frame), Err(TrapCode(TRAP)));
+        assert_eq!(thread.enter(&variant, site, &mut frame), Err(TrapCode(TRAP)));
         assert_eq!((thread.cells.entry_sp, thread.cells.exit_fp), (0, 0));
         let mut behind = [N, 7, 0, 1f64.to_bits()];
-        assert_eq!(thread.enter(&variant, &mut behind), Ok(OsrOutcome::Done));
+        assert_eq!(thread.enter(&variant, site, &mut behind), Ok(OsrOutcome::Done));
     }
 }
 
@@ -217,7 +218,7 @@ pub(crate) fn a_variant_leaves_with_its_slots(compiler: &dyn VariantCompiler) {
         for turns in [0, 1, 5, 12] {
             thread.counts[0].countdown = turns;
             let mut frame = frame_at(site, 4).unwrap();
-            assert_eq!(thread.enter(&variant, &mut frame), Ok(OsrOutcome::Exit(Resume::Site(INNER))));
+            assert_eq!(thread.enter(&variant, site, &mut frame), Ok(OsrOutcome::Exit(Resume::Site(INNER))));
             assert_eq!(frame[2] >> 32, 0, "narrow values leave with zeros above");
             assert_eq!(interpret(frame, Some(INNER), None), Ok(whole()), "site {site} after {turns} turns");
             assert!(!compiler.tells() || thread.told.get().1 == INNER);

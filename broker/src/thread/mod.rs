@@ -398,7 +398,8 @@ impl fmt::Debug for NativeCode<'_> {
     }
 }
 
-/// A native entry at a loop header, borrowed like [`NativeCode`].
+/// A native entry at a loop header, borrowed like [`NativeCode`]. The code may serve several sites: it has to be told which, in whatever way the
+/// compiler that made it says.
 #[derive(Debug, Clone, Copy)]
 pub struct OsrEntry<'t> {
     entry: NonNull<u8>,

@@ -214,7 +214,7 @@ impl Vm {
                 Op::JumpUnless { .. } => {}
                 Op::Loop { site } => {
                     if let Some(variant) = self.thread.on_back_edge(self.beads[function].as_ref(), site, TURN) {
-                        match self.go_on_native(variant, function, frame)? {
+                        match self.go_on_native(variant, site, function, frame)? {
                             OsrOutcome::Done => return Ok(frame[0]),
                             OsrOutcome::Exit(Resume::Exit(exit)) => {
                                 pc = self.left(variant.address().addr().get(), exit, function, frame);
@@ -243,9 +243,10 @@ impl Vm {
     }
 
     /// Interpreter → variant: the frame goes in, and comes back with the result, unless the variant leaves through an exit.
-    fn go_on_native(&self, variant: OsrEntry<'_>, function: usize, frame: &mut Frame) -> Result<OsrOutcome, TrapCode> {
+    fn go_on_native(&self, variant: OsrEntry<'_>, site: u32, function: usize, frame: &mut Frame) -> Result<OsrOutcome, TrapCode> {
         let mut regs = self.regs(function);
         regs.gpr[2] = frame.as_mut_ptr().expose_provenance() as u64;
+        regs.gpr[3] = site.into();
         // SAFETY: as above; the lowering's slots are the registers.
         unsafe { abi::enter(self.cells, variant.address().as_ptr(), &mut regs)? };
         Ok(OsrOutcome::decode(regs.ret_gpr))

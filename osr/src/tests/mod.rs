@@ -4,3 +4,4 @@ mod errors;
 mod frames;
 mod loops;
 mod run;
+mod shared;

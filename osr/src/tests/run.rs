@@ -16,7 +16,7 @@ use cranelift_interpreter::{
     step::ControlFlow,
 };
 
-use crate::{Leave, Limits, OsrError, Site, Sites, SlotBuffer, Verified, WideResults, variant};
+use crate::{Leave, Limits, OsrError, Shared, Site, Sites, SlotBuffer, Verified, WideResults, shared, variant};
 
 pub(super) const NO_LIMIT: Limits = Limits { growth: usize::MAX, instructions: usize::MAX };
 
@@ -74,13 +74,28 @@ pub(super) fn make(text: &str, sites: &Sites, site: u32) -> Result<Function, Osr
     Ok(made)
 }
 
+/// The variant that may be entered elsewhere, too; it has to be valid.
+pub(super) fn make_shared(text: &str, sites: &Sites, site: u32) -> Result<Shared, OsrError> {
+    let (body, flags) = (parse(text), settings::Flags::new(settings::builder()));
+    let made = shared(Verified::check(&body, &flags)?, sites, site)?;
+    if let Err(errors) = verify_function(&made.function, &flags) {
+        panic!("{errors}\n{}", made.function.display());
+    }
+    Ok(made)
+}
+
 /// Offset of the wide buffer's address in what the vmctx's first word points at.
 pub(super) const WIDE: i32 = 8;
 pub(super) const TWO_WIDE: Option<WideResults> = Some(WideResults { count: 2, buffer: WIDE });
 
 /// Enters `variant` with that frame: its status, and the frame afterwards.
 pub(super) fn enter(variant: &Function, frame: &[u64]) -> (i64, Vec<u64>) {
-    let main = main_around(variant, frame);
+    enter_at(variant, 0, frame)
+}
+
+/// As [`enter`], at that site if there are several.
+pub(super) fn enter_at(variant: &Function, site: u32, frame: &[u64]) -> (i64, Vec<u64>) {
+    let main = main_around(variant, site, frame);
     let mut functions = FunctionStore::default();
     functions.add(variant.name.to_string(), variant);
     functions.add(main.name.to_string(), &main);
@@ -95,8 +110,8 @@ pub(super) fn enter(variant: &Function, frame: &[u64]) -> (i64, Vec<u64>) {
     (words.next().unwrap(), words.map(i64::cast_unsigned).collect())
 }
 
-/// Calls `variant` with a vmctx, 7 as callee, and the frame; returns the status and the frame.
-fn main_around(variant: &Function, frame: &[u64]) -> Function {
+/// Calls `variant` with a vmctx, 7 as callee, the frame, and the site if it takes one; returns the status and the frame.
+fn main_around(variant: &Function, site: u32, frame: &[u64]) -> Function {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.returns = vec![AbiParam::new(I64); frame.len() + 1];
     let mut main = Function::with_name_signature(UserFuncName::testcase("main"), signature);
@@ -118,7 +133,9 @@ fn main_around(variant: &Function, frame: &[u64]) -> Function {
         cursor.ins().store(MemFlagsData::trusted(), word, buffer, 8 * index as i32);
     }
     let token = cursor.ins().iconst(I64, 7);
-    let call = cursor.ins().call(callee, &[cells, token, buffer]);
+    let site = cursor.ins().iconst(I64, i64::from(site));
+    let args = [cells, token, buffer, site];
+    let call = cursor.ins().call(callee, &args[..variant.signature.params.len()]);
     let mut results = vec![cursor.func.dfg.first_result(call)];
     for index in 0..frame.len() {
         results.push(cursor.ins().load(I64, MemFlagsData::trusted(), buffer, 8 * index as i32));

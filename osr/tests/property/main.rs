@@ -12,7 +12,7 @@ mod run;
 use std::time::{Duration, Instant};
 
 use cranelift_codegen::{settings, verify_function};
-use tierup_osr::{Limits, OsrError, Sites, Verified, variant};
+use tierup_osr::{Limits, OsrError, Shared, Sites, Verified, shared, variant};
 
 use crate::{lower::lower, program::generate, random::Random};
 
@@ -24,6 +24,8 @@ struct Tally {
     entries: u32,
     /// Sites inside another loop.
     nested: u32,
+    /// Entries at other sites than the one that a variant was asked for.
+    shared: u32,
     /// Entries after which something differed.
     wrong: u32,
     /// Declarations that were refused.
@@ -47,24 +49,38 @@ fn check(seed: u64, plant: impl Fn(&mut Sites, &mut Random)) -> Tally {
         }
         let flags = settings::Flags::new(settings::builder());
         let verified = Verified::check(&body, &flags).expect("the generator makes valid functions");
-        let made = match variant(verified, &sites, site, &NO_LIMIT) {
-            Ok(made) => made,
-            Err(OsrError::Lost { .. }) => {
-                tally.refused += 1;
+        let one = |function| Shared { function, sites: vec![site] };
+        let asked = random.below(program.loops as usize) as u32;
+        let made = [
+            variant(verified, &sites, site, &NO_LIMIT).map(one),
+            shared(verified, &sites, site),
+            // Where nothing leads to the site asked for there is none.
+            shared(verified, &sites, asked).or_else(|_| shared(verified, &sites, site)),
+        ];
+        for made in made {
+            let made = match made {
+                Ok(made) => made,
+                Err(OsrError::Lost { .. }) => {
+                    tally.refused += 1;
+                    continue;
+                }
+                Err(error) => panic!("seed {seed}, site {site}: {error}\n{program:#?}"),
+            };
+            if !made.sites.contains(&site) {
                 continue;
             }
-            Err(error) => panic!("seed {seed}, site {site}: {error}\n{program:#?}"),
-        };
-        if let Err(errors) = verify_function(&made, &flags) {
-            panic!("seed {seed}, site {site}: {errors}\n{}", made.display());
-        }
-        for _ in 0..3 {
-            let arrival = 1 + random.below(arrivals as usize) as i64;
-            let stopped = run::stop(&stopping, arguments, arrival);
-            tally.entries += 1;
-            if run::go_on(&made, &stopped) != expected {
-                tally.wrong += 1;
-                println!("seed {seed}, site {site}, arrival {arrival} of {arrivals}");
+            if let Err(errors) = verify_function(&made.function, &flags) {
+                panic!("seed {seed}, site {site}: {errors}\n{}", made.function.display());
+            }
+            for _ in 0..2 {
+                let arrival = 1 + random.below(arrivals as usize) as i64;
+                let stopped = run::stop(&stopping, arguments, arrival);
+                tally.entries += 1;
+                tally.shared += u32::from(made.sites[0] != site);
+                if run::go_on(&made.function, site, &stopped) != expected {
+                    tally.wrong += 1;
+                    println!("seed {seed}, site {site} of {:?}, arrival {arrival} of {arrivals}", made.sites);
+                }
             }
         }
         tally.nested += u32::from(site > 0 && arrivals > 1);
@@ -90,9 +106,10 @@ fn no_turn_is_lost_or_made_twice() {
         let tally = check(seed, |_, _| {});
         assert_eq!((tally.wrong, tally.refused), (0, 0), "seed {seed}: {:#?}", generate(&mut Random::new(seed)));
         (sum.entries, sum.nested, last) = (sum.entries + tally.entries, sum.nested + tally.nested, seed);
+        sum.shared += tally.shared;
     }
-    println!("seeds to {last}: {} entries, {} sites inside others", sum.entries, sum.nested);
-    assert!(number("TIERUP_FUZZ_SEED").is_some() || sum.entries > 500 && sum.nested > 100, "{sum:?}");
+    println!("seeds to {last}: {} entries, {} elsewhere than asked, {} sites inside others", sum.entries, sum.shared, sum.nested);
+    assert!(number("TIERUP_FUZZ_SEED").is_some() || sum.entries > 500 && sum.nested > 100 && sum.shared > 100, "{sum:?}");
 }
 
 /// Two slots of one site exchanged. Not every program can tell: the values may be equal, or used no more.
