@@ -45,7 +45,7 @@ pub unsafe trait Compiler<G>: Send + Sync {
         false
     }
 
-    /// A first request will come soon: some bead has spent a quarter of the budget of this tier. Called once at most, by whoever
+    /// A first request will come soon: some bead has spent three quarters of the budget of this tier. Called once at most, by whoever
     /// compiles.
     fn warm_up(&self) {}
 }

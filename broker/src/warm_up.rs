@@ -2,7 +2,9 @@
 //!
 //! Some compilers take long to get ready: one that lives in a process of its own has to be started. A program that never needs
 //! such a tier should not pay for it, and one that does should not wait. So whoever draws on a bead's budget looks how far it
-//! has got, and the first to see a quarter of it gone has a worker tell the compiler. Only speed depends on all this.
+//! has got, and the first to see three quarters of it gone has a worker tell the compiler: where processors share a core, or there is
+//! one only, getting ready takes the program's time, and most programs that are a quarter of the way never arrive. Only speed
+//! depends on all this.
 
 use crate::{
     Mode, Tier,
@@ -48,7 +50,7 @@ fn bit(tier: Tier) -> u8 {
 }
 
 impl<G: Send + Sync + 'static> Shared<G> {
-    /// Part of a bead's budget was drawn: if that leaves less than three quarters, the next tier's compiler is told. The
+    /// Part of a bead's budget was drawn: if that leaves less than a quarter, the next tier's compiler is told. The
     /// calling thread is online.
     #[inline]
     pub(crate) fn foresee(&self, id: u32) {
@@ -72,7 +74,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
         // Ordering: Relaxed. An approximate number.
         let whole = self.first_budget(slot, next);
         let left = hot.budget.load(Ordering::Relaxed);
-        if i64::from(left) * 4 <= i64::from(whole) * 3 {
+        if i64::from(left) * 4 <= i64::from(whole) {
             self.warm_up.call(next);
         }
     }
