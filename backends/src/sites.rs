@@ -110,9 +110,9 @@ pub(crate) fn variant(body: Verified<'_>, sites: &Sites, site: u32) -> Result<Fu
     tierup_osr::variant(body, sites, site, &Limits::default()).map_err(refused)
 }
 
-/// The variant of `body` that is entered at `site` and at all these sites.
+/// The variant of `body` that is entered at `site`, and all the sites that it is entered at.
 pub(crate) fn shared(body: Verified<'_>, sites: &Sites, site: u32) -> Result<(Function, Vec<u32>), Bailout> {
-    tierup_osr::shared(body, sites, site).map(|Shared { function, sites }| (function, sites)).map_err(refused)
+    tierup_osr::shared(body, sites, site, &Limits::default()).map(|Shared { function, sites }| (function, sites)).map_err(refused)
 }
 
 /// What the broker is told of a variant, or a body, that cannot be.

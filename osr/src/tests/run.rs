@@ -77,7 +77,7 @@ pub(super) fn make(text: &str, sites: &Sites, site: u32) -> Result<Function, Osr
 /// The variant that may be entered elsewhere, too; it has to be valid.
 pub(super) fn make_shared(text: &str, sites: &Sites, site: u32) -> Result<Shared, OsrError> {
     let (body, flags) = (parse(text), settings::Flags::new(settings::builder()));
-    let made = shared(Verified::check(&body, &flags)?, sites, site)?;
+    let made = shared(Verified::check(&body, &flags)?, sites, site, &NO_LIMIT)?;
     if let Err(errors) = verify_function(&made.function, &flags) {
         panic!("{errors}\n{}", made.function.display());
     }

@@ -53,9 +53,9 @@ fn check(seed: u64, plant: impl Fn(&mut Sites, &mut Random)) -> Tally {
         let asked = random.below(program.loops as usize) as u32;
         let made = [
             variant(verified, &sites, site, &NO_LIMIT).map(one),
-            shared(verified, &sites, site),
+            shared(verified, &sites, site, &NO_LIMIT),
             // Where nothing leads to the site asked for there is none.
-            shared(verified, &sites, asked).or_else(|_| shared(verified, &sites, site)),
+            shared(verified, &sites, asked, &NO_LIMIT).or_else(|_| shared(verified, &sites, site, &NO_LIMIT)),
         ];
         for made in made {
             let made = match made {
