@@ -121,6 +121,17 @@ fn other_sites_are_given_up_before_the_one_asked_for() {
 }
 
 #[test]
+fn large_bodies_are_not_shared() {
+    let padded = |instructions: u32| {
+        let padding: String = (0..instructions).map(|at| format!("    v{} = iadd v16, v16\n", 5_000 + at)).collect();
+        TWO.replace("    v17 = iadd v14, v16\n", &format!("{padding}    v17 = iadd v14, v16\n"))
+    };
+    let sites_of = |text: &str| make_shared(text, &sites(&two()), 0).unwrap().sites;
+    assert_eq!(sites_of(&padded(900)), [0, 1]);
+    assert_eq!(sites_of(&padded(1_000)), [0]);
+}
+
+#[test]
 fn code_that_assumes_is_entered_where_it_was_asked_for() {
     let declared = crate::Sites { assumes: true, ..sites(&[site(0, 1, &[(1, 6), (2, 7)]), site(1, 4, &[(1, 13), (2, 14)])]) };
     // v2 is used behind the first loop: it is a parameter of the function, in no slot.
