@@ -146,7 +146,7 @@ pub(crate) struct Label {
     pub(crate) name: Option<String>,
     /// The site it is entered at, if it is a variant.
     pub(crate) site: Option<u32>,
-    /// More sites that it can be entered at.
+    /// All sites that it can be entered at, if there are several.
     pub(crate) entered_at: Vec<u32>,
     pub(crate) tally: Tally,
     /// What tag and code refer to.

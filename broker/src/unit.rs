@@ -156,7 +156,7 @@ pub(crate) struct InstalledUnit {
     pub(crate) exits: ExitCounts,
     /// It may be given up or withdrawn for reasons of its own.
     pub(crate) speculative: bool,
-    /// Of a variant, loop sites besides the one that it was asked for.
+    /// Of a variant, loop sites that it serves; the one that it was asked for need not be among them.
     pub(crate) entered_at: Vec<u32>,
     record: Arc<UnitRecord>,
     phase: AtomicU8,

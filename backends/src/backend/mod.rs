@@ -34,7 +34,7 @@ pub struct CraneliftBackend<G, L> {
 struct Compiled {
     code: CompiledFunction,
     tally: Tally,
-    /// Other sites that it can be entered at.
+    /// All sites that it can be entered at, if there are several.
     entered_at: Vec<u32>,
     assumed: Vec<Assumption>,
 }
@@ -118,7 +118,7 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     }
 }
 
-// SAFETY: a unit's entry is what Cranelift made of verified CLIF, with the ABI's flags, at an address that stays mapped until
+// SAFETY: a unit's entry is what Cranelift made of CLIF that is verified or vouched for, with the ABI's flags, at an address that stays mapped until
 // the pages in the lease are dropped. That the CLIF means the guest function is the `Lower` implementation's affair; it cannot
 // name an address the verifier or the symbol table did not see, except by constants, which is as unsafe as a helper.
 unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {

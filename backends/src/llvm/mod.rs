@@ -215,7 +215,7 @@ fn refused(error: LoadError) -> Bailout {
     }
 }
 
-// SAFETY: a unit's entry is what the source made of verified CLIF, which it promises to compile under the ABI
+// SAFETY: a unit's entry is what the source made of CLIF that is verified or vouched for, which it promises to compile under the ABI
 // (`ObjectSource`), at an address that stays mapped until the pages in the lease are dropped. That the CLIF means the guest
 // function is the `Lower` implementation's affair, as in the Cranelift backend.
 unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> for LlvmBackend<G, L, S> {
