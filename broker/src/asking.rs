@@ -56,12 +56,12 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
     }
 
-    /// A request was made.
+    /// A request is about to be made.
     pub(crate) fn asked(&self, tier: Tier) {
         self.queue.front.pending.asked(tier);
     }
 
-    /// A request was compiled, dropped or given up.
+    /// A request was compiled, dropped or given up, or was not made after all.
     pub(crate) fn answered(&self, tier: Tier) {
         self.queue.front.pending.answered(tier);
     }

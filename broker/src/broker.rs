@@ -94,7 +94,9 @@ impl<G: Send + Sync + 'static> Broker<G> {
         ran
     }
 
-    /// Requests that wait or are being compiled.
+    /// Requests that wait or are being compiled. One is counted from before it is made until after it is answered, so that zero means
+    /// that all that were made before are answered. A sum over tiers, taken without stopping anything: what is asked for, answered or
+    /// moved to a lower tier meanwhile may be in it or not, or twice.
     pub fn pending(&self) -> usize {
         self.shared().pending()
     }

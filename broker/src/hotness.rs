@@ -136,12 +136,17 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.compile_here(id, target, reason);
             return;
         }
+        // Before it is made: from then on it may be answered.
+        self.asked(target.tier);
         let request = hot.state.request(target.lane());
-        match request {
-            Request::Link | Request::Joined => self.asked(target.tier),
-            Request::Pending if target.site.is_none() => self.tiers[target.tier.slot()].counters.note_deduped(),
-            Request::Pending | Request::Refused if target.site.is_some() => warm.osr.unclaim(),
-            Request::Pending | Request::Refused => {}
+        if matches!(request, Request::Pending | Request::Refused) {
+            self.answered(target.tier);
+            if target.site.is_some() {
+                warm.osr.unclaim();
+            } else if request == Request::Pending {
+                self.tiers[target.tier.slot()].counters.note_deduped();
+            }
+            return;
         }
         if request == Request::Link || (request == Request::Joined && reason == Reason::Deopt) {
             self.set_stamp(slot, Cause::Promote(reason), now);

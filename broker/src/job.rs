@@ -161,10 +161,10 @@ impl<G: Send + Sync + 'static> Shared<G> {
         let pin = self.reclaimer.pin();
         let (hot, running) = (self.registry.hot(ask.id), self.running_tier(ask.id));
         let lower = self.next_tier(running, hot.state.snapshot()).filter(|&lower| running.is_interpreter() && lower < tier);
-        let changed = lower.filter(|&lower| hot.state.change_level(tier, lower));
+        let pending = &self.queue.front.pending;
+        let changed = lower.filter(|&lower| pending.lowering(tier, lower, || hot.state.change_level(tier, lower)));
         let ask = match changed {
             Some(lower) => {
-                self.queue.front.pending.lowered(tier, lower);
                 self.post_from(ask.id, running, lower, Transition::LevelChanged { asked: tier });
                 ask.about(lower.into())
             }

@@ -16,7 +16,7 @@ use crate::{
 pub struct Stats {
     /// Beads registered and not released.
     pub beads: usize,
-    /// Requests waiting or being compiled.
+    /// Requests waiting or being compiled, as [`Broker::pending`](crate::Broker::pending) counts them.
     pub pending: usize,
     /// One entry per compiler, tier 1 first.
     pub tiers: Vec<TierStats>,
@@ -62,7 +62,7 @@ pub struct TierStats {
     pub installed: u64,
     /// Of these, OSR variants.
     pub installed_osr: u64,
-    /// Requests made and not answered.
+    /// Requests made and not answered. One that moves to a lower tier is of both for a moment.
     pub pending: u64,
     /// Requests dropped before they were compiled: because they were stale, and else because they were cancelled: the function changed,
     /// was disabled or released, ran a higher tier already, or the broker was shut down.

@@ -343,6 +343,17 @@ models! {
         start.end();
     }
 
+    /// A request may be answered as soon as it is made: it has been counted by then.
+    fn request_vs_answer() {
+        let start = Start::requested(1);
+        let broker = start.broker.clone();
+        let answer = move || (broker.run_pending(usize::MAX), broker.pending());
+        let ((ran, pending), ()) = race(answer, || start.promote_osr(SITE));
+        assert!(ran + pending <= 2, "{pending} of two wait when {ran} are answered");
+        assert_eq!(ran + start.broker.run_pending(usize::MAX), 2, "a request was lost");
+        start.end();
+    }
+
     fn answer_vs_waiting() {
         let start = Start::requested(6);
         let interpreter = start.broker.register_thread().unwrap();
