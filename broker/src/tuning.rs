@@ -101,8 +101,9 @@ pub(crate) const RATE_SPAN: Duration = Duration::from_millis(1);
 /// A request that has waited this long counts double.
 pub(crate) const AGING: Duration = Duration::from_millis(50);
 
-/// A compile that is reckoned to take longer than this is large: one worker is kept free of them.
-pub(crate) const LARGE_COST: Duration = Duration::from_millis(10);
+/// A compile that is reckoned to take longer than this is large: one worker is kept free of them. By Miri's clock, five microseconds a step
+/// of any thread, a small one takes longer than that.
+pub(crate) const LARGE_COST: Duration = Duration::from_millis(if cfg!(miri) { 300 } else { 10 });
 
 /// Nanoseconds a compile is reckoned to take per size unit before any was measured: Cranelift's order of magnitude for tier 1, LLVM's
 /// for every tier above.

@@ -212,7 +212,7 @@ fn provoke(mode: Mode, behaviour: Behaviour) -> (Option<u64>, Vec<BailoutKind>, 
     let mut thread = broker.register_thread().unwrap();
     let bead = bead(&broker, Guest::with_osr(2, behaviour));
     let mut entered = None;
-    for _ in 0..300 {
+    for _ in 0..many(300, 150) {
         entered = turn(&thread, &bead, 5);
         broker.drain();
     }
