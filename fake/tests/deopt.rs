@@ -207,7 +207,7 @@ fn falling_back_needs_no_compile() {
         let wait = if matches!(action, DeoptAction::BackOff { .. }) { 50 } else { 1_000 };
         let asks_after = (0..2_000).find(|_| {
             invoke(&thread, &bead);
-            world.broker.stats().pending > 0
+            world.broker.pending() > 0
         });
         assert!(asks_after.is_some_and(|calls| (wait - 1..=wait + 1).contains(&calls)), "{action:?}: {asks_after:?}");
         world.broker.drain();
