@@ -104,6 +104,22 @@ fn exits_of_baseline() {
     check_exits(Exited::Baseline, &QUICK);
 }
 
+/// The long inputs, with one way to leave each.
+#[test]
+fn long_runs_with_exits() {
+    if !Length::is_full() {
+        println!("skipped: TIERUP_MATRIX=full runs the long inputs");
+        return;
+    }
+    for (nth, program) in program::all().into_iter().enumerate() {
+        let deopt = ways_to_leave()[(nth + 3) % 5];
+        let configuration = Configuration::Exits { of: Exited::Baseline, osr: Osr::Always, deopt };
+        println!("{}, long: {configuration}", program.name);
+        let outcome = program.run(configuration, Length::Long);
+        assert!(outcome.is_ok(), "{}, long, {configuration}: {}", program.name, outcome.unwrap_err());
+    }
+}
+
 /// Two instances of one module, in two stores, on two threads, at once: they share code while it tiers.
 #[test]
 fn two_instances_on_two_threads() {
