@@ -113,7 +113,7 @@ unsafe impl Compiler<Guest> for PanicsAlways {
 }
 
 /// Functions that become hot together.
-const HOT: usize = many(10_000, 100);
+const HOT: usize = many(10_000, 40);
 
 #[test]
 fn a03_ten_thousand_beads_reach_the_next_tier_together() {
