@@ -12,10 +12,11 @@ use std::{
 use cranelift_codegen::{
     Context,
     ir::{ExternalName, Function},
-    isa::CallConv,
+    isa::{CallConv, TargetFrontendConfig},
     verify_function,
 };
 use cranelift_frontend::FunctionBuilderContext;
+use target_lexicon::PointerWidth;
 use tierup_broker::{Bailout, BailoutReason};
 use tierup_osr::{Sites, Verified};
 
@@ -50,6 +51,10 @@ struct Scratch {
     builder: FunctionBuilderContext,
 }
 
+/// What a function builder has to know of the target: the same for all that have stubs.
+const CONFIG: TargetFrontendConfig =
+    TargetFrontendConfig { default_call_conv: CallConv::SystemV, pointer_width: PointerWidth::U64, page_size_align_log2: 12 };
+
 impl<G, L: Lower<G>> Frontend<G, L> {
     pub(crate) fn new(
         lower: L,
@@ -81,6 +86,21 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         })
     }
 
+    /// Lowers `guest`, verifies the body, and hands it on with what it declared: for a compiler that makes variants by itself. Nobody
+    /// else sees what becomes of the body.
+    pub(crate) fn lower_as_is<R>(
+        &self,
+        guest: &G,
+        job: &Job<'_>,
+        then: impl FnOnce(&mut Function, &Sites, Lowered) -> Result<R, Bailout>,
+    ) -> Result<R, Bailout> {
+        self.with_scratch(|scratch| {
+            let (lowered, sites) = self.lower_body(scratch, guest, job, None)?;
+            self.verify(&scratch.context.func, job)?;
+            then(&mut scratch.context.func, &sites, lowered)
+        })
+    }
+
     /// The text of the function, which is verified only if it is a variant.
     pub(crate) fn text(&self, guest: &G, job: &Job<'_>) -> Result<String, Bailout> {
         self.with_scratch(|scratch| {
@@ -108,11 +128,13 @@ impl<G, L: Lower<G>> Frontend<G, L> {
 
     /// Checks that a function is valid CLIF, unless it is vouched for, a body by its signature, and calls only what is registered.
     fn verify<'f>(&self, func: &'f Function, job: &Job<'_>) -> Result<Verified<'f>, Bailout> {
-        let isa = self.isa.get()?;
         // Tools want to know.
         let verified = match self.is_trusted && job.premises.is_some() && !cfg!(debug_assertions) {
             true => Verified::vouched(func),
-            false => self.stats.time(Phase::Verify, || Verified::check(func, &**isa)).map_err(sites::refused)?,
+            false => {
+                let isa = &**self.isa.get()?;
+                self.stats.time(Phase::Verify, || Verified::check(func, isa)).map_err(sites::refused)?
+            }
         };
         if func.signature.call_conv != CallConv::SystemV || func.signature.returns.len() > 1 {
             let what = format!("a body of signature {}", func.signature);
@@ -182,12 +204,8 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         if !stack::has_room_to_compile() {
             return Err(Bailout::retryable(BailoutReason::StackExhausted));
         }
-        let target = Target {
-            symbols: &self.symbols,
-            memory_style: self.memory_style,
-            polls_loops: self.optimizes_loops,
-            config: self.isa.get()?.frontend_config(),
-        };
+        let target =
+            Target { symbols: &self.symbols, memory_style: self.memory_style, polls_loops: self.optimizes_loops, config: CONFIG };
         let finished = Cell::new(false);
         let mut cx = LowerCx::new(guest, job, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
         cx.allow_inlining(inliner);

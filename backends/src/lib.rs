@@ -15,6 +15,7 @@ pub mod llvm;
 mod lower;
 #[cfg(feature = "llvm")]
 pub mod object;
+mod quick;
 mod sites;
 mod speculation;
 mod stack;

@@ -25,6 +25,7 @@ const PHASES: usize = 4;
 pub(crate) struct CompileStats {
     nanos: [AtomicU64; PHASES],
     units: AtomicU64,
+    quick_units: AtomicU64,
     code_bytes: AtomicU64,
     instructions: AtomicU64,
 }
@@ -35,6 +36,8 @@ pub(crate) struct CompileStats {
 pub struct CompileTotals {
     /// Functions compiled to the end.
     pub units: u64,
+    /// How many of them the [quick](crate::OptLevel::Quick) compiler compiled.
+    pub quick_units: u64,
     /// Bytes of machine code they have.
     pub code_bytes: u64,
     /// CLIF instructions they had.
@@ -66,12 +69,19 @@ impl CompileStats {
         self.instructions.fetch_add(instructions as u64, Ordering::Relaxed);
     }
 
+    /// The quick compiler compiled the function that is counted next.
+    pub(crate) fn note_quick(&self) {
+        // Ordering: Relaxed. A sum.
+        self.quick_units.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn totals(&self) -> CompileTotals {
         // Ordering: Relaxed. A reading of sums, not a consistent cut.
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let spent = |phase: Phase| Duration::from_nanos(read(&self.nanos[phase as usize]));
         CompileTotals {
             units: read(&self.units),
+            quick_units: read(&self.quick_units),
             code_bytes: read(&self.code_bytes),
             instructions: read(&self.instructions),
             lower: spent(Phase::Lower),

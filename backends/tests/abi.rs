@@ -28,6 +28,11 @@ mod speed {
     spike::every_case!(Cranelift(OptLevel::Speed));
 }
 
+mod quick {
+    use super::{Cranelift, OptLevel, spike};
+    spike::every_case!(Cranelift(OptLevel::Quick));
+}
+
 mod none {
     use super::{Cranelift, OptLevel, spike};
     spike::every_case!(Cranelift(OptLevel::None));
@@ -100,7 +105,7 @@ fn the_count_stub_keeps_everything() {
     let mut cells = ThreadCells::new(counts.as_mut_ptr(), wide.as_mut_ptr());
     cells.on_count = on_count;
     let vmctx: *mut ThreadCells = &raw mut cells;
-    for level in [OptLevel::Speed, OptLevel::None] {
+    for level in [OptLevel::Speed, OptLevel::None, OptLevel::Quick] {
         TOLD.set((0, 0, 0));
         let code = Cranelift(level).compile(&func);
         let mut regs =

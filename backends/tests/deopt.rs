@@ -42,13 +42,23 @@ fn every_exit_leaves_with_the_references_frames_unoptimized() {
 }
 
 #[test]
+fn every_exit_leaves_with_the_references_frames_quickly() {
+    exits::every_exit_leaves_with_the_references_frames(&Cranelift::at(OptLevel::Quick), 60);
+}
+
+#[test]
 fn a_wrong_slot_is_found_every_time() {
     exits::a_wrong_slot_is_found_every_time(&Cranelift::at(OptLevel::Speed));
 }
 
 #[test]
+fn a_wrong_slot_is_found_every_time_quickly() {
+    exits::a_wrong_slot_is_found_every_time(&Cranelift::at(OptLevel::Quick));
+}
+
+#[test]
 fn a_guard_that_holds_is_a_comparison_and_a_branch() {
-    for level in [OptLevel::Speed, OptLevel::None] {
+    for level in [OptLevel::Speed, OptLevel::None, OptLevel::Quick] {
         let backend = CraneliftBackend::builder().opt_level(level).build(exits::cost::lower).unwrap();
         exits::cost::a_guard_that_holds_is_a_comparison_and_a_branch(|guarded| {
             backend.compile_direct(&guarded, Tier::new(1)).unwrap()

@@ -28,6 +28,11 @@ mod speed {
     variants::every_case!(Cranelift(OptLevel::Speed));
 }
 
+mod quick {
+    use super::{Cranelift, OptLevel, variants};
+    variants::every_case!(Cranelift(OptLevel::Quick));
+}
+
 mod none {
     use super::{Cranelift, OptLevel, variants};
     variants::every_case!(Cranelift(OptLevel::None));

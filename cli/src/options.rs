@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{PolicyChoice, PolicyConfig, Rules, SpiderMonkey, TYPICAL_CALL_WORK, Threshold, Tiered};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{Deopt, Osr, TierMode};
+use tierup_interp::{Baseline, Deopt, Osr, TierMode};
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
 #[derive(Debug, Parser)]
@@ -53,6 +53,10 @@ pub(crate) struct RunOptions {
     /// Which tiers to use.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) tier: TierChoice,
+
+    /// What compiles the first tier.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) baseline: BaselineChoice,
 
     /// When functions are promoted (--tier auto): development, default, production or production-llvm (from eager to patient),
     /// calls=FIRST,SECOND for the first and every further compiled tier, threshold=CALLS for all alike, or as another engine or theory has
@@ -272,6 +276,24 @@ impl From<TierChoice> for TierMode {
             #[cfg(feature = "llvm")]
             TierChoice::Opt => Self::Opt,
             TierChoice::Auto => Self::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum BaselineChoice {
+    /// A compiler that takes a fourth of Cranelift's time; Cranelift what it does not know.
+    #[default]
+    Quick,
+    /// Cranelift.
+    Cranelift,
+}
+
+impl From<BaselineChoice> for Baseline {
+    fn from(choice: BaselineChoice) -> Self {
+        match choice {
+            BaselineChoice::Quick => Self::Quick,
+            BaselineChoice::Cranelift => Self::Cranelift,
         }
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn run(options: RunOptions) -> Result<i32, CliError> {
 fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Result<Config, CliError> {
     Ok(Config {
         tier: options.tier.into(),
+        baseline: options.baseline.into(),
         #[cfg(feature = "llvm")]
         llvm: Some(options.llvm.tier()),
         // The broker's own deadline comes after the helper's, which allows another try.

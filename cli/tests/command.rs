@@ -389,12 +389,12 @@ fn statistics_have_counts_times_bytes_and_work() {
         assert_eq!(output.status.code(), Some(0), "{report}");
         let headings = "tier functions code requested installed given up compiling longest waiting longest";
         assert_eq!(row(&report, "tier  ").join(" "), headings);
-        assert_eq!(report.contains("tier 1 (cranelift)"), native, "{options:?}:\n{report}");
+        assert_eq!(report.contains("tier 1 (quick)"), native, "{options:?}:\n{report}");
         if !native {
             assert_eq!(row(&report, "interpreter"), ["interpreter", "2"]);
             continue;
         }
-        let [.., installed, given_up, compiling, unit, _, _, _, _, _, _] = row(&report, "tier 1 (cranelift)")[..] else {
+        let [.., installed, given_up, compiling, unit, _, _, _, _, _, _] = row(&report, "tier 1 (quick)")[..] else {
             panic!("{report}");
         };
         assert!(installed.parse::<u32>().unwrap() >= 1, "{report}");

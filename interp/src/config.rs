@@ -35,6 +35,16 @@ pub enum TierMode {
     Auto,
 }
 
+/// What compiles the first tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Baseline {
+    /// A compiler that takes a fourth of Cranelift's time, and makes code as fast for most functions; Cranelift compiles what it does not know.
+    #[default]
+    Quick,
+    /// Cranelift.
+    Cranelift,
+}
+
 /// When running loops go on in native code, entered at their headers (on-stack replacement).
 ///
 /// All but the default are for tests: they change when, never what.
@@ -98,7 +108,9 @@ pub enum Speculate {
 pub struct Config {
     /// Which tiers to use.
     pub tier: TierMode,
-    /// The optimizing tier, above Cranelift's. Without it there is none, but with [`TierMode::Opt`].
+    /// What compiles the first tier.
+    pub baseline: Baseline,
+    /// The optimizing tier, above it. Without it there is none, but with [`TierMode::Opt`].
     #[cfg(feature = "llvm")]
     pub llvm: Option<Llvm>,
     /// When running loops go on in native code.
@@ -155,6 +167,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tier: TierMode::default(),
+            baseline: Baseline::default(),
             #[cfg(feature = "llvm")]
             llvm: None,
             osr: Osr::default(),

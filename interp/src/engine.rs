@@ -57,7 +57,7 @@ impl Engine {
         let mut code = None;
         if config.tier != TierMode::Interp {
             let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(|e| Error::Engine(e.to_string()))?;
-            let baseline = WasmLower::baseline().perf_map(config.perf_map).code_memory(Arc::clone(&memory));
+            let baseline = WasmLower::baseline(config.baseline).perf_map(config.perf_map).code_memory(Arc::clone(&memory));
             // Before the first call the program waits.
             #[cfg(feature = "llvm")]
             let nice = if config.tier == TierMode::Opt { 0 } else { BACKGROUND };

@@ -45,7 +45,7 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Config, Deopt, OnEvent, OnWork, Osr, Speculate, TierMode};
+pub use config::{Baseline, Config, Deopt, OnEvent, OnWork, Osr, Speculate, TierMode};
 pub use engine::Engine;
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};

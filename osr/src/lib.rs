@@ -7,7 +7,8 @@
 //! It returns [`DONE`] with the results in `frame[0…]`, or the [status](Leave::status) of the block it left through, with the
 //! live slots in `frame` or in a [buffer](SlotBuffer) of the thread.
 //!
-//! [`variant`] makes one for compilers that optimize loops, [`shared`] one for compilers that are quick.
+//! [`variant`] makes one for compilers that optimize loops, [`shared`] one for compilers that do little with them, and [`open_in_midst`]
+//! has a body entered as it is, for compilers that keep each value in one place.
 //!
 //! How a variant is made, a file each: which sites it is entered at ([`mod@shared`]), which copies of which loops it is made of ([`stages`]), which values cross from one to
 //! another ([`liveness`]), how each gets to its uses ([`homes`]), what runs before the first copy ([`prologue`]), and the copying
@@ -22,6 +23,7 @@ mod flow;
 mod homes;
 mod limits;
 mod liveness;
+mod midst;
 mod prologue;
 mod shared;
 mod site;
@@ -34,6 +36,7 @@ use cranelift_codegen::{ir::Function, settings::FlagsOrIsa, verify_function};
 
 pub use error::OsrError;
 pub use limits::Limits;
+pub use midst::{Midst, Opened, open_in_midst};
 pub use shared::{Shared, shared};
 pub use site::{Leave, Site, Sites, SlotBuffer, WideResults};
 

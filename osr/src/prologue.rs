@@ -27,7 +27,7 @@ struct Frame<'s> {
 
 /// Whether memory that may change is read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Trust {
+pub(crate) enum Trust {
     /// Only what never changes.
     Constant,
     /// The lowering says that it is right.
@@ -215,7 +215,7 @@ pub(crate) fn is_of_call(body: &Function, value: Value) -> bool {
 }
 
 /// Whether an instruction gives the same results in the variant's prologue as it gave in the body.
-fn is_repeatable(body: &Function, inst: Inst, trust: Trust) -> bool {
+pub(crate) fn is_repeatable(body: &Function, inst: Inst, trust: Trust) -> bool {
     let data = &body.dfg.insts[inst];
     let opcode = data.opcode();
     let has_effect = opcode.is_call()

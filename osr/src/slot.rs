@@ -37,6 +37,6 @@ pub(crate) fn store(b: &mut FunctionBuilder<'_>, frame: Value, slot: u32, value:
     Ok(())
 }
 
-fn offset(slot: u32) -> Result<i32, OsrError> {
+pub(crate) fn offset(slot: u32) -> Result<i32, OsrError> {
     i32::try_from(u64::from(slot) * 8).map_err(|_| OsrError::SlotNumber { slot })
 }

@@ -7,6 +7,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use tierup_broker::{Bailout, BailoutReason};
 use tierup_deopt::ExitTableBuilder;
+use tierup_osr::Midst;
 
 use super::isa::HostIsa;
 use crate::{
@@ -14,12 +15,15 @@ use crate::{
     abi::MAX_FRAME,
     code::{FunctionMap, LinkedCode, Publisher, UnitMemory},
     lower::Label,
+    quick,
     stats::{CompileStats, Phase},
     symbols::Symbols,
 };
 
 /// Cranelift at one level, with the symbols and the memory its output is linked against.
 pub(crate) struct Codegen {
+    /// Whether the quick compiler is asked first.
+    is_quick: bool,
     isa: Arc<HostIsa>,
     symbols: Arc<Symbols>,
     publisher: Publisher,
@@ -39,12 +43,64 @@ pub struct FunctionReport {
 }
 
 impl Codegen {
-    pub(crate) fn new(isa: Arc<HostIsa>, symbols: Arc<Symbols>, publisher: Publisher, stats: Arc<CompileStats>) -> Self {
-        Codegen { isa, symbols, publisher, stats }
+    pub(crate) fn new(
+        is_quick: bool,
+        isa: Arc<HostIsa>,
+        symbols: Arc<Symbols>,
+        publisher: Publisher,
+        stats: Arc<CompileStats>,
+    ) -> Self {
+        Codegen { is_quick, isa, symbols, publisher, stats }
     }
 
     pub(crate) fn publisher(&self) -> &Publisher {
         &self.publisher
+    }
+
+    pub(crate) fn is_quick(&self) -> bool {
+        self.is_quick
+    }
+
+    /// Has the quick compiler compile a body, entered as `midst` says, and links the code; `None` where Cranelift has to.
+    pub(crate) fn compile_quickly(
+        &self,
+        func: &Function,
+        midst: &Midst,
+        label: &Label,
+        exits: ExitTableBuilder,
+    ) -> Result<Option<CompiledFunction>, Bailout> {
+        let code = match self.stats.time(Phase::Codegen, || self.quick_code(func, midst)) {
+            Ok(code) => code,
+            Err(why) => return Ok(self.decline(label, &why)),
+        };
+        let linked = self.stats.time(Phase::Link, || self.place(&code, label, exits))?;
+        self.stats.note_quick();
+        self.stats.count(linked.code_bytes(), func.dfg.num_insts());
+        Ok(Some(linked))
+    }
+
+    /// The quick compiler's code, if it makes any.
+    fn quick_code(&self, func: &Function, midst: &Midst) -> Result<quick::Code, quick::Unsupported> {
+        let address = |name: &_| self.symbols.resolve(name, func).ok().map(|(_, address)| address as usize);
+        quick::compile(func, &midst.brought, &address)
+    }
+
+    /// Leaves a function to Cranelift.
+    pub(crate) fn decline<R>(&self, label: &Label, why: &quick::Unsupported) -> Option<R> {
+        tracing::debug!(target: "tierup", function = label.name(), %why, "left to Cranelift");
+        None
+    }
+
+    /// Puts code that needs no linking into memory.
+    fn place(&self, code: &quick::Code, label: &Label, exits: ExitTableBuilder) -> Result<CompiledFunction, Bailout> {
+        let mut memory = UnitMemory::new(self.publisher.memory());
+        let entry = memory.fill(&code.bytes).map_err(|_| Bailout::retryable(BailoutReason::OutOfCodeMemory))?;
+        let bytes = code.bytes.len();
+        let locations = code.locations.iter().copied().collect();
+        let function = FunctionMap { start: entry, len: bytes, tag: label.tag, locations, chains: Box::default() };
+        let functions = vec![(function, label.name())];
+        let (pages, kept) = (memory.into_pages(), label.kept.iter().cloned().collect());
+        Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits: exits.build(), kept, pages }))
     }
 
     /// Compiles and links a verified function; asks `checkpoint` in between whether to go on.
@@ -66,6 +122,12 @@ impl Codegen {
 
     /// Compiles a verified function and throws the code away.
     pub(crate) fn check(&self, context: &mut Context) -> Result<FunctionReport, Bailout> {
+        if self.is_quick
+            && let Ok(code) = self.quick_code(&context.func, &Midst::default())
+        {
+            let instructions = context.func.dfg.num_insts();
+            return Ok(FunctionReport { instructions, code_bytes: code.bytes.len(), frame_bytes: code.frame_bytes });
+        }
         let frame_bytes = self.generate(context)?;
         let instructions = context.func.dfg.num_insts();
         let code_bytes = context.compiled_code().map_or(0, |code| code.code_buffer().len());

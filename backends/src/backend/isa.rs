@@ -48,7 +48,7 @@ fn host_isa(level: OptLevel) -> Result<OwnedTargetIsa, String> {
     let mut flags = settings::builder();
     let level = match level {
         OptLevel::None => "none",
-        OptLevel::Speed => "speed",
+        OptLevel::Quick | OptLevel::Speed => "speed",
     };
     for (name, value) in [
         ("opt_level", level),

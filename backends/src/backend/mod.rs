@@ -18,6 +18,7 @@ use crate::{
     CodeMemory, CompileTotals, CompiledFunction,
     frontend::Frontend,
     lower::{Job, Lower, Lowered, Tally},
+    quick,
     speculation::{self, Speculation},
 };
 use codegen::Codegen;
@@ -102,6 +103,28 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         self.frontend.text(guest, &Job::variant(tier, site))
     }
 
+    /// As [`Self::compile_until`], by the quick compiler; `None` where Cranelift has to.
+    fn compile_quickly(
+        &self,
+        guest: &G,
+        job: &Job<'_>,
+        checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
+    ) -> Result<Option<Compiled>, Bailout> {
+        self.frontend.lower_as_is(guest, job, |body, sites, lowered| {
+            checkpoint()?;
+            let Lowered { mut label, speculation: Speculation { exits, assumed } } = lowered;
+            let midst = match job.site().map(|site| quick::enter(body, sites, site)).transpose() {
+                Ok(midst) => midst.unwrap_or_default(),
+                Err(why) => return Ok(self.codegen.decline(&label, &why)),
+            };
+            let Some(code) = self.codegen.compile_quickly(body, &midst, &label, exits)? else { return Ok(None) };
+            if midst.sites.len() > 1 {
+                label.entered_at = midst.sites;
+            }
+            Ok(Some(Compiled { code, tally: label.tally, entered_at: label.entered_at, assumed }))
+        })
+    }
+
     /// Asks `checkpoint` between the phases whether to go on.
     fn compile_until(
         &self,
@@ -109,6 +132,11 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         job: &Job<'_>,
         checkpoint: &mut dyn FnMut() -> Result<(), Bailout>,
     ) -> Result<Compiled, Bailout> {
+        if self.codegen.is_quick()
+            && let Some(compiled) = self.compile_quickly(guest, job, checkpoint)?
+        {
+            return Ok(compiled);
+        }
         self.frontend.lower(guest, job, |context, lowered| {
             checkpoint()?;
             let Lowered { label, speculation: Speculation { exits, assumed } } = lowered;
@@ -128,6 +156,14 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
 
     fn compiles_osr(&self) -> bool {
         true
+    }
+
+    fn wants_warm_up(&self) -> bool {
+        self.codegen.is_quick()
+    }
+
+    fn warm_up(&self) {
+        quick::warm_up();
     }
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {

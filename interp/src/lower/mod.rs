@@ -57,7 +57,7 @@ use wasmparser::FuncValidatorAllocations;
 
 pub use check::Checker;
 
-use crate::config::{Config, Deopt, Speculate};
+use crate::config::{Baseline, Config, Deopt, Speculate};
 use crate::module::FuncHandle;
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
@@ -100,9 +100,13 @@ impl WasmLower {
         Self { flush, plants_exits, speculate, leaves_at_polls, interruptible, ..Self::default() }
     }
 
-    /// The baseline tier: Cranelift's mid-end, guarded memories, and what generated code calls.
-    pub(crate) fn baseline() -> CraneliftBackendBuilder {
-        let mut builder = CraneliftBackend::builder().opt_level(OptLevel::Speed).memory_style(MemoryStyle::Guarded);
+    /// The baseline tier: its compiler, guarded memories, and what generated code calls.
+    pub(crate) fn baseline(compiler: Baseline) -> CraneliftBackendBuilder {
+        let level = match compiler {
+            Baseline::Quick => OptLevel::Quick,
+            Baseline::Cranelift => OptLevel::Speed,
+        };
+        let mut builder = CraneliftBackend::builder().opt_level(level).memory_style(MemoryStyle::Guarded);
         for helper in helpers::Helper::ALL {
             // SAFETY: a plain function of that signature, in this program for good; it returns, and may run on any
             // thread that runs the instance whose vmctx it is given.

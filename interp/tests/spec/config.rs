@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{Config, Deopt, Engine, Osr, TierMode};
+use tierup_interp::{self as vm, Config, Deopt, Engine, Osr, TierMode};
 
 /// How functions get to run.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,8 @@ pub(crate) enum Configuration {
     Interp,
     /// Everything is compiled before its first call.
     Baseline,
+    /// By Cranelift.
+    Cranelift,
     /// Each function is compiled, on the calling thread, after a number of calls that the seed and its size decide.
     Mixed {
         /// What decides.
@@ -25,7 +27,7 @@ pub(crate) enum Configuration {
     /// Everything is compiled by LLVM before its first call.
     #[cfg(feature = "llvm")]
     Opt,
-    /// As mixed, with LLVM above Cranelift.
+    /// As mixed, with LLVM above the baseline.
     #[cfg(feature = "llvm")]
     ThreeTiers {
         /// What decides.
@@ -52,7 +54,7 @@ pub(crate) enum Configuration {
 /// The code that is left through exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exited {
-    /// Cranelift's.
+    /// The quick compiler's.
     Baseline,
     /// LLVM's.
     #[cfg(feature = "llvm")]
@@ -65,15 +67,17 @@ pub(crate) enum Exited {
 /// The tiers that running loops go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Through {
-    /// From the interpreter to Cranelift's code.
+    /// From the interpreter to the quick compiler's code.
     InterpToBaseline,
+    /// To Cranelift's.
+    InterpToCranelift,
     /// From the interpreter to LLVM's code.
     #[cfg(feature = "llvm")]
     InterpToOpt,
-    /// From Cranelift's code, in which functions begin, to LLVM's.
+    /// From baseline code, in which functions begin, to LLVM's.
     #[cfg(feature = "llvm")]
     BaselineToOpt,
-    /// From either to either, Cranelift's bodies compiled as well, on the calling thread.
+    /// From either to either, baseline bodies compiled as well, on the calling thread.
     #[cfg(feature = "llvm")]
     ThreeTiers,
     /// As three tiers, compiled in the background.
@@ -83,7 +87,7 @@ pub(crate) enum Through {
 
 impl Through {
     fn has_llvm(self) -> bool {
-        self != Self::InterpToBaseline
+        !matches!(self, Self::InterpToBaseline | Self::InterpToCranelift)
     }
 }
 
@@ -102,7 +106,7 @@ impl Configuration {
     /// Whether LLVM compiles something.
     pub(crate) fn has_llvm(self) -> bool {
         match self {
-            Self::Interp | Self::Baseline | Self::Mixed { .. } | Self::Background => false,
+            Self::Interp | Self::Baseline | Self::Cranelift | Self::Mixed { .. } | Self::Background => false,
             #[cfg(feature = "llvm")]
             Self::Opt | Self::ThreeTiers { .. } => true,
             Self::Loops { through, .. } => through.has_llvm(),
@@ -116,6 +120,7 @@ impl Configuration {
         match self {
             Self::Interp => config.tier = TierMode::Interp,
             Self::Baseline => config.tier = TierMode::Baseline,
+            Self::Cranelift => (config.tier, config.baseline) = (TierMode::Baseline, vm::Baseline::Cranelift),
             Self::Mixed { seed } => {
                 config.tier = TierMode::Auto;
                 config.mode = Some(Mode::Sync);
@@ -149,6 +154,9 @@ impl Configuration {
                 }
                 match through {
                     Through::InterpToBaseline => config.tier = TierMode::Baseline,
+                    Through::InterpToCranelift => {
+                        (config.tier, config.baseline) = (TierMode::Baseline, vm::Baseline::Cranelift);
+                    }
                     #[cfg(feature = "llvm")]
                     Through::InterpToOpt => config.tier = TierMode::Opt,
                     #[cfg(feature = "llvm")]
@@ -193,6 +201,7 @@ impl fmt::Display for Configuration {
         match self {
             Self::Interp => f.write_str("interpreter"),
             Self::Baseline => f.write_str("baseline"),
+            Self::Cranelift => f.write_str("Cranelift"),
             Self::Mixed { seed } => write!(f, "mixed (TIERUP_SEED={seed})"),
             Self::Background => f.write_str("background"),
             #[cfg(feature = "llvm")]

@@ -51,6 +51,21 @@ fn v2_baseline() {
 }
 
 #[test]
+fn v1_cranelift() {
+    check(SpecVersion::V1, V1, Configuration::Cranelift);
+}
+
+#[test]
+fn v2_cranelift() {
+    check(SpecVersion::V2, V2, Configuration::Cranelift);
+}
+
+#[test]
+fn v2_loops_to_cranelift() {
+    check(SpecVersion::V2, V2, Configuration::Loops { through: Through::InterpToCranelift, osr: Osr::Always });
+}
+
+#[test]
 fn v1_mixed() {
     check_if_full(SpecVersion::V1, V1, Configuration::mixed());
 }

@@ -7,12 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tierup::{Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{Config, Deopt, Osr, TierMode};
+use tierup_interp::{Baseline, Config, Deopt, Osr, TierMode};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Configuration {
     Interp,
     Baseline,
+    /// As the baseline, but Cranelift compiles.
+    Cranelift,
     /// Workers compile what the default policy finds hot.
     Background,
     /// Workers compile after budgets that look random, some of them zero.
@@ -22,13 +24,15 @@ pub(crate) enum Configuration {
     /// LLVM before the first call.
     #[cfg(feature = "llvm")]
     Opt,
-    /// Workers compile with Cranelift, then with LLVM, after budgets that look random.
+    /// Workers compile quickly, then with LLVM, after budgets that look random.
     #[cfg(feature = "llvm")]
     ThreeTiers {
         seed: u64,
     },
-    /// From the interpreter into Cranelift's code, in loops only.
+    /// From the interpreter into the quick compiler's code, in loops only.
     LoopsToBaseline(Osr),
+    /// Into Cranelift's.
+    LoopsToCranelift(Osr),
     /// From the interpreter into LLVM's code, in loops only.
     #[cfg(feature = "llvm")]
     LoopsToOpt(Osr),
@@ -46,7 +50,7 @@ pub(crate) enum Configuration {
 /// The code that is left through exits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Exited {
-    /// Cranelift's, compiled before the first call.
+    /// The quick compiler's, compiled before the first call.
     Baseline,
     /// LLVM's, compiled before the first call.
     #[cfg(feature = "llvm")]
@@ -73,6 +77,7 @@ impl Configuration {
         match self {
             Self::Interp => config.tier = TierMode::Interp,
             Self::Baseline => config.tier = TierMode::Baseline,
+            Self::Cranelift => (config.tier, config.baseline) = (TierMode::Baseline, Baseline::Cranelift),
             Self::Background => config.tier = TierMode::Auto,
             Self::Mixed { seed } => {
                 config.tier = TierMode::Auto;
@@ -93,6 +98,10 @@ impl Configuration {
             }
             Self::LoopsToBaseline(osr) => {
                 config.tier = TierMode::Baseline;
+                config.osr = osr;
+            }
+            Self::LoopsToCranelift(osr) => {
+                config = Self::Cranelift.config();
                 config.osr = osr;
             }
             #[cfg(feature = "llvm")]
@@ -135,6 +144,7 @@ impl fmt::Display for Configuration {
         match self {
             Self::Interp => f.write_str("interpreter"),
             Self::Baseline => f.write_str("baseline"),
+            Self::Cranelift => f.write_str("Cranelift"),
             Self::Background => f.write_str("background"),
             Self::Mixed { seed } => write!(f, "mixed, TIERUP_SEED={seed}"),
             #[cfg(feature = "llvm")]
@@ -142,6 +152,7 @@ impl fmt::Display for Configuration {
             #[cfg(feature = "llvm")]
             Self::ThreeTiers { seed } => write!(f, "three tiers, TIERUP_SEED={seed}"),
             Self::LoopsToBaseline(osr) => write!(f, "loops to baseline, {osr:?}"),
+            Self::LoopsToCranelift(osr) => write!(f, "loops to Cranelift's code, {osr:?}"),
             #[cfg(feature = "llvm")]
             Self::LoopsToOpt(osr) => write!(f, "loops to opt, {osr:?}"),
             #[cfg(feature = "llvm")]

@@ -41,6 +41,16 @@ fn compiled_before_the_first_call() {
 }
 
 #[test]
+fn compiled_by_cranelift() {
+    check(Configuration::Cranelift);
+}
+
+#[test]
+fn loops_to_cranelift_at_once() {
+    check(Configuration::LoopsToCranelift(Osr::Always));
+}
+
+#[test]
 fn tiered_in_the_background() {
     check(Configuration::Background);
 }

@@ -1,0 +1,652 @@
+//! Where each value is: a register or a word of the frame, one place for all its life.
+//!
+//! The most used values choose first (priority-based colouring, after Chow and Hennessy, "The priority-based coloring approach to
+//! register allocation", 1990, without their splitting). What is taken when is a bit set per register, over the positions of the
+//! function, so that lives with holes cost nothing special. A value asks first for the place of what it is copied from or to.
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
+use cranelift_codegen::isa::CallConv;
+
+use super::{
+    Unsupported,
+    asm::{Gpr, R8, R9, R10, R12, R13, R14, R15, RBX, RDI, RDX, RSI, Xmm},
+    facts::{Facts, NONE, Role, each_call},
+};
+
+/// Where a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    None,
+    Gpr(Gpr),
+    Xmm(Xmm),
+    /// A word of the frame, by number.
+    Slot(u32),
+}
+
+/// General purpose registers values live in: first those that calls change. `rax`, `rcx` and `r11` are for the moment.
+const GPRS: [Gpr; 11] = [RSI, RDI, R8, R9, R10, RDX, RBX, R12, R13, R14, R15];
+/// How many of them calls change.
+const VOLATILE: usize = 6;
+/// Vector registers values live in. Calls change all. The last two are for the moment.
+const XMMS: u8 = 14;
+
+/// A piece of a value's life: from one position to another, both included.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    from: u32,
+    to: u32,
+    next: u32,
+}
+
+/// A copy that would cost nothing if both had the same place.
+#[derive(Debug, Clone, Copy)]
+struct Affinity {
+    with: u32,
+    next: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    first: u32,
+    affinities: u32,
+    /// How often it is used, by an estimate.
+    weight: f32,
+    length: u32,
+    /// A register that costs a move less, as an index into its class, or `u8::MAX`.
+    wish: u8,
+    /// Number among those that are live in more than one block.
+    across: u32,
+}
+
+const NOTHING: Life = Life { first: NONE, affinities: NONE, weight: 0.0, length: 0, wish: u8::MAX, across: NONE };
+
+/// Words of liveness, at most: 8 MiB of them.
+const MOST_WORDS: usize = 1 << 20;
+
+/// Sets of positions, one per register.
+#[derive(Default)]
+struct Taken {
+    words: Vec<u64>,
+    stride: usize,
+}
+
+impl Taken {
+    fn clear(&mut self, sets: usize, positions: u32) {
+        self.stride = (positions as usize).div_ceil(64).max(1);
+        self.words.clear();
+        self.words.resize(sets * self.stride, 0);
+    }
+
+    fn add_set(&mut self) {
+        self.words.resize(self.words.len() + self.stride, 0);
+    }
+
+    fn is_free(&self, set: usize, from: u32, to: u32) -> bool {
+        let words = &self.words[set * self.stride..][..self.stride];
+        let (first, last) = (from as usize / 64, to as usize / 64);
+        let (low, high) = (u64::MAX << (from % 64), u64::MAX >> (63 - to % 64));
+        if first == last {
+            return words[first] & low & high == 0;
+        }
+        words[first] & low == 0 && words[last] & high == 0 && words[first + 1..last].iter().all(|&word| word == 0)
+    }
+
+    fn take(&mut self, set: usize, from: u32, to: u32) {
+        let words = &mut self.words[set * self.stride..][..self.stride];
+        let (first, last) = (from as usize / 64, to as usize / 64);
+        let (low, high) = (u64::MAX << (from % 64), u64::MAX >> (63 - to % 64));
+        if first == last {
+            words[first] |= low & high;
+            return;
+        }
+        words[first] |= low;
+        words[last] |= high;
+        words[first + 1..last].fill(u64::MAX);
+    }
+}
+
+/// Scratch space, and the result.
+#[derive(Default)]
+pub(super) struct Assignment {
+    places: Vec<Place>,
+    /// Words of the frame that values live in.
+    pub(super) slots: u32,
+    /// Registers that have to be preserved for the caller.
+    pub(super) saved: Vec<Gpr>,
+    lives: Vec<Life>,
+    ranges: Vec<Range>,
+    affinities: Vec<Affinity>,
+    /// First and last position of each block.
+    extent: Vec<(u32, u32)>,
+    frequency: Vec<f32>,
+    across: Vec<u32>,
+    live_in: Vec<u64>,
+    live: Vec<u64>,
+    open: Vec<u32>,
+    gprs: Taken,
+    xmms: Taken,
+    frame: Taken,
+    order: Vec<u32>,
+}
+
+/// Position offsets in an instruction: it reads, what it changes is changed, it writes.
+const READS: u32 = 0;
+const CHANGES: u32 = 1;
+const WRITES: u32 = 2;
+const PER_INSTRUCTION: u32 = 3;
+
+impl Assignment {
+    /// Where a canonical value is.
+    pub(super) fn place(&self, canonical: u32) -> Place {
+        self.places[canonical as usize]
+    }
+
+    /// Gives every value its place.
+    pub(super) fn assign(
+        &mut self,
+        func: &Function,
+        facts: &Facts,
+        brought: &Brought,
+        is_volatile: impl Fn(Inst) -> bool,
+    ) -> Result<(), Unsupported> {
+        self.measure(func, facts);
+        self.find_live(func, facts, brought)?;
+        self.build(func, facts, brought, is_volatile);
+        if self.open.iter().any(|&open| open != NONE) {
+            return Err(Unsupported("a value that nothing makes"));
+        }
+        self.choose(func, facts);
+        Ok(())
+    }
+
+    /// Numbers positions and estimates how often blocks run.
+    fn measure(&mut self, func: &Function, facts: &Facts) {
+        self.extent.clear();
+        self.frequency.clear();
+        let mut position = 0;
+        for at in &facts.blocks {
+            let from = position;
+            // The block's own, at which its parameters are written.
+            position += PER_INSTRUCTION;
+            for inst in func.layout.block_insts(at.block) {
+                if facts.is_emitted(func, inst) {
+                    position += PER_INSTRUCTION;
+                }
+            }
+            self.extent.push((from, position - 1));
+            self.frequency.push(1.0);
+        }
+        // A loop is what lies between a block and the last one that jumps back to it.
+        self.open.clear();
+        self.open.resize(facts.blocks.len(), NONE);
+        for from in 0..facts.blocks.len() {
+            if !facts.blocks[from].is_cold {
+                each_target(func, facts, facts.blocks[from].block, |to| {
+                    if to as usize <= from {
+                        self.open[to as usize] = from as u32;
+                    }
+                });
+            }
+        }
+        for (header, &last) in self.open.iter().enumerate().filter(|&(_, &last)| last != NONE) {
+            for frequency in &mut self.frequency[header..=last as usize] {
+                *frequency = (*frequency * 8.0).min(1e9);
+            }
+        }
+        for (at, frequency) in facts.blocks.iter().zip(&mut self.frequency) {
+            if at.is_cold {
+                *frequency = 0.01;
+            }
+        }
+    }
+
+    /// Finds what is live where a block begins, of what is used in other blocks than the one that makes it.
+    pub(super) fn find_live(&mut self, func: &Function, facts: &Facts, brought: &Brought) -> Result<(), Unsupported> {
+        self.lives.clear();
+        self.lives.resize(facts.values(), NOTHING);
+        self.across.clear();
+        // A value's home is kept in `first` for the moment.
+        let lives = &mut self.lives;
+        for (index, at) in facts.blocks.iter().enumerate() {
+            for &param in func.dfg.block_params(at.block) {
+                lives[param.as_u32() as usize].first = index as u32;
+            }
+            for inst in func.layout.block_insts(at.block) {
+                for &result in func.dfg.inst_results(inst) {
+                    lives[result.as_u32() as usize].first = index as u32;
+                }
+            }
+        }
+        for (index, at) in facts.blocks.iter().enumerate() {
+            each_read(func, facts, brought, at.block, &mut |value| {
+                let life = &mut lives[value as usize];
+                if life.first != index as u32 && life.across == NONE {
+                    life.across = self.across.len() as u32;
+                    self.across.push(value);
+                }
+            });
+        }
+        let stride = self.across.len().div_ceil(64);
+        if stride.saturating_mul(facts.blocks.len()) > MOST_WORDS {
+            return Err(Unsupported("the size of a function"));
+        }
+        self.live_in.clear();
+        self.live_in.resize(stride * facts.blocks.len(), 0);
+        if stride == 0 {
+            return Ok(());
+        }
+        // What each block uses without having made it; then whatever leads there hands it through.
+        for (index, at) in facts.blocks.iter().enumerate() {
+            let live_in = &mut self.live_in[index * stride..][..stride];
+            each_read(func, facts, brought, at.block, &mut |value| {
+                let life = &lives[value as usize];
+                if life.first != index as u32 {
+                    live_in[life.across as usize / 64] |= 1 << (life.across % 64);
+                }
+            });
+        }
+        let mut has_changed = true;
+        while has_changed {
+            has_changed = false;
+            for index in (0..facts.blocks.len()).rev() {
+                self.live.clear();
+                self.live.resize(stride, 0);
+                each_target(func, facts, facts.blocks[index].block, |to| {
+                    for (live, &more) in self.live.iter_mut().zip(&self.live_in[to as usize * stride..][..stride]) {
+                        *live |= more;
+                    }
+                });
+                let live_in = &mut self.live_in[index * stride..][..stride];
+                for (word, (here, &live)) in live_in.iter_mut().zip(&self.live).enumerate() {
+                    let mut new = live & !*here;
+                    while new != 0 {
+                        let bit = new & new.wrapping_neg();
+                        new ^= bit;
+                        let value = self.across[word * 64 + bit.trailing_zeros() as usize];
+                        let is_made_here = lives[value as usize].first == index as u32
+                            || !brought.is_empty() && is_brought(facts, brought, facts.blocks[index].block, value);
+                        if !is_made_here {
+                            *here |= bit;
+                            has_changed = true;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is live where a block begins, its parameters left out.
+    pub(super) fn live_into(&self, index: usize) -> Vec<u32> {
+        let stride = self.across.len().div_ceil(64);
+        let mut live = Vec::new();
+        each_bit(&self.live_in[index * stride..][..stride], |bit| live.push(self.across[bit as usize]));
+        live
+    }
+
+    /// Builds the lives, from the last position to the first, and marks what calls change.
+    fn build(&mut self, func: &Function, facts: &Facts, brought: &Brought, is_volatile: impl Fn(Inst) -> bool) {
+        for life in &mut self.lives {
+            life.first = NONE;
+        }
+        let positions = self.extent.last().map_or(0, |&(_, to)| to + 1);
+        self.gprs.clear(GPRS.len(), positions);
+        self.xmms.clear(usize::from(XMMS), positions);
+        self.ranges.clear();
+        self.affinities.clear();
+        self.open.clear();
+        self.open.resize(facts.values(), NONE);
+        let stride = self.across.len().div_ceil(64);
+        for index in (0..facts.blocks.len()).rev() {
+            let at = facts.blocks[index];
+            let (from, to) = self.extent[index];
+            let frequency = self.frequency[index];
+            self.live.clear();
+            self.live.resize(stride, 0);
+            each_target(func, facts, at.block, |next| {
+                for (live, &more) in self.live.iter_mut().zip(&self.live_in[next as usize * stride..][..stride]) {
+                    *live |= more;
+                }
+            });
+            each_bit(&self.live, |bit| self.open[self.across[bit as usize] as usize] = to);
+            let mut position = to + 1;
+            let mut inst = func.layout.last_inst(at.block);
+            while let Some(current) = inst {
+                inst = func.layout.prev_inst(current);
+                if !facts.is_emitted(func, current) {
+                    continue;
+                }
+                position -= PER_INSTRUCTION;
+                for &result in func.dfg.inst_results(current) {
+                    self.define(facts, result.as_u32(), position + WRITES, frequency);
+                }
+                if is_volatile(current) {
+                    for register in 0..VOLATILE {
+                        self.gprs.take(register, position + CHANGES, position + CHANGES);
+                    }
+                    for register in 0..usize::from(XMMS) {
+                        self.xmms.take(register, position + CHANGES, position + CHANGES);
+                    }
+                }
+                if changes_rdx(func, current) {
+                    self.gprs.take(VOLATILE - 1, position + CHANGES, position + CHANGES);
+                }
+                let (lives, open) = (&mut self.lives, &mut self.open);
+                facts.each_use(func, current, &mut |value| {
+                    lives[value as usize].weight += frequency;
+                    let open = &mut open[value as usize];
+                    if *open == NONE {
+                        *open = position + READS;
+                    }
+                });
+                self.relate(func, facts, current);
+                if inst_is_last(func, at.block, current)
+                    && let Some(brought) = brought.get(&at.block)
+                {
+                    for &(old, new) in brought {
+                        let (old, new) = (facts.canonical(old), facts.canonical(new));
+                        self.define(facts, old, position + WRITES, frequency);
+                        if matches!(facts.role(new), Role::Int | Role::Float) {
+                            self.lives[new as usize].weight += frequency;
+                            if self.open[new as usize] == NONE {
+                                self.open[new as usize] = position + READS;
+                            }
+                        }
+                        self.relate_two(facts, old, new);
+                    }
+                }
+            }
+            for &param in func.dfg.block_params(at.block) {
+                self.define(facts, param.as_u32(), from, frequency);
+            }
+            let live_in = std::mem::take(&mut self.live_in);
+            each_bit(&live_in[index * stride..][..stride], |bit| {
+                let value = self.across[bit as usize];
+                let to = std::mem::replace(&mut self.open[value as usize], NONE);
+                self.extend(value, from, to);
+            });
+            self.live_in = live_in;
+        }
+    }
+
+    /// A life begins.
+    fn define(&mut self, facts: &Facts, value: u32, from: u32, frequency: f32) {
+        if !matches!(facts.role(value), Role::Int | Role::Float) {
+            return;
+        }
+        let to = std::mem::replace(&mut self.open[value as usize], NONE);
+        self.lives[value as usize].weight += frequency;
+        self.extend(value, from, if to == NONE { from } else { to });
+    }
+
+    fn extend(&mut self, value: u32, from: u32, to: u32) {
+        let life = &mut self.lives[value as usize];
+        life.length += to - from + 1;
+        if life.first != NONE && self.ranges[life.first as usize].from == to + 1 {
+            self.ranges[life.first as usize].from = from;
+            return;
+        }
+        self.ranges.push(Range { from, to, next: life.first });
+        life.first = self.ranges.len() as u32 - 1;
+    }
+
+    /// Notes which places would save a move.
+    fn relate(&mut self, func: &Function, facts: &Facts, inst: Inst) {
+        let data = &func.dfg.insts[inst];
+        let pool = &func.dfg.value_lists;
+        match *data {
+            InstructionData::Binary { args, .. } => {
+                let result = func.dfg.first_result(inst).as_u32();
+                self.relate_two(facts, result, facts.canonical(args[0]));
+                if is_commutative(data.opcode()) {
+                    self.relate_two(facts, result, facts.canonical(args[1]));
+                }
+            }
+            InstructionData::Unary { arg, .. } => {
+                self.relate_two(facts, func.dfg.first_result(inst).as_u32(), facts.canonical(arg));
+            }
+            InstructionData::Ternary { opcode: Opcode::Select, args, .. } => {
+                let result = func.dfg.first_result(inst).as_u32();
+                self.relate_two(facts, result, facts.canonical(args[1]));
+                self.relate_two(facts, result, facts.canonical(args[2]));
+            }
+            InstructionData::Call { .. } | InstructionData::CallIndirect { .. } => {
+                let skipped = usize::from(data.opcode() == Opcode::CallIndirect);
+                let mut ints = 0;
+                let mut floats = 0;
+                for &arg in &func.dfg.inst_args(inst)[skipped..] {
+                    let value = facts.canonical(arg);
+                    if func.dfg.value_type(arg).is_float() {
+                        self.wish(facts, value, floats);
+                        floats = floats.saturating_add(1);
+                    } else {
+                        self.wish(facts, value, ARGUMENTS.get(ints).copied().unwrap_or(u8::MAX));
+                        ints += 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+        each_call(func, data, |call| {
+            let params = func.dfg.block_params(call.block(pool));
+            for (&param, arg) in params.iter().zip(call.args(pool)) {
+                if let Some(arg) = arg.as_value() {
+                    self.relate_two(facts, param.as_u32(), facts.canonical(arg));
+                }
+            }
+        });
+    }
+
+    fn wish(&mut self, facts: &Facts, value: u32, register: u8) {
+        if matches!(facts.role(value), Role::Int | Role::Float) {
+            self.lives[value as usize].wish = register;
+        }
+    }
+
+    fn relate_two(&mut self, facts: &Facts, a: u32, b: u32) {
+        let same = match facts.role(a) {
+            role @ (Role::Int | Role::Float) => facts.role(b) == role,
+            _ => false,
+        };
+        if !same || a == b {
+            return;
+        }
+        for (of, with) in [(a, b), (b, a)] {
+            let life = &mut self.lives[of as usize];
+            self.affinities.push(Affinity { with, next: life.affinities });
+            life.affinities = self.affinities.len() as u32 - 1;
+        }
+    }
+
+    fn choose(&mut self, func: &Function, facts: &Facts) {
+        if let Some(entry) = func.layout.entry_block() {
+            let mut ints = 0;
+            let mut floats = 0;
+            for &param in func.dfg.block_params(entry) {
+                if func.dfg.value_type(param).is_float() {
+                    self.wish(facts, param.as_u32(), floats);
+                    floats = floats.saturating_add(1);
+                } else {
+                    self.wish(facts, param.as_u32(), ARGUMENTS.get(ints).copied().unwrap_or(u8::MAX));
+                    ints += 1;
+                }
+            }
+        }
+        self.places.clear();
+        self.places.resize(facts.values(), Place::None);
+        self.slots = 0;
+        self.frame.clear(0, self.extent.last().map_or(0, |&(_, to)| to + 1));
+        self.saved.clear();
+        self.order.clear();
+        self.order.extend((0..facts.values() as u32).filter(|&value| self.lives[value as usize].first != NONE));
+        let lives = &self.lives;
+        let priority = |value: u32| {
+            let life = &lives[value as usize];
+            life.weight / (life.length + 4) as f32
+        };
+        self.order.sort_unstable_by(|&a, &b| priority(b).total_cmp(&priority(a)).then(a.cmp(&b)));
+        for at in 0..self.order.len() {
+            let value = self.order[at];
+            let place = self.best(value, facts.role(value) == Role::Float);
+            self.places[value as usize] = place;
+        }
+    }
+
+    fn best(&mut self, value: u32, is_float: bool) -> Place {
+        let life = self.lives[value as usize];
+        let mut next = life.affinities;
+        while next != NONE {
+            let Affinity { with, next: behind } = self.affinities[next as usize];
+            next = behind;
+            let found = match self.places[with as usize] {
+                Place::Gpr(reg) => GPRS.iter().position(|&known| known == reg),
+                Place::Xmm(Xmm(reg)) => Some(usize::from(reg)),
+                _ => None,
+            };
+            if let Some(register) = found
+                && let Some(place) = self.try_register(life.first, register, is_float)
+            {
+                return place;
+            }
+        }
+        let count = if is_float { usize::from(XMMS) } else { GPRS.len() };
+        if usize::from(life.wish) < count
+            && let Some(place) = self.try_register(life.first, usize::from(life.wish), is_float)
+        {
+            return place;
+        }
+        for register in 0..count {
+            if let Some(place) = self.try_register(life.first, register, is_float) {
+                return place;
+            }
+        }
+        self.slot(life)
+    }
+
+    fn try_register(&mut self, first: u32, register: usize, is_float: bool) -> Option<Place> {
+        let taken = if is_float { &mut self.xmms } else { &mut self.gprs };
+        if !fits(taken, &self.ranges, first, register) {
+            return None;
+        }
+        if is_float {
+            return Some(Place::Xmm(Xmm(register as u8)));
+        }
+        let reg = GPRS[register];
+        if register >= VOLATILE && !self.saved.contains(&reg) {
+            self.saved.push(reg);
+        }
+        Some(Place::Gpr(reg))
+    }
+
+    /// A word of the frame: that of something it is copied from or to, one of the last ones, or a new one.
+    fn slot(&mut self, life: Life) -> Place {
+        let mut next = life.affinities;
+        while next != NONE {
+            let Affinity { with, next: behind } = self.affinities[next as usize];
+            next = behind;
+            if let Place::Slot(slot) = self.places[with as usize]
+                && fits(&mut self.frame, &self.ranges, life.first, slot as usize)
+            {
+                return Place::Slot(slot);
+            }
+        }
+        for slot in self.slots.saturating_sub(16)..self.slots {
+            if fits(&mut self.frame, &self.ranges, life.first, slot as usize) {
+                return Place::Slot(slot);
+            }
+        }
+        self.frame.add_set();
+        self.slots += 1;
+        let new = self.slots - 1;
+        let fits = fits(&mut self.frame, &self.ranges, life.first, new as usize);
+        debug_assert!(fits);
+        Place::Slot(new)
+    }
+}
+
+/// Takes a set for a life if it is free all the time.
+fn fits(taken: &mut Taken, ranges: &[Range], first: u32, set: usize) -> bool {
+    let mut next = first;
+    while next != NONE {
+        let Range { from, to, next: behind } = ranges[next as usize];
+        if !taken.is_free(set, from, to) {
+            return false;
+        }
+        next = behind;
+    }
+    next = first;
+    while next != NONE {
+        let Range { from, to, next: behind } = ranges[next as usize];
+        taken.take(set, from, to);
+        next = behind;
+    }
+    true
+}
+
+/// Indices in `GPRS` of the registers that arguments are passed in (`rcx` is none of them).
+const ARGUMENTS: [u8; 6] = [1, 0, 5, u8::MAX, 2, 3];
+
+pub(super) fn is_commutative(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::Iadd | Opcode::Imul | Opcode::Band | Opcode::Bor | Opcode::Bxor | Opcode::Fadd | Opcode::Fmul)
+}
+
+fn changes_rdx(func: &Function, inst: Inst) -> bool {
+    use Opcode::{Sdiv, Smulhi, Srem, Udiv, Umulhi, Urem};
+    matches!(func.dfg.insts[inst].opcode(), Sdiv | Srem | Udiv | Urem | Umulhi | Smulhi)
+}
+
+/// What landings bring: see [`Midst`](tierup_osr::Midst).
+pub(super) type Brought = HashMap<Block, Vec<(Value, Value)>>;
+
+/// Calls `then` for every value with a place of its own that a block reads, what it brings included.
+fn each_read(func: &Function, facts: &Facts, brought: &Brought, block: Block, then: &mut impl FnMut(u32)) {
+    for inst in func.layout.block_insts(block) {
+        if facts.is_emitted(func, inst) {
+            facts.each_use(func, inst, then);
+        }
+    }
+    for &(old, new) in brought.get(&block).into_iter().flatten() {
+        let new = facts.canonical(new);
+        if matches!(facts.role_of(old), Role::Int | Role::Float) && matches!(facts.role(new), Role::Int | Role::Float) {
+            then(new);
+        }
+    }
+}
+
+fn is_brought(facts: &Facts, brought: &Brought, block: Block, value: u32) -> bool {
+    brought.get(&block).is_some_and(|brought| brought.iter().any(|&(old, _)| facts.canonical(old) == value))
+}
+
+fn inst_is_last(func: &Function, block: Block, inst: Inst) -> bool {
+    func.layout.last_inst(block) == Some(inst)
+}
+
+/// Whether a call under this convention changes registers.
+pub(super) fn changes_registers(convention: CallConv) -> bool {
+    convention != CallConv::PreserveAll
+}
+
+fn each_target(func: &Function, facts: &Facts, block: Block, mut then: impl FnMut(u32)) {
+    if let Some(last) = func.layout.last_inst(block) {
+        each_call(func, &func.dfg.insts[last], |call| {
+            then(facts.index[call.block(&func.dfg.value_lists).as_u32() as usize]);
+        });
+    }
+}
+
+fn each_bit(words: &[u64], mut then: impl FnMut(u32)) {
+    for (index, &word) in words.iter().enumerate() {
+        let mut word = word;
+        while word != 0 {
+            then(index as u32 * 64 + word.trailing_zeros());
+            word &= word - 1;
+        }
+    }
+}
+
+/// The value itself, for those that are used as indices.
+pub(super) fn value(index: u32) -> Value {
+    Value::from_u32(index)
+}

@@ -1,0 +1,469 @@
+//! Instructions, one block after the other.
+//!
+//! Narrow integers are zero-extended to 64 bits wherever they are. `rax`, `rcx`, `r11`, `xmm14` and `xmm15` hold nothing from one
+//! instruction to the next.
+
+mod call;
+mod control;
+mod float;
+mod integer;
+mod memory;
+mod vector;
+
+use cranelift_codegen::{
+    ir::{ArgumentPurpose, BlockCall, ExternalName, Function, Inst, InstructionData, Opcode, Signature, Type, Value, types},
+    isa::CallConv,
+};
+
+use crate::abi::MAX_FRAME;
+
+use super::{
+    Code, Unsupported,
+    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Precision, R11, RAX, RBP, RSP, Rm, Width, Xmm},
+    assign::{Assignment, Brought, Place, changes_registers},
+    facts::{Facts, Role},
+    moves::{Mover, Spot, copy_all},
+};
+
+/// A vector register for the moment.
+const X14: Xmm = Xmm(14);
+/// Another; copies use it, too.
+const X15: Xmm = Xmm(15);
+
+/// Scratch space.
+#[derive(Default)]
+pub(super) struct Scratch {
+    asm: Assembler,
+    labels: Vec<Label>,
+    moves: Vec<(Spot, Spot)>,
+}
+
+/// Whether this processor has the instructions that are emitted.
+pub(super) fn is_supported_here() -> bool {
+    is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("sse4.1")
+}
+
+/// Whether registers are not what they were after this instruction.
+pub(super) fn is_volatile(func: &Function, inst: Inst) -> bool {
+    match func.dfg.call_signature(inst) {
+        Some(signature) => changes_registers(func.dfg.signatures[signature].call_conv),
+        None => false,
+    }
+}
+
+/// What a comparison left in the flags.
+#[derive(Debug, Clone, Copy)]
+enum Flags {
+    One(Cond),
+    Both(Cond, Cond),
+    Either(Cond, Cond),
+}
+
+/// A list of copies that waits until the rest is emitted.
+struct Detour {
+    label: Label,
+    call: BlockCall,
+}
+
+struct Emitter<'a> {
+    func: &'a Function,
+    facts: &'a Facts,
+    assignment: &'a Assignment,
+    asm: &'a mut Assembler,
+    labels: &'a [Label],
+    moves: &'a mut Vec<(Spot, Spot)>,
+    brought: &'a Brought,
+    address: &'a dyn Fn(&ExternalName) -> Option<usize>,
+    frame: Frame,
+    detours: Vec<Detour>,
+    locations: Vec<(u32, u32, u32)>,
+}
+
+/// Where what is in the frame, as distances below `rbp`.
+struct Frame {
+    saved: u32,
+    /// Where arguments of calls that change no register put what is in them.
+    kept: u32,
+    explicit: Vec<i32>,
+    bytes: u32,
+}
+
+type Result<T = ()> = std::result::Result<T, Unsupported>;
+
+pub(super) fn emit(
+    func: &Function,
+    facts: &Facts,
+    assignment: &Assignment,
+    brought: &Brought,
+    scratch: &mut Scratch,
+    address: &dyn Fn(&ExternalName) -> Option<usize>,
+) -> Result<Code> {
+    check_signature(&func.signature)?;
+    if func.signature.call_conv != CallConv::SystemV {
+        return Err(Unsupported("a convention"));
+    }
+    let Scratch { asm, labels, moves } = scratch;
+    asm.clear();
+    labels.clear();
+    labels.extend(facts.blocks.iter().map(|_| asm.label()));
+    moves.clear();
+    let frame = Frame::of(func, facts, assignment)?;
+    let mut emitter = Emitter {
+        func,
+        facts,
+        assignment,
+        asm,
+        labels,
+        moves,
+        brought,
+        address,
+        frame,
+        detours: Vec::new(),
+        locations: Vec::new(),
+    };
+    emitter.function()?;
+    let Emitter { frame, locations, .. } = emitter;
+    let (bytes, _) = asm.finish();
+    Ok(Code { bytes: bytes.to_vec(), locations, frame_bytes: frame.bytes as usize })
+}
+
+impl Frame {
+    fn of(func: &Function, facts: &Facts, assignment: &Assignment) -> Result<Self> {
+        let mut outgoing = 0;
+        let mut keeps = false;
+        for at in &facts.blocks {
+            for inst in func.layout.block_insts(at.block) {
+                if let Some(signature) = func.dfg.call_signature(inst) {
+                    let signature = &func.dfg.signatures[signature];
+                    check_signature(signature)?;
+                    outgoing = outgoing.max(call::stack_words(signature));
+                    keeps |= !changes_registers(signature.call_conv);
+                }
+            }
+        }
+        let saved = assignment.saved.len() as u32;
+        let kept = saved + assignment.slots;
+        let mut bytes = 8 * (kept + if keeps { 6 } else { 0 });
+        let mut explicit = Vec::new();
+        for slot in func.sized_stack_slots.values() {
+            if slot.align_shift > 4 || slot.size as usize > MAX_FRAME || bytes as usize > MAX_FRAME {
+                return Err(Unsupported("a stack slot"));
+            }
+            bytes = (bytes + slot.size).next_multiple_of(16);
+            explicit.push(-(bytes as i32));
+        }
+        bytes = (bytes + 8 * outgoing).next_multiple_of(16);
+        if bytes as usize > MAX_FRAME {
+            return Err(Unsupported("a large frame"));
+        }
+        Ok(Frame { saved, kept, explicit, bytes })
+    }
+}
+
+/// Refuses what is passed in other ways than numbers in registers and on the stack.
+fn check_signature(signature: &Signature) -> Result {
+    let is_plain = |param: &cranelift_codegen::ir::AbiParam| {
+        param.purpose == ArgumentPurpose::Normal
+            && super::facts::is_supported(param.value_type)
+            && param.extension != cranelift_codegen::ir::ArgumentExtension::Sext
+    };
+    match signature.call_conv {
+        CallConv::SystemV | CallConv::PreserveAll => {}
+        _ => return Err(Unsupported("a convention")),
+    }
+    if !signature.params.iter().chain(&signature.returns).all(is_plain) || signature.returns.len() > 1 {
+        return Err(Unsupported("a signature"));
+    }
+    Ok(())
+}
+
+impl Emitter<'_> {
+    fn function(&mut self) -> Result {
+        self.prologue();
+        for cold in [false, true] {
+            let mut index = 0;
+            while index < self.facts.blocks.len() {
+                if self.facts.blocks[index].is_cold == cold {
+                    let next = (index + 1..self.facts.blocks.len()).find(|&at| self.facts.blocks[at].is_cold == cold);
+                    self.block(index, next)?;
+                }
+                index += 1;
+            }
+        }
+        while let Some(Detour { label, call }) = self.detours.pop() {
+            self.asm.bind(label);
+            self.copy_arguments(&call);
+            let target = self.target(&call);
+            self.asm.jump(target);
+        }
+        Ok(())
+    }
+
+    fn prologue(&mut self) {
+        self.asm.push(RBP);
+        self.asm.mov(Width::W64, RBP, RSP);
+        if self.frame.bytes > 0 {
+            self.asm.alu_imm(Alu::Sub, Width::W64, RSP, self.frame.bytes as i32);
+        }
+        for (at, &reg) in self.assignment.saved.iter().enumerate() {
+            self.asm.store(8, Mem::Base(RBP, -8 * (at as i32 + 1)), reg);
+        }
+        self.take_parameters();
+    }
+
+    fn epilogue(&mut self) {
+        for (at, &reg) in self.assignment.saved.iter().enumerate() {
+            self.asm.mov(Width::W64, reg, Mem::Base(RBP, -8 * (at as i32 + 1)));
+        }
+        self.asm.leave();
+        self.asm.ret();
+    }
+
+    fn block(&mut self, index: usize, next: Option<usize>) -> Result {
+        self.asm.bind(self.labels[index]);
+        for inst in self.func.layout.block_insts(self.facts.blocks[index].block) {
+            if self.facts.is_emitted(self.func, inst) {
+                let from = self.asm.position();
+                self.instruction(inst, next)?;
+                self.locate(inst, from);
+            }
+        }
+        Ok(())
+    }
+
+    fn locate(&mut self, inst: Inst, from: u32) {
+        let location = self.func.srcloc(inst);
+        let to = self.asm.position();
+        if location.is_default() || from == to {
+            return;
+        }
+        match self.locations.last_mut() {
+            Some(last) if last.1 == from && last.2 == location.bits() => last.1 = to,
+            _ => self.locations.push((from, to, location.bits())),
+        }
+    }
+
+    fn instruction(&mut self, inst: Inst, next: Option<usize>) -> Result {
+        let data = &self.func.dfg.insts[inst];
+        match data.opcode() {
+            Opcode::Jump | Opcode::Brif | Opcode::BrTable | Opcode::Return | Opcode::Trap => self.terminator(inst, next),
+            Opcode::Call | Opcode::CallIndirect => self.call(inst),
+            Opcode::Nop => Ok(()),
+            _ if self.is_vector(inst) => self.vector(inst),
+            opcode if opcode.can_load() || opcode.can_store() => self.access(inst),
+            _ => match *data {
+                InstructionData::FloatCompare { .. } | InstructionData::IntCompare { .. } => {
+                    let flags = self.compare(inst)?;
+                    self.define(inst, |e, to| e.materialize(flags, to));
+                    Ok(())
+                }
+                InstructionData::Ternary { opcode: Opcode::Select, args } => self.select(inst, args),
+                InstructionData::NullAry { opcode: Opcode::GetStackPointer } => {
+                    self.define(inst, |e, to| e.asm.mov(Width::W64, to, RSP));
+                    Ok(())
+                }
+                InstructionData::StackAddr { stack_slot, offset, .. } => {
+                    let at = self.frame.explicit[stack_slot.as_u32() as usize] + i32::from(offset);
+                    self.define(inst, |e, to| e.asm.lea(Width::W64, to, Mem::Base(RBP, at)));
+                    Ok(())
+                }
+                _ => {
+                    let [result] = *self.func.dfg.inst_results(inst) else { return Err(Unsupported("an instruction")) };
+                    let is_float = self.ty(result).is_float()
+                        || self.func.dfg.inst_args(inst).first().is_some_and(|&arg| self.ty(arg).is_float());
+                    if is_float { self.float_operation(inst) } else { self.integer_operation(inst) }
+                }
+            },
+        }
+    }
+
+    fn ty(&self, value: Value) -> Type {
+        self.func.dfg.value_type(value)
+    }
+
+    /// Where a value is.
+    fn place(&self, value: Value) -> Place {
+        self.assignment.place(self.facts.canonical(value))
+    }
+
+    /// The integer, if it is known.
+    fn known(&self, value: Value) -> Option<i64> {
+        match self.facts.role_of(value) {
+            Role::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn slot(&self, slot: u32) -> Mem {
+        Mem::Base(RBP, -8 * (self.frame.saved + slot + 1) as i32)
+    }
+
+    /// An integer in a register: its own, or `scratch`.
+    fn int(&mut self, value: Value, scratch: Gpr) -> Gpr {
+        if let Some(known) = self.known(value) {
+            self.asm.mov_imm(scratch, known);
+            return scratch;
+        }
+        match self.place(value) {
+            Place::Gpr(reg) => reg,
+            Place::Slot(slot) => {
+                self.asm.mov(Width::W64, scratch, self.slot(slot));
+                scratch
+            }
+            Place::Xmm(_) | Place::None => unreachable!("{value} is an integer with a place"),
+        }
+    }
+
+    /// An integer as an operand: known ones in `scratch`.
+    fn operand(&mut self, value: Value, scratch: Gpr) -> Rm {
+        match self.place(value) {
+            Place::Slot(slot) if self.known(value).is_none() => self.slot(slot).into(),
+            _ => self.int(value, scratch).into(),
+        }
+    }
+
+    /// An integer in a given register.
+    fn int_into(&mut self, to: Gpr, value: Value) {
+        let from = self.int(value, to);
+        if from != to {
+            self.asm.mov(Width::W64, to, from);
+        }
+    }
+
+    /// Has `then` make an integer result in the register it is given.
+    fn define(&mut self, inst: Inst, then: impl FnOnce(&mut Self, Gpr)) {
+        let result = self.func.dfg.first_result(inst);
+        match self.place(result) {
+            Place::Gpr(reg) => then(self, reg),
+            Place::Slot(slot) => {
+                then(self, RAX);
+                let slot = self.slot(slot);
+                self.asm.store(8, slot, RAX);
+            }
+            Place::Xmm(_) | Place::None => then(self, RAX),
+        }
+    }
+
+    /// Has `then` make a float result in the register it is given.
+    fn define_float(&mut self, inst: Inst, then: impl FnOnce(&mut Self, Xmm)) {
+        let result = self.func.dfg.first_result(inst);
+        match self.place(result) {
+            Place::Xmm(reg) => then(self, reg),
+            Place::Slot(slot) => {
+                then(self, X14);
+                let slot = self.slot(slot);
+                self.asm.store_float(Precision::Double, slot, X14);
+            }
+            Place::Gpr(_) | Place::None => then(self, X14),
+        }
+    }
+
+    /// A float as an operand.
+    fn float_operand(&mut self, value: Value) -> Rm {
+        if let Role::FloatConstant(bits) = self.facts.role_of(value) {
+            return Rm::Mem(Mem::Pool(self.asm.constant(bits)));
+        }
+        match self.place(value) {
+            Place::Xmm(reg) => reg.into(),
+            Place::Slot(slot) => self.slot(slot).into(),
+            Place::Gpr(_) | Place::None => unreachable!("{value} is a float with a place"),
+        }
+    }
+
+    /// A float in a register: its own, or `scratch`.
+    fn float(&mut self, value: Value, scratch: Xmm) -> Xmm {
+        match self.float_operand(value) {
+            Rm::Xmm(reg) => reg,
+            Rm::Mem(mem) => {
+                self.asm.load_float(Precision::Double, scratch, mem);
+                scratch
+            }
+            Rm::Gpr(_) => unreachable!("a float is in no such register"),
+        }
+    }
+
+    fn float_into(&mut self, to: Xmm, value: Value) {
+        let from = self.float(value, to);
+        if from != to {
+            self.asm.movaps(to, from);
+        }
+    }
+
+    /// The spot something is read from when it is copied.
+    fn source(&mut self, value: Value) -> Spot {
+        match self.facts.role_of(value) {
+            Role::Constant(known) => Spot::Known(known),
+            Role::FloatConstant(bits) => Spot::Pool(self.asm.constant(bits)),
+            _ => self.spot(self.place(value)),
+        }
+    }
+
+    fn spot(&self, place: Place) -> Spot {
+        match place {
+            Place::Gpr(reg) => Spot::Gpr(reg),
+            Place::Xmm(reg) => Spot::Xmm(reg),
+            Place::Slot(slot) => Spot::Word(self.slot(slot)),
+            Place::None => unreachable!("what is copied has a place"),
+        }
+    }
+
+    fn copy_all(&mut self) {
+        let mut moves = std::mem::take(self.moves);
+        copy_all(&mut moves, self);
+        *self.moves = moves;
+    }
+}
+
+impl Mover for Emitter<'_> {
+    fn copy(&mut self, to: Spot, from: Spot) {
+        match (to, from) {
+            (Spot::Gpr(to), Spot::Gpr(from)) => self.asm.mov(Width::W64, to, from),
+            (Spot::Gpr(to), Spot::Word(from)) => self.asm.mov(Width::W64, to, from),
+            (Spot::Gpr(to), Spot::Known(value)) => self.asm.mov_imm(to, value),
+            (Spot::Xmm(to), Spot::Xmm(from)) => self.asm.movaps(to, from),
+            // A word that was put aside.
+            (Spot::Xmm(to), Spot::Gpr(from)) => self.asm.bits_to_float(Width::W64, to, from),
+            (Spot::Xmm(to), Spot::Word(from)) => self.asm.load_float(Precision::Double, to, from),
+            (Spot::Xmm(to), Spot::Pool(from)) => self.asm.load_float(Precision::Double, to, Mem::Pool(from)),
+            (Spot::Word(to), Spot::Gpr(from)) => self.asm.store(8, to, from),
+            (Spot::Word(to), Spot::Xmm(from)) => self.asm.store_float(Precision::Double, to, from),
+            (Spot::Word(to), Spot::Word(from)) => {
+                self.asm.load_float(Precision::Double, X15, from);
+                self.asm.store_float(Precision::Double, to, X15);
+            }
+            (Spot::Word(to), Spot::Pool(from)) => {
+                self.asm.load_float(Precision::Double, X15, Mem::Pool(from));
+                self.asm.store_float(Precision::Double, to, X15);
+            }
+            (Spot::Word(to), Spot::Known(value)) => match i32::try_from(value) {
+                Ok(value) => self.asm.store_imm(8, to, value),
+                // By way of no register that copies are made to, or put aside in.
+                Err(_) => {
+                    let constant = self.asm.constant(value.cast_unsigned());
+                    self.copy(Spot::Word(to), Spot::Pool(constant));
+                }
+            },
+            (to, from) => unreachable!("a copy from {from:?} to {to:?}"),
+        }
+    }
+
+    fn spare(&self, what: Spot) -> Spot {
+        match what {
+            Spot::Xmm(_) => Spot::Xmm(X14),
+            _ => Spot::Gpr(R11),
+        }
+    }
+}
+
+/// The width of an operation on integers of that type.
+fn width(ty: Type) -> Width {
+    if ty == types::I64 { Width::W64 } else { Width::W32 }
+}
+
+fn precision(ty: Type) -> Precision {
+    if ty == types::F32 { Precision::Single } else { Precision::Double }
+}

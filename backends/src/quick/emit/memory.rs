@@ -1,0 +1,108 @@
+//! Loads and stores.
+
+use cranelift_codegen::ir::{Inst, InstructionData, MemFlags, Opcode, Value, types};
+
+use super::{
+    super::asm::{Mem, Precision, R11, RAX, RCX, Width},
+    Emitter, Result, Role, Unsupported, X15, precision,
+};
+
+impl Emitter<'_> {
+    pub(super) fn access(&mut self, inst: Inst) -> Result {
+        match self.func.dfg.insts[inst] {
+            InstructionData::Load { opcode, arg, flags, offset } => self.load(inst, opcode, arg, flags, offset.into()),
+            InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, arg, flags } => {
+                self.load(inst, Opcode::Load, arg, flags, 0)
+            }
+            InstructionData::Store { opcode, args, flags, offset } => self.store(opcode, args, flags, offset.into()),
+            _ => Err(Unsupported("an access")),
+        }
+    }
+
+    /// The operand for an address. May use `rax` and `rcx`.
+    pub(super) fn address(&mut self, address: Value, offset: i32) -> Result<Mem> {
+        let canonical = self.facts.canonical(address);
+        let Role::Folded(inst) = self.facts.role(canonical) else {
+            return Ok(Mem::Base(self.int(address, RAX), offset));
+        };
+        let InstructionData::Binary { args: [a, b], .. } = self.func.dfg.insts[inst] else {
+            return Err(Unsupported("an address"));
+        };
+        match self.known(b).and_then(|by| i32::try_from(by).ok()) {
+            Some(by) => self.address(a, offset.checked_add(by).ok_or(Unsupported("an offset"))?),
+            None => {
+                let a = self.int(a, RAX);
+                let b = self.int(b, RCX);
+                Ok(Mem::Index(a, b, offset))
+            }
+        }
+    }
+
+    fn load(&mut self, inst: Inst, opcode: Opcode, address: Value, flags: MemFlags, offset: i32) -> Result {
+        self.check_order(flags)?;
+        let mem = self.address(address, offset)?;
+        let ty = self.ty(self.func.dfg.first_result(inst));
+        if ty.is_float() {
+            self.define_float(inst, |e, to| e.asm.load_float(precision(ty), to, mem));
+            return Ok(());
+        }
+        let wide = super::width(ty);
+        if ty.bits() < 32 && opcode != Opcode::Load {
+            return Err(Unsupported("a narrow load"));
+        }
+        self.define(inst, |e, to| match opcode {
+            Opcode::Uload8 => e.asm.movzx(1, to, mem),
+            Opcode::Uload16 => e.asm.movzx(2, to, mem),
+            Opcode::Uload32 => e.asm.mov(Width::W32, to, mem),
+            Opcode::Sload8 => e.asm.movsx(wide, 1, to, mem),
+            Opcode::Sload16 => e.asm.movsx(wide, 2, to, mem),
+            Opcode::Sload32 => e.asm.movsx(wide, 4, to, mem),
+            _ => match ty {
+                types::I8 => e.asm.movzx(1, to, mem),
+                types::I16 => e.asm.movzx(2, to, mem),
+                _ => e.asm.mov(wide, to, mem),
+            },
+        });
+        match opcode {
+            Opcode::Load | Opcode::Uload8 | Opcode::Uload16 | Opcode::Uload32 => Ok(()),
+            Opcode::Sload8 | Opcode::Sload16 | Opcode::Sload32 => Ok(()),
+            _ => Err(Unsupported("a load")),
+        }
+    }
+
+    fn store(&mut self, opcode: Opcode, [value, address]: [Value; 2], flags: MemFlags, offset: i32) -> Result {
+        self.check_order(flags)?;
+        let ty = self.ty(value);
+        let mem = self.address(address, offset)?;
+        if ty.is_float() {
+            let value = self.float(value, X15);
+            let precision: Precision = precision(ty);
+            self.asm.store_float(precision, mem, value);
+            return Ok(());
+        }
+        let bytes = match opcode {
+            Opcode::Store => ty.bytes() as u8,
+            Opcode::Istore8 => 1,
+            Opcode::Istore16 => 2,
+            Opcode::Istore32 => 4,
+            _ => return Err(Unsupported("a store")),
+        };
+        let known = self.known(value).and_then(|known| if bytes < 8 { Some(known as i32) } else { i32::try_from(known).ok() });
+        match known {
+            Some(known) => self.asm.store_imm(bytes, mem, known),
+            None => {
+                let value = self.int(value, R11);
+                self.asm.store(bytes, mem, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses accesses in the other byte order.
+    pub(super) fn check_order(&self, flags: MemFlags) -> Result {
+        match self.func.dfg.mem_flags[flags].explicit_endianness() {
+            Some(cranelift_codegen::ir::Endianness::Big) => Err(Unsupported("a byte order")),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! What is known of a function before registers are assigned: in which order its blocks come, what is worth an instruction of its
+//! own, and what is part of the instruction that uses it.
+
+use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Type, Value, ValueDef, types};
+
+use super::{Unsupported, assign::Brought};
+
+/// What becomes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nobody needs it.
+    Unused,
+    /// It has a place of its own.
+    Int,
+    /// The same, in a vector register.
+    Float,
+    /// An integer that is known; narrow ones are zero-extended.
+    Constant(i64),
+    /// A float that is known, by its bits.
+    FloatConstant(u64),
+    /// Part of whatever uses it.
+    Folded(Inst),
+}
+
+/// How an operand is used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Plain,
+    /// As the address of an access.
+    Address,
+    /// As the condition of a branch or a selection.
+    Condition,
+}
+
+/// All uses of one value.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    all: u32,
+    addresses: u32,
+    conditions: u32,
+    /// The block of the use seen last, and whether others use it as well.
+    block: u32,
+    is_scattered: bool,
+    /// What becomes of it is decided.
+    is_decided: bool,
+    /// How many sums it would be part of, one within the other.
+    depth: u8,
+}
+
+/// One block, in the order of [`Facts::blocks`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockFacts {
+    pub(super) block: Block,
+    pub(super) is_cold: bool,
+}
+
+/// Scratch space, and what was found out.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// All that can be reached; what is cold comes directly after what leads to it.
+    pub(super) blocks: Vec<BlockFacts>,
+    /// Place of a block in `blocks`, or `NONE`.
+    pub(super) index: Vec<u32>,
+    /// What a value is another name of: an alias, or a narrower value, which is zero-extended anyway.
+    canonical: Vec<u32>,
+    role: Vec<Role>,
+    uses: Vec<Uses>,
+    stack: Vec<Block>,
+    /// A value is used before it is made, in the order of blocks, or is of no known type.
+    is_beyond: bool,
+}
+
+pub(super) const NONE: u32 = u32::MAX;
+/// A block that is not in its place yet.
+const REACHED: u32 = NONE - 1;
+
+/// How many sums one within the other become part of an address.
+const DEEPEST: u8 = 4;
+
+/// Largest constant that becomes part of an address.
+const FAR: u64 = 1 << 28;
+
+impl Facts {
+    pub(super) fn read(&mut self, func: &Function, roots: &[Block], brought: &Brought) -> Result<(), Unsupported> {
+        self.is_beyond = false;
+        self.order(func, roots);
+        self.name(func);
+        for at in (0..self.blocks.len()).rev() {
+            let block = self.blocks[at].block;
+            for &(old, new) in brought.get(&block).into_iter().flatten() {
+                if matches!(self.role_of(old), Role::Int | Role::Float) {
+                    self.note(func, new, at as u32, Use::Plain);
+                }
+            }
+            let mut next = None;
+            while let Some(inst) = match next {
+                None => func.layout.last_inst(block),
+                Some(inst) => func.layout.prev_inst(inst),
+            } {
+                self.visit(func, inst, at as u32, next);
+                next = Some(inst);
+            }
+        }
+        if self.is_beyond { Err(Unsupported("the order of blocks or a type")) } else { Ok(()) }
+    }
+
+    /// The value that `value` is another name of.
+    pub(super) fn canonical(&self, value: Value) -> u32 {
+        self.canonical[value.as_u32() as usize]
+    }
+
+    /// What becomes of a canonical value.
+    pub(super) fn role(&self, canonical: u32) -> Role {
+        self.role[canonical as usize]
+    }
+
+    pub(super) fn role_of(&self, value: Value) -> Role {
+        self.role(self.canonical(value))
+    }
+
+    pub(super) fn values(&self) -> usize {
+        self.canonical.len()
+    }
+
+    /// Whether an instruction has code of its own.
+    pub(super) fn is_emitted(&self, func: &Function, inst: Inst) -> bool {
+        if let [result] = *func.dfg.inst_results(inst)
+            && let Role::Folded(_) = self.role[result.as_u32() as usize]
+        {
+            return false;
+        }
+        if has_effect(func.dfg.insts[inst].opcode()) {
+            return true;
+        }
+        func.dfg
+            .inst_results(inst)
+            .iter()
+            .any(|&result| self.canonical(result) == result.as_u32() && matches!(self.role_of(result), Role::Int | Role::Float))
+    }
+
+    /// Calls `then` for every value with a place of its own that the code of `inst` reads, those included that it passes to blocks.
+    pub(super) fn each_use(&self, func: &Function, inst: Inst, then: &mut impl FnMut(u32)) {
+        let data = &func.dfg.insts[inst];
+        for &arg in func.dfg.inst_args(inst) {
+            self.each_part(func, arg, then);
+        }
+        each_call(func, data, |call| {
+            for arg in call.args(&func.dfg.value_lists) {
+                if let Some(arg) = arg.as_value() {
+                    self.each_part(func, arg, then);
+                }
+            }
+        });
+    }
+
+    fn each_part(&self, func: &Function, value: Value, then: &mut impl FnMut(u32)) {
+        let value = self.canonical(value);
+        match self.role(value) {
+            Role::Int | Role::Float => then(value),
+            Role::Folded(inst) => {
+                for &arg in func.dfg.inst_args(inst) {
+                    self.each_part(func, arg, then);
+                }
+            }
+            Role::Unused | Role::Constant(_) | Role::FloatConstant(_) => {}
+        }
+    }
+
+    /// Lists the blocks.
+    fn order(&mut self, func: &Function, roots: &[Block]) {
+        self.blocks.clear();
+        self.stack.clear();
+        self.index.clear();
+        self.index.resize(func.dfg.num_blocks(), NONE);
+        // First what can be reached at all,
+        for &root in roots {
+            self.stack.push(root);
+            self.index[root.as_u32() as usize] = REACHED;
+        }
+        while let Some(block) = self.stack.pop() {
+            each_successor(func, block, |next| {
+                let index = &mut self.index[next.as_u32() as usize];
+                if *index == NONE {
+                    *index = REACHED;
+                    self.stack.push(next);
+                }
+            });
+        }
+        // then as it is laid out, but for what is cold.
+        for block in func.layout.blocks() {
+            let is_cold = func.layout.is_cold(block) && !roots.contains(&block);
+            if !is_cold {
+                self.place(func, block, false);
+            }
+        }
+        // What only cold blocks lead to that come before it.
+        for block in func.layout.blocks() {
+            self.place(func, block, true);
+        }
+    }
+
+    /// Lists a block, and whatever is cold that it leads to.
+    fn place(&mut self, func: &Function, block: Block, is_cold: bool) {
+        let mut is_cold = is_cold;
+        self.stack.push(block);
+        while let Some(block) = self.stack.pop() {
+            let index = &mut self.index[block.as_u32() as usize];
+            if *index != REACHED {
+                continue;
+            }
+            *index = self.blocks.len() as u32;
+            self.blocks.push(BlockFacts { block, is_cold });
+            is_cold = true;
+            each_successor(func, block, |next| {
+                if func.layout.is_cold(next) {
+                    self.stack.push(next);
+                }
+            });
+        }
+    }
+
+    /// Finds what is another name of what, and what kind of place each value takes.
+    fn name(&mut self, func: &Function) {
+        let dfg = &func.dfg;
+        self.canonical.clear();
+        self.role.clear();
+        self.uses.clear();
+        for value in (0..dfg.len_values() as u32).map(Value::from_u32) {
+            if dfg.value_type(value) == types::INVALID {
+                self.canonical.push(NONE);
+                continue;
+            }
+            let mut named = dfg.resolve_aliases(value);
+            while let Some((Opcode::Uextend, inst)) = defining(func, named) {
+                named = dfg.resolve_aliases(dfg.inst_args(inst)[0]);
+            }
+            self.canonical.push(named.as_u32());
+        }
+        self.role.resize(self.canonical.len(), Role::Unused);
+        self.uses.resize(self.canonical.len(), Uses::default());
+    }
+
+    /// Decides about the results of `inst`, whose uses were all seen, and notes what it uses itself. `next` is the instruction behind it.
+    fn visit(&mut self, func: &Function, inst: Inst, block: u32, next: Option<Inst>) {
+        let data = &func.dfg.insts[inst];
+        let opcode = data.opcode();
+        let results = func.dfg.inst_results(inst);
+        let mut is_address = false;
+        match (opcode, results) {
+            (Opcode::Uextend, _) => {
+                self.is_beyond |= !is_supported(func.dfg.value_type(results[0]));
+                return;
+            }
+            (_, [result]) => {
+                let result = result.as_u32();
+                let uses = self.uses[result as usize];
+                self.uses[result as usize].is_decided = true;
+                let is_here = uses.all > 0 && !uses.is_scattered && uses.block == block;
+                let role = match *data {
+                    InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
+                        let ty = func.dfg.value_type(Value::from_u32(result));
+                        Role::Constant(imm.zero_extend_from_width(ty.bits()).bits())
+                    }
+                    InstructionData::UnaryIeee32 { imm, .. } => Role::FloatConstant(u64::from(imm.bits())),
+                    InstructionData::UnaryIeee64 { imm, .. } => Role::FloatConstant(imm.bits()),
+                    _ if uses.all == 0 && !has_effect(opcode) && !is_trapping_load(func, data) => return,
+                    InstructionData::Binary { opcode: Opcode::Iadd, args }
+                        if is_here
+                            && uses.addresses == uses.all
+                            && uses.depth < DEEPEST
+                            // A narrower sum wraps before it is extended.
+                            && func.dfg.value_type(Value::from_u32(result)) == types::I64 =>
+                    {
+                        is_address = self.constant(func, args[1]).is_some_and(|by| by.unsigned_abs() < FAR);
+                        Role::Folded(inst)
+                    }
+                    InstructionData::IntCompare { args: [arg, _], .. } | InstructionData::FloatCompare { args: [arg, _], .. }
+                        if is_here && uses.conditions == uses.all && !func.dfg.value_type(arg).is_vector() =>
+                    {
+                        Role::Folded(inst)
+                    }
+                    // A poll.
+                    InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, .. }
+                        if is_here
+                            && uses.all == 1
+                            && uses.conditions == 1
+                            && matches!(func.dfg.value_type(Value::from_u32(result)), types::I32 | types::I64)
+                            && next.is_some_and(|next| func.dfg.insts[next].opcode() == Opcode::Brif) =>
+                    {
+                        Role::Folded(inst)
+                    }
+                    _ => {
+                        let ty = func.dfg.value_type(Value::from_u32(result));
+                        self.is_beyond |= !is_supported(ty) && ty != types::I32X4;
+                        place_of(ty)
+                    }
+                };
+                self.role[result as usize] = role;
+            }
+            (_, []) => {}
+            _ => self.is_beyond = true,
+        }
+        for (at, &arg) in func.dfg.inst_args(inst).iter().enumerate() {
+            let how = match *data {
+                InstructionData::Load { .. } | InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, .. } => Use::Address,
+                InstructionData::Store { .. } | InstructionData::StoreNoOffset { .. } if at == 1 => Use::Address,
+                InstructionData::Brif { .. } => Use::Condition,
+                InstructionData::Ternary { opcode: Opcode::Select, .. } if at == 0 => Use::Condition,
+                _ if is_address && at == 0 => Use::Address,
+                _ => Use::Plain,
+            };
+            self.note(func, arg, block, how);
+            if is_address && at == 0 {
+                let depth = self.uses[self.canonical(results[0]) as usize].depth + 1;
+                let arg = self.canonical(arg) as usize;
+                self.uses[arg].depth = self.uses[arg].depth.max(depth);
+            }
+        }
+        let mut calls = data.branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+        while let Some((call, others)) = calls.split_first() {
+            for arg in call.args(&func.dfg.value_lists) {
+                match arg.as_value() {
+                    Some(arg) => self.note(func, arg, block, Use::Plain),
+                    None => self.is_beyond = true,
+                }
+            }
+            calls = others;
+        }
+    }
+
+    fn note(&mut self, func: &Function, value: Value, block: u32, how: Use) {
+        let at = self.canonical(value);
+        let uses = &mut self.uses[at as usize];
+        uses.is_scattered |= uses.all > 0 && uses.block != block;
+        uses.block = block;
+        uses.all += 1;
+        uses.addresses += u32::from(how == Use::Address);
+        uses.conditions += u32::from(how == Use::Condition);
+        self.is_beyond |= uses.is_decided;
+        // A block's parameter that is used has a place, and so has what nothing that can be reached defines.
+        let value = Value::from_u32(at);
+        if self.role[at as usize] == Role::Unused {
+            let ty = func.dfg.value_type(value);
+            let role = match func.dfg.value_def(value) {
+                ValueDef::Param(..) => place_of(ty),
+                ValueDef::Result(inst, _) if self.is_out_of_reach(func, inst) => match func.dfg.insts[inst] {
+                    InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
+                        Role::Constant(imm.zero_extend_from_width(ty.bits()).bits())
+                    }
+                    InstructionData::UnaryIeee32 { imm, .. } => Role::FloatConstant(u64::from(imm.bits())),
+                    InstructionData::UnaryIeee64 { imm, .. } => Role::FloatConstant(imm.bits()),
+                    _ => place_of(ty),
+                },
+                _ => return,
+            };
+            self.is_beyond |= !is_supported(ty);
+            self.role[at as usize] = role;
+        }
+    }
+
+    fn is_out_of_reach(&self, func: &Function, inst: Inst) -> bool {
+        func.layout.inst_block(inst).is_none_or(|block| self.index[block.as_u32() as usize] == NONE)
+    }
+
+    fn constant(&self, func: &Function, value: Value) -> Option<i64> {
+        let canonical = Value::from_u32(self.canonical(value));
+        match func.dfg.insts[defining(func, canonical)?.1] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
+                Some(imm.zero_extend_from_width(func.dfg.value_type(canonical).bits()).bits())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn place_of(ty: Type) -> Role {
+    if ty.is_float() || ty.is_vector() { Role::Float } else { Role::Int }
+}
+
+/// Whether the compiler has places for values of that type.
+pub(super) fn is_supported(ty: Type) -> bool {
+    matches!(ty, types::I8 | types::I16 | types::I32 | types::I64 | types::F32 | types::F64)
+}
+
+fn has_effect(opcode: Opcode) -> bool {
+    opcode.is_call()
+        || opcode.is_terminator()
+        || opcode.can_store()
+        || opcode.can_trap() && !opcode.can_load()
+        || opcode.other_side_effects() && opcode != Opcode::GetStackPointer
+}
+
+/// Whether nobody may leave the load out, though nobody uses it.
+fn is_trapping_load(func: &Function, data: &InstructionData) -> bool {
+    data.opcode().can_load() && data.memflags_data(&func.dfg).is_none_or(|flags| flags.trap_code().is_some())
+}
+
+fn defining(func: &Function, value: Value) -> Option<(Opcode, Inst)> {
+    match func.dfg.value_def(value) {
+        ValueDef::Result(inst, _) => Some((func.dfg.insts[inst].opcode(), inst)),
+        _ => None,
+    }
+}
+
+/// Every edge out of an instruction.
+pub(super) fn each_call(func: &Function, data: &InstructionData, mut then: impl FnMut(&BlockCall)) {
+    for call in data.branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables) {
+        then(call);
+    }
+}
+
+fn each_successor(func: &Function, block: Block, mut then: impl FnMut(Block)) {
+    if let Some(last) = func.layout.last_inst(block) {
+        each_call(func, &func.dfg.insts[last], |call| then(call.block(&func.dfg.value_lists)));
+    }
+}
