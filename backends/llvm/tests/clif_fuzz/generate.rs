@@ -18,24 +18,34 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use crate::{random::Random, tiers::isa};
 
 pub(crate) const TYPES: [Type; 7] = [I8, I16, I32, I64, I128, F32, F64];
+/// What the quick compiler knows.
+const PLAIN: [Type; 6] = [I8, I16, I32, I64, F32, F64];
 const INTS: [Type; 4] = [I8, I16, I32, I64];
 const FLOATS: [Type; 2] = [F32, F64];
 
 /// Bytes of a function's slot.
 const SLOT: u32 = 64;
 
+/// Every how manieth seed's program is plain.
+pub(crate) const EACH_PLAIN: u64 = 3;
+
+/// Whether a seed's program is one that the quick compiler takes as a whole.
+pub(crate) fn is_plain(seed: u64) -> bool {
+    seed.is_multiple_of(EACH_PLAIN)
+}
+
 /// The entry `%f`, then what it may call.
 pub(crate) fn program(seed: u64) -> Vec<Function> {
-    let mut random = Random::new(seed);
+    let (mut random, plain) = (Random::new(seed), is_plain(seed));
     let mut functions: Vec<Function> = Vec::new();
     for at in 0..random.below(3) {
-        let signature = signature(&mut random, 3);
-        let helper = function(&mut random, &format!("g{at}"), signature, &functions, 8);
+        let signature = if plain { plain_signature(&mut random) } else { signature(&mut random, 3) };
+        let helper = function(&mut random, &format!("g{at}"), signature, &functions, 8, plain);
         functions.push(helper);
     }
-    let own = signature(&mut random, 6);
+    let own = if plain { plain_signature(&mut random) } else { signature(&mut random, 6) };
     let budget = 5 + random.below(40);
-    let entry = function(&mut random, "f", own, &functions, budget);
+    let entry = function(&mut random, "f", own, &functions, budget, plain);
     functions.insert(0, entry);
     functions
 }
@@ -60,7 +70,17 @@ fn signature(random: &mut Random, params: usize) -> Signature {
     signature
 }
 
-fn function(random: &mut Random, name: &str, signature: Signature, callees: &[Function], budget: usize) -> Function {
+/// One result; arguments on the stack, too.
+fn plain_signature(random: &mut Random) -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    for _ in 0..random.below(14) {
+        signature.params.push(AbiParam::new(random.pick(&PLAIN)));
+    }
+    signature.returns.push(AbiParam::new(I64));
+    signature
+}
+
+fn function(random: &mut Random, name: &str, signature: Signature, callees: &[Function], budget: usize, plain: bool) -> Function {
     let mut func = Function::with_name_signature(UserFuncName::testcase(name), signature.clone());
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
@@ -77,7 +97,7 @@ fn function(random: &mut Random, name: &str, signature: Signature, callees: &[Fu
         (reference, callee.signature.clone())
     });
     let callees = callees.collect();
-    let mut g = Generator { random, b, variables: Vec::new(), slot, callees, budget, depth: 0 };
+    let mut g = Generator { random, b, variables: Vec::new(), slot, callees, budget, depth: 0, plain };
     g.begin(&signature);
     g.statements();
     g.end(&signature);
@@ -96,6 +116,8 @@ struct Generator<'r, 'f> {
     budget: usize,
     /// Of branches and loops.
     depth: usize,
+    /// Only what the quick compiler knows.
+    plain: bool,
 }
 
 impl Generator<'_, '_> {
@@ -111,9 +133,18 @@ impl Generator<'_, '_> {
         for (param, ty) in params.into_iter().zip(&signature.params) {
             self.variable(ty.value_type, param);
         }
-        for ty in TYPES.into_iter().chain(TYPES) {
+        let types: &[Type] = if self.plain { &PLAIN } else { &TYPES };
+        for &ty in types.iter().chain(types) {
             let value = self.constant(ty);
             self.variable(ty, value);
+        }
+        if self.plain && self.random.once_in(3) {
+            // More than there are registers.
+            let ty = self.random.pick(&[I32, I64, F32, F64]);
+            for _ in 0..18 {
+                let value = self.constant(ty);
+                self.variable(ty, value);
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Random CLIF through Cranelift, LLVM and, where it can, Cranelift's interpreter. A few seconds; `TIERUP_FUZZ_SECONDS` for more,
-//! `TIERUP_FUZZ_SEED` for the same again, `TIERUP_FUZZ_PROGRAM` for one program of it, printed. Batches run in child processes:
+//! Random CLIF through Cranelift, the quick compiler, LLVM and, where it can, Cranelift's interpreter. A few seconds; `TIERUP_FUZZ_SECONDS` for more,
+//! `TIERUP_FUZZ_SEED` for the same again, `TIERUP_FUZZ_PROGRAM` for one program of it, printed, `TIERUP_FUZZ_PLAIN` for what the quick compiler knows. Batches run in child processes:
 //! LLVM aborts on what it has not foreseen. What was found and fixed is in `regressions/`.
 
 mod generate;
@@ -24,6 +24,8 @@ const SECONDS: &str = "TIERUP_FUZZ_SECONDS";
 const SEED: &str = "TIERUP_FUZZ_SEED";
 /// Seed of one program, as a find says it.
 const PROGRAM: &str = "TIERUP_FUZZ_PROGRAM";
+/// If set, only programs that the quick compiler knows.
+const PLAIN: &str = "TIERUP_FUZZ_PLAIN";
 /// First seed and number of seeds of a child.
 const BATCH: &str = "TIERUP_FUZZ_BATCH";
 const MARK: &str = "clif-fuzz ";
@@ -40,11 +42,13 @@ fn child_process() {
     let limit = libc::rlimit { rlim_cur: CHILD_SECONDS, rlim_max: CHILD_SECONDS };
     // SAFETY: reads a structure that is alive.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CPU, &limit) }, 0);
+    let plain = env::var_os(PLAIN).is_some();
     let run = move || {
         let mut tally = Tally::default();
         println!();
         for _ in 0..count {
             let seed = seeds.next();
+            let seed = if plain { seed - seed % generate::EACH_PLAIN } else { seed };
             println!("{MARK}seed {seed:#x}");
             let functions = generate::program(seed);
             if let Err(find) = oracles::check(seed, &functions, &mut tally) {
@@ -52,8 +56,8 @@ fn child_process() {
                 break;
             }
         }
-        let Tally { programs, calls, interpreted, outvoted, skipped } = tally;
-        println!("{MARK}end {programs} {calls} {interpreted} {outvoted} {skipped}");
+        let Tally { programs, calls, interpreted, outvoted, skipped, quick, declined } = tally;
+        println!("{MARK}end {programs} {calls} {interpreted} {outvoted} {skipped} {quick} {declined}");
     };
     thread::Builder::new().stack_size(64 << 20).spawn(run).unwrap().join().unwrap();
 }
@@ -69,8 +73,8 @@ fn batch(seed: u64, count: usize) -> Result<Tally, String> {
     let end = text.lines().find_map(|line| line.strip_prefix(MARK)?.strip_prefix("end "));
     let numbers: Vec<usize> = end.unwrap_or("").split(' ').filter_map(|number| number.parse().ok()).collect();
     match numbers[..] {
-        [programs, calls, interpreted, outvoted, skipped] if output.status.success() => {
-            Ok(Tally { programs, calls, interpreted, outvoted, skipped })
+        [programs, calls, interpreted, outvoted, skipped, quick, declined] if output.status.success() => {
+            Ok(Tally { programs, calls, interpreted, outvoted, skipped, quick, declined })
         }
         _ => {
             let last = text.lines().rev().find(|line| line.starts_with(MARK)).unwrap_or("before the first").to_owned();
@@ -104,6 +108,8 @@ fn three_oracles_agree() {
                 total.interpreted += tally.interpreted;
                 total.outvoted += tally.outvoted;
                 total.skipped += tally.skipped;
+                total.quick += tally.quick;
+                total.declined += tally.declined;
             }
             Err(find) => {
                 println!("{find}");
@@ -118,6 +124,13 @@ fn three_oracles_agree() {
     assert!(finds.is_empty(), "{} finds, {SEED}={seed}", finds.len());
     // The comparison means something: programs were compiled and called, most of them also interpreted.
     assert!(total.programs > total.skipped && total.interpreted * 2 > total.calls);
+    let is_quick_here = is_x86_feature_detected!("bmi2");
+    assert!(
+        total.quick > 9 * total.declined || !is_quick_here,
+        "the quick compiler knows {} functions of {}",
+        total.quick,
+        total.declined
+    );
 }
 
 #[test]

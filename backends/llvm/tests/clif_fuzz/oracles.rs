@@ -18,8 +18,9 @@ use cranelift_interpreter::{
 use tierup_llvm::{Pipeline, Refusal};
 
 use crate::{
+    generate::is_plain,
     random::Random,
-    tiers::{Baseline, Optimized, Symbols, call, isa, name, trampoline},
+    tiers::{Baseline, Optimized, Quick, Symbols, call, isa, name, trampoline},
 };
 
 /// How many argument lists each program is called with.
@@ -38,6 +39,9 @@ pub(crate) struct Tally {
     pub(crate) outvoted: usize,
     /// Programs Cranelift cannot compile.
     pub(crate) skipped: usize,
+    /// Functions the quick compiler compiled of those it should know, and the others of these.
+    pub(crate) quick: usize,
+    pub(crate) declined: usize,
 }
 
 /// Runs a program everywhere.
@@ -49,7 +53,7 @@ pub(crate) fn check(seed: u64, functions: &[Function], tally: &mut Tally) -> Res
     compare(seed, functions, functions, tally)
 }
 
-/// `functions` through Cranelift and its interpreter, `others` through LLVM.
+/// `functions` through Cranelift and its interpreter, `others` through the quick compiler and LLVM.
 fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut Tally) -> Result<(), String> {
     let find = |what: String| Err(format!("seed {seed:#x}: {what}\n{}", text(functions)));
     let isa = isa(false);
@@ -66,10 +70,22 @@ fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut T
         tally.skipped += 1;
         return Ok(());
     };
+    let quick = match catch_unwind(AssertUnwindSafe(|| Quick::new(&isa, others))) {
+        Ok(Ok(quick)) => quick,
+        Ok(Err(error)) => return find(format!("quick: {error}")),
+        Err(_) => return find("the quick compiler panics".to_owned()),
+    };
+    let compiled = (0..others.len()).filter(|&at| quick.compiled(at)).count();
+    if is_plain(seed) {
+        tally.quick += compiled;
+        tally.declined += others.len() - compiled;
+    }
     let callees: Vec<&Function> = others.iter().collect();
     let second = if seed.is_multiple_of(2) { Pipeline::Cheap } else { Pipeline::O3 };
     let mut optimized = Vec::new();
-    for pipeline in [Pipeline::O2, second] {
+    // Of plain programs, only some.
+    let pipelines = if is_plain(seed) && !seed.is_multiple_of(8) { &[][..] } else { &[Pipeline::O2, second] };
+    for &pipeline in pipelines {
         let mut compiler = Optimized::new(pipeline, &Symbols::new());
         match compiler.link(&entry, &callees) {
             Ok(code) => optimized.push((pipeline, code, compiler)),
@@ -86,14 +102,15 @@ fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut T
         tally.calls += 1;
         let interpreted = interpret(functions, &args);
         tally.interpreted += usize::from(interpreted.is_some());
-        for (pipeline, code, _) in &optimized {
+        let others = optimized.iter().map(|(pipeline, code, _)| (format!("{pipeline:?}"), code.entry() as usize));
+        for (who, entry) in others.chain([("quick".to_owned(), quick.entry("f"))]) {
             // SAFETY: as above.
-            let actual = unsafe { call(code.entry() as usize, signature, &args) };
+            let actual = unsafe { call(entry, signature, &args) };
             if !same(&expected, &actual) {
-                let values = [("Cranelift", Some(&expected)), ("LLVM", Some(&actual)), ("interpreter", interpreted.as_ref())];
+                let values = [("Cranelift", Some(&expected)), (&*who, Some(&actual)), ("interpreter", interpreted.as_ref())];
                 let values =
                     values.map(|(who, values)| format!("{who} {}", values.map_or("cannot run it".to_owned(), |v| bits(v))));
-                return find(format!("{pipeline:?}, arguments {}: {}", bits(&args), values.join(", ")));
+                return find(format!("{who}, arguments {}: {}", bits(&args), values.join(", ")));
             }
         }
         if interpreted.is_some_and(|values| !same(&expected, &values)) {
@@ -172,7 +189,7 @@ const MISTAKES: [(Opcode, Opcode); 6] = [
     (Opcode::Fmin, Opcode::Fmax),
 ];
 
-/// Whether it shows when LLVM gets another program: one with these mistakes in it.
+/// Whether it shows when the others get another program: one with these mistakes in it.
 pub(crate) fn notices_mistakes(seed: u64, functions: &[Function]) -> bool {
     let mut others = functions.to_vec();
     for func in &mut others {

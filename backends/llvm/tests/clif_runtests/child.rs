@@ -6,7 +6,7 @@ use tierup_llvm::{Linked, Pipeline, Refusal};
 use crate::{
     file::File,
     report::Report,
-    tiers::{Baseline, Optimized, Symbols, Thunks, call, isa, name, rename_callees, trampoline, uses_tail},
+    tiers::{Baseline, Optimized, Quick, Symbols, Thunks, call, isa, name, rename_callees, trampoline, uses_tail},
 };
 
 /// Name of the trampoline, which no file uses.
@@ -21,6 +21,7 @@ pub(crate) fn run(text: &str) -> Result<Report, String> {
     }
     let mut report = Report { commands: file.commands.len(), ..Report::default() };
     in_cranelift(&file, &isa, &mut report)?;
+    in_quick(&file, &isa, &mut report)?;
     for pipeline in [Pipeline::O2, Pipeline::Cheap] {
         in_llvm(&file, pipeline, &mut report);
     }
@@ -37,6 +38,18 @@ fn in_cranelift(file: &File, isa: &OwnedTargetIsa, report: &mut Report) -> Resul
     let code = Baseline::new(isa, &functions, &Symbols::new())?;
     for at in 0..file.functions.len() {
         report.cranelift += commands(file, at, code.address(&entry(&file.functions[at])), "Cranelift", &mut report.failures);
+    }
+    Ok(())
+}
+
+/// Everything the quick compiler takes in its code, the rest in Cranelift's.
+fn in_quick(file: &File, isa: &OwnedTargetIsa, report: &mut Report) -> Result<(), String> {
+    let code = Quick::new(isa, &file.functions)?;
+    for (at, func) in file.functions.iter().enumerate() {
+        match code.compiled(at) {
+            true => report.quick += commands(file, at, code.entry(&name(func)), "quick", &mut report.failures),
+            false => report.not_quick += file.commands.iter().filter(|(callee, _)| *callee == at).count(),
+        }
     }
     Ok(())
 }

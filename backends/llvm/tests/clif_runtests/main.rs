@@ -86,11 +86,13 @@ fn every_command_is_right_or_its_file_refused() {
         for refusal in &report.boundary {
             println!("not across tiers  {name}: {refusal}");
         }
+        println!("quick  {name}: {} of {} commands", report.quick, report.commands);
         failures.extend(report.failures.iter().map(|failure| format!("{name}: {failure}")));
         total.add(report);
     }
     println!("{} files, {complete} complete, {refused} refused; {} run commands", files.len(), total.commands);
     println!("right: Cranelift {}, LLVM O2 {}, LLVM cheap {}", total.cranelift, total.llvm, total.llvm_cheap);
+    println!("right: quick {}, declined {}", total.quick, total.not_quick);
     println!("right across tiers: Cranelift → LLVM {}, LLVM → Cranelift {}", total.into_llvm, total.into_cranelift);
     println!("not across tiers: {} `tail`, {} refused at the boundary", total.tail, total.not_across);
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
@@ -98,6 +100,14 @@ fn every_command_is_right_or_its_file_refused() {
     assert!(total.llvm == total.llvm_cheap && total.into_llvm == total.into_cranelift);
     // Every command is accounted for.
     assert_eq!(total.cranelift, total.commands);
+    assert_eq!(total.quick + total.not_quick, total.commands);
+    let is_quick_here = is_x86_feature_detected!("bmi2");
+    assert!(
+        total.quick * 4 >= total.commands || !is_quick_here,
+        "the quick compiler declines {} of {}",
+        total.not_quick,
+        total.commands
+    );
     assert_eq!(total.into_llvm + total.tail + total.not_across, total.commands);
 }
 
@@ -137,8 +147,8 @@ fn a_wrong_expectation_fails() {
     assert_eq!(in_child(&right, false).failures, Vec::<String>::new());
     let wrong = scratch("wrong", &ADD.replace("== 3", "== 4"));
     let report = in_child(&wrong, false);
-    // Cranelift, two pipelines, two directions.
-    assert_eq!(report.failures.len(), 5, "{report:?}");
+    // Cranelift, the quick compiler, two pipelines, two directions.
+    assert_eq!(report.failures.len(), 6, "{report:?}");
     assert!(report.failures.iter().all(|failure| failure.contains("%add(1, 2) == 4, actual: 3")), "{report:?}");
     assert_eq!((report.llvm, report.commands), (0, 1));
     let _ = (fs::remove_file(right), fs::remove_file(wrong));

@@ -6,6 +6,10 @@ pub(crate) struct Report {
     /// Run commands of the file.
     pub(crate) commands: usize,
     pub(crate) cranelift: usize,
+    /// Called by Cranelift's code, in the quick compiler's; what that one declines is Cranelift's.
+    pub(crate) quick: usize,
+    /// Commands that call what the quick compiler declines.
+    pub(crate) not_quick: usize,
     pub(crate) llvm: usize,
     pub(crate) llvm_cheap: usize,
     /// Called by Cranelift's code, calling it in turn.
@@ -26,10 +30,12 @@ pub(crate) struct Report {
 const MARK: &str = "clif-report ";
 
 impl Report {
-    fn counts(&mut self) -> [(&'static str, &mut usize); 8] {
+    fn counts(&mut self) -> [(&'static str, &mut usize); 10] {
         [
             ("commands", &mut self.commands),
             ("cranelift", &mut self.cranelift),
+            ("quick", &mut self.quick),
+            ("not-quick", &mut self.not_quick),
             ("llvm", &mut self.llvm),
             ("llvm-cheap", &mut self.llvm_cheap),
             ("into-llvm", &mut self.into_llvm),

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod optimized;
+mod quick;
 mod thunks;
 mod trampoline;
 
@@ -15,6 +16,7 @@ use cranelift_codegen::{
 
 pub(crate) use baseline::{Baseline, isa};
 pub(crate) use optimized::Optimized;
+pub(crate) use quick::Quick;
 pub(crate) use thunks::Thunks;
 pub(crate) use trampoline::{call, trampoline};
 

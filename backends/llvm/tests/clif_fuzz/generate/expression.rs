@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{
     types::{F32, F64, I8, I16, I32, I64, I128},
 };
 
-use super::{FLOATS, Generator, INTS, TYPES};
+use super::{FLOATS, Generator, INTS, PLAIN, TYPES};
 
 const CONDITIONS: [IntCC; 10] = [
     IntCC::Equal,
@@ -36,6 +36,9 @@ const COMPARISONS: [FloatCC; 14] = [
     FloatCC::UnorderedOrGreaterThan,
     FloatCC::UnorderedOrGreaterThanOrEqual,
 ];
+
+/// What [`Generator::int`] may choose where only 32 and 64 bits of what the quick compiler knows are wanted.
+const PLAIN_INT: [usize; 25] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 20, 22, 23, 25, 26, 28, 30, 31];
 
 impl Generator<'_, '_> {
     /// A variable's value, or a constant.
@@ -89,7 +92,7 @@ impl Generator<'_, '_> {
             0 => {
                 let cond = self.condition();
                 let (one, other) = (self.value(ty), self.value(ty));
-                if self.random.once_in(4) && ty.is_int() {
+                if self.random.once_in(4) && ty.is_int() && !self.plain {
                     self.b.ins().select_spectre_guard(cond, one, other)
                 } else {
                     self.b.ins().select(cond, one, other)
@@ -105,7 +108,7 @@ impl Generator<'_, '_> {
     pub(super) fn condition(&mut self) -> Value {
         if self.random.once_in(4) {
             let ty = self.random.pick(&INTS);
-            return self.value(ty);
+            return if self.random.once_in(3) { self.load(ty) } else { self.value(ty) };
         }
         self.comparison()
     }
@@ -116,14 +119,21 @@ impl Generator<'_, '_> {
             let (one, other, cond) = (self.value(ty), self.value(ty), self.random.pick(&COMPARISONS));
             return self.b.ins().fcmp(cond, one, other);
         }
-        let ty = self.random.pick(&[I8, I16, I32, I64, I128]);
+        let ty = self.any_int();
         let (one, other, cond) = (self.value(ty), self.value(ty), self.random.pick(&CONDITIONS));
+        let cond = if self.plain && ty.bits() < 32 { cond.unsigned() } else { cond };
         self.b.ins().icmp(cond, one, other)
     }
 
     fn int(&mut self, ty: Type) -> Value {
         let (x, y) = (self.value(ty), self.value(ty));
-        match self.random.below(36) {
+        let choice = match ty {
+            _ if !self.plain => self.random.below(36),
+            I8 => self.random.pick(&[4, 5, 6, 20, 22]),
+            I16 => self.random.pick(&[4, 5, 6, 22]),
+            _ => self.random.pick(&PLAIN_INT),
+        };
+        match choice {
             0 | 1 => self.b.ins().iadd(x, y),
             2 => self.b.ins().isub(x, y),
             3 => self.b.ins().imul(x, y),
@@ -231,10 +241,10 @@ impl Generator<'_, '_> {
     }
 
     fn widened_or_narrowed(&mut self, ty: Type) -> Value {
-        let from = self.random.pick(&[I8, I16, I32, I64, I128]);
+        let from = self.any_int();
         let value = self.value(from);
         match from.bits().cmp(&ty.bits()) {
-            std::cmp::Ordering::Less if self.random.once_in(2) => self.b.ins().uextend(ty, value),
+            std::cmp::Ordering::Less if self.random.once_in(2) || self.plain && ty == I16 => self.b.ins().uextend(ty, value),
             std::cmp::Ordering::Less => self.b.ins().sextend(ty, value),
             std::cmp::Ordering::Equal => value,
             std::cmp::Ordering::Greater => self.b.ins().ireduce(ty, value),
@@ -243,7 +253,7 @@ impl Generator<'_, '_> {
 
     fn float(&mut self, ty: Type) -> Value {
         let (x, y) = (self.value(ty), self.value(ty));
-        match self.random.below(22) {
+        match self.random.below(if self.plain { 20 } else { 22 }) {
             0 | 1 => self.b.ins().fadd(x, y),
             2 | 3 => self.b.ins().fsub(x, y),
             4 | 5 => self.b.ins().fmul(x, y),
@@ -272,7 +282,8 @@ impl Generator<'_, '_> {
             18 => {
                 let of = self.random.pick(&INTS);
                 let int = self.value(of);
-                if self.random.once_in(2) { self.b.ins().fcvt_from_uint(ty, int) } else { self.b.ins().fcvt_from_sint(ty, int) }
+                let is_unsigned = self.random.once_in(2) || self.plain && of.bits() < 32;
+                if is_unsigned { self.b.ins().fcvt_from_uint(ty, int) } else { self.b.ins().fcvt_from_sint(ty, int) }
             }
             19 => {
                 let bits = self.value(if ty == F32 { I32 } else { I64 });
@@ -310,7 +321,14 @@ impl Generator<'_, '_> {
         let base = self.b.ins().stack_addr(I64, self.slot, 0);
         let index = self.value(I64);
         let masked = self.b.ins().band_imm_u(index, i64::from((super::SLOT - 1) & !(bytes - 1)));
-        self.b.ins().iadd(base, masked)
+        if self.random.once_in(2) {
+            return self.b.ins().iadd(base, masked);
+        }
+        // There and back again: sums within each other.
+        let away = self.random.pick(&[8, -8, 1 << 28, 1 << 31, -(1 << 40)]);
+        let far = self.b.ins().iadd_imm_s(base, away);
+        let sum = self.b.ins().iadd(far, masked);
+        self.b.ins().iadd_imm_s(sum, -away)
     }
 
     pub(super) fn flags(&mut self) -> MemFlagsData {
@@ -339,6 +357,10 @@ impl Generator<'_, '_> {
     }
 
     pub(super) fn any_type(&mut self) -> Type {
-        self.random.pick(&TYPES)
+        if self.plain { self.random.pick(&PLAIN) } else { self.random.pick(&TYPES) }
+    }
+
+    fn any_int(&mut self) -> Type {
+        if self.plain { self.random.pick(&INTS) } else { self.random.pick(&[I8, I16, I32, I64, I128]) }
     }
 }

@@ -46,7 +46,8 @@ impl Generator<'_, '_> {
             5 => self.call(),
             6..=8 => self.store(),
             9 => self.copy_float(),
-            10 => self.atomic(),
+            10 if !self.plain => self.atomic(),
+            11 => self.rotate(),
             _ => {
                 let ty = self.any_type();
                 let value = self.expression(ty);
@@ -61,6 +62,17 @@ impl Generator<'_, '_> {
         self.b.def_var(variable, value);
     }
 
+    /// Variables change places, which makes cycles of copies where blocks meet.
+    fn rotate(&mut self) {
+        let ty = self.any_type();
+        let fitting: Vec<_> = self.variables.iter().filter(|(_, of)| *of == ty).map(|&(variable, _)| variable).collect();
+        let values: Vec<_> = fitting.iter().map(|&variable| self.b.use_var(variable)).collect();
+        let by = self.random.below(fitting.len());
+        for (at, &variable) in fitting.iter().enumerate() {
+            self.b.def_var(variable, values[(at + by) % values.len()]);
+        }
+    }
+
     fn store(&mut self) {
         let (ty, flags) = (self.any_type(), self.flags());
         let value = self.value(ty);
@@ -72,7 +84,7 @@ impl Generator<'_, '_> {
                 1 => self.b.ins().istore16(flags, value, address, 0),
                 _ => self.b.ins().istore32(flags, value, address, 0),
             };
-        } else if INTS.contains(&ty) && self.random.once_in(4) {
+        } else if INTS.contains(&ty) && !self.plain && self.random.once_in(4) {
             self.b.ins().atomic_store(flags, value, address);
         } else {
             self.b.ins().store(flags, value, address, 0);
