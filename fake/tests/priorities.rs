@@ -112,7 +112,8 @@ fn who_hogs_a_tier_delays_none_that_has_workers_of_its_own() {
             let (broker, [low, high]) = hogged(workers, dedicated);
             let thread = online.then(|| broker.register_thread().unwrap());
             // More than there are workers that could take them.
-            let hogs: Vec<_> = (0..4).map(|value| sized(&broker, Guest::behaving(value, Behaviour::Hangs), 100)).collect();
+            // None of them is large, even before the tier's pace is known.
+            let hogs: Vec<_> = (0..4).map(|value| sized(&broker, Guest::behaving(value, Behaviour::Hangs), 10)).collect();
             hogs.iter().for_each(|bead| broker.promote(bead.as_ref(), TIER2, Reason::Forced));
             let taken = if workers == 0 { 1 } else { workers };
             wait_for("the hogs to begin", || high.compiles() == taken);

@@ -47,7 +47,7 @@ fn calls(function: u32, work: u64) -> Record {
 /// What ski-rental's worst case is for a threshold of 100 typical calls: every function stops when it has just been asked for.
 fn stops_when_promoted() -> Program {
     let functions = (0..60).map(|index| function(format!("stops_{index}"), 120)).collect();
-    // The default policy asks for a function after 409,600 units.
+    // Such a policy asks for a function after 409,600 units.
     let records = (0..60).map(|index| calls(index, 420_000)).collect();
     program("stops when promoted", functions, records)
 }
