@@ -1,4 +1,4 @@
-//! CLIF in, installed code out: the machine-code ABI, guard faults as traps, code memory, the Cranelift backend.
+//! CLIF in, installed code out: the machine-code ABI, guard faults as traps, code memory, the backend of the quick compiler and Cranelift.
 //!
 //! `ABI.md` in this folder is the contract between drivers, generated code and the runtime; [`abi`] and [`trap`] implement it
 //! and [`clif`] is how a lowering keeps it.

@@ -282,7 +282,7 @@ impl From<TierChoice> for TierMode {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum BaselineChoice {
-    /// A compiler that takes a fourth of Cranelift's time; Cranelift what it does not know.
+    /// A compiler with which that takes a third to a fourth of the time; Cranelift compiles what it does not know.
     #[default]
     Quick,
     /// Cranelift.

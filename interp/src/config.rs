@@ -38,7 +38,7 @@ pub enum TierMode {
 /// What compiles the first tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Baseline {
-    /// A compiler that takes a fourth of Cranelift's time, and makes code as fast for most functions; Cranelift compiles what it does not know.
+    /// The [quick compiler](tierup::OptLevel::Quick): a third to a fourth of the time, code about as fast. Cranelift compiles what it does not know.
     #[default]
     Quick,
     /// Cranelift.
@@ -127,7 +127,7 @@ pub struct Config {
     pub interruptible: bool,
     /// Whether the optimizing tier's code, too, can be left for the interpreter in the midst of a loop, when its function is
     /// [tiered down](crate::Module::tier_down) or reloaded: what a debugger needs, at the price of a poll at every turn of a loop,
-    /// which keeps loops from becoming vector code. Cranelift's code always can.
+    /// which keeps loops from becoming vector code. Baseline code always can.
     pub leaves_at_polls: bool,
     /// Who compiles in [`TierMode::Auto`]; by default background workers where there are threads, else the host in
     /// [`Broker::run_pending`](tierup::Broker::run_pending).

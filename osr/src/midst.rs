@@ -68,8 +68,8 @@ pub fn open_in_midst(body: &mut Function, sites: &Sites, site: u32) -> Result<Op
 }
 
 impl Opened {
-    /// Has the body entered at the site asked for, and at all others for which that is possible. `live` says what is live at the header of each of
-    /// `sites`, in their order, those of its parameters included that are used; aliases are resolved.
+    /// Has the body entered at the site asked for, and at all others for which that is possible and not too long. `live` says what is
+    /// live at the header of each of `sites`, in their order, those of its parameters included that are used; aliases are resolved.
     ///
     /// # Errors
     ///

@@ -14,11 +14,11 @@ use crate::{
     symbols::Symbols,
 };
 
-/// How much Cranelift optimizes.
+/// Which code generator compiles, and how much it optimizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OptLevel {
-    /// Not Cranelift's code generator, but one that takes a fourth of its time and makes code as fast for most functions. Cranelift,
-    /// at [`Speed`](Self::Speed), compiles what that one does not know: most vectors, 128-bit numbers, atomic operations but loads,
+    /// Not Cranelift's code generator, but one with which a function takes a third to a fourth of the time, its lowering included, and is
+    /// about as fast (measured: `benches/record/quick-2026-11-22.md`). Cranelift, at [`Speed`](Self::Speed), compiles what that one does not know: most vectors, 128-bit numbers, atomic operations but loads,
     /// other calling conventions; and everything, on processors without BMI2.
     Quick,
     /// Cranelift, as fast as it can.

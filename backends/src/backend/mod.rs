@@ -1,4 +1,4 @@
-//! The Cranelift backend: a [`Compiler`] made of a [`Lower`] and Cranelift at one optimization level.
+//! The Cranelift backend: a [`Compiler`] made of a [`Lower`] and Cranelift at one optimization level, or the quick compiler before it.
 
 mod codegen;
 mod config;
@@ -23,7 +23,7 @@ use crate::{
 };
 use codegen::Codegen;
 
-/// Lowers guest functions with `L` and compiles them with Cranelift.
+/// Lowers guest functions with `L` and compiles them with Cranelift, or [quickly](OptLevel::Quick).
 ///
 /// Usable by several workers at once. Keep an `Arc` of it to ask for statistics and the code map.
 pub struct CraneliftBackend<G, L> {
@@ -146,8 +146,8 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
     }
 }
 
-// SAFETY: a unit's entry is what Cranelift made of CLIF that is verified or vouched for, with the ABI's flags, at an address that stays mapped until
-// the pages in the lease are dropped. That the CLIF means the guest function is the `Lower` implementation's affair; it cannot
+// SAFETY: a unit's entry is what Cranelift, with the ABI's flags, or the quick compiler, which keeps to the ABI, made of CLIF that is verified or
+// vouched for (of a variant, of its body), at an address that stays mapped until the pages in the lease are dropped. That the CLIF means the guest function is the `Lower` implementation's affair; it cannot
 // name an address the verifier or the symbol table did not see, except by constants, which is as unsafe as a helper.
 unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
     fn name(&self) -> &str {

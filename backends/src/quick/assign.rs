@@ -251,13 +251,7 @@ impl Assignment {
         while has_changed {
             has_changed = false;
             for index in (0..facts.blocks.len()).rev() {
-                self.live.clear();
-                self.live.resize(stride, 0);
-                each_target(func, facts, facts.blocks[index].block, |to| {
-                    for (live, &more) in self.live.iter_mut().zip(&self.live_in[to as usize * stride..][..stride]) {
-                        *live |= more;
-                    }
-                });
+                join(&mut self.live, &self.live_in, stride, func, facts, facts.blocks[index].block);
                 let live_in = &mut self.live_in[index * stride..][..stride];
                 for (word, (here, &live)) in live_in.iter_mut().zip(&self.live).enumerate() {
                     let mut new = live & !*here;
@@ -303,13 +297,7 @@ impl Assignment {
             let at = facts.blocks[index];
             let (from, to) = self.extent[index];
             let frequency = self.frequency[index];
-            self.live.clear();
-            self.live.resize(stride, 0);
-            each_target(func, facts, at.block, |next| {
-                for (live, &more) in self.live.iter_mut().zip(&self.live_in[next as usize * stride..][..stride]) {
-                    *live |= more;
-                }
-            });
+            join(&mut self.live, &self.live_in, stride, func, facts, at.block);
             each_bit(&self.live, |bit| self.open[self.across[bit as usize] as usize] = to);
             let mut position = to + 1;
             let mut inst = func.layout.last_inst(at.block);
@@ -634,6 +622,17 @@ fn each_target(func: &Function, facts: &Facts, block: Block, mut then: impl FnMu
             then(facts.index[call.block(&func.dfg.value_lists).as_u32() as usize]);
         });
     }
+}
+
+/// What is live where a block ends: into any of those it leads to.
+fn join(live: &mut Vec<u64>, live_in: &[u64], stride: usize, func: &Function, facts: &Facts, block: Block) {
+    live.clear();
+    live.resize(stride, 0);
+    each_target(func, facts, block, |to| {
+        for (live, &more) in live.iter_mut().zip(&live_in[to as usize * stride..][..stride]) {
+            *live |= more;
+        }
+    });
 }
 
 fn each_bit(words: &[u64], mut then: impl FnMut(u32)) {
