@@ -131,3 +131,93 @@ fn check_growth(policy: &dyn HotnessPolicy, around: Sample, share: usize, name: 
         assert!(!matches!(asked, Decision::Promote { .. }), "{name} asks twice: {sample:?}");
     }
 }
+
+/// A modifier, what provokes it, and what it then does: multiply thresholds, or hold back for a reason.
+type Provoked = (Modifiers, fn(&mut Sample), Result<f64, WaitReason>);
+
+fn provoked() -> Vec<Provoked> {
+    let none = Modifiers::default();
+    let truffle = Modifiers { load_feedback: Some(LoadFeedback::truffle()), ..none };
+    vec![
+        (Modifiers { load_feedback: Some(LoadFeedback::hotspot()), ..none }, |sample| sample.load = 5.0, Ok(2.0)),
+        (truffle, |sample| sample.load = 0.0, Ok(0.1)),
+        (truffle, |sample| sample.load = 190.0, Ok(10.0)),
+        (
+            Modifiers { hysteresis: Some(Hysteresis { from_tier: 1, ..Hysteresis::default() }), ..none },
+            |sample| sample.load = 5.1,
+            Err(WaitReason::Held),
+        ),
+        (Modifiers { startup_delay: Some(StartupDelay::default()), ..none }, |sample| sample.quiet = 0, Err(WaitReason::Startup)),
+        (Modifiers { efficiency_mode: Some(EfficiencyMode::default()), ..none }, |sample| sample.efficiency = true, Ok(4.0)),
+        (
+            Modifiers { code_pressure: Some(CodePressure { limit: 1_000, from_percent: 50 }), ..none },
+            |sample| sample.code_bytes = 750,
+            Ok(2_f64.exp()),
+        ),
+        (
+            Modifiers { compile_share: Some(CompileShare { percent: 0, burst_ms: 0 }), ..none },
+            |sample| sample.compile_nanos = 1,
+            Err(WaitReason::CompileShare),
+        ),
+    ]
+}
+
+fn promotes(policy: &impl HotnessPolicy, around: Sample, work: u64) -> bool {
+    matches!(policy.decide(&Sample { work, spent: work, ..around }), Decision::Promote { .. })
+}
+
+/// The least work after which a policy promotes, if it ever does.
+fn least(policy: &impl HotnessPolicy, around: Sample) -> Option<u64> {
+    let (mut no, mut yes) = (0, 1 << 50);
+    if !promotes(policy, around, yes) {
+        return None;
+    }
+    while no < yes {
+        let between = no + (yes - no) / 2;
+        if promotes(policy, around, between) { yes = between } else { no = between + 1 }
+    }
+    Some(yes)
+}
+
+/// Every modifier, and every two of them at once, does to every policy what it says: a factor is one of the work that it takes, whatever
+/// the policy looks at, and who is held is held however hot. (That a budget of never stays one is in the modifiers' tables.)
+#[test]
+fn every_modifier_has_its_effect_on_every_policy() {
+    let none = (Modifiers::default(), (|_| ()) as fn(&mut Sample), Ok(1.0));
+    for (name, policy) in policies().into_iter().filter(|(name, _)| *name != "never") {
+        let mut calm = Sample { load: 50.0, ..Sample::new(Tier::INTERPRETER, TIER1, 100) };
+        calm.outlook[TIER1.slot()] = Outlook::new(100_000, 3.0);
+        let alone = least(&Modified::new(&policy, Modifiers::default()), calm);
+        assert!(alone.is_some(), "{name}");
+        for (first, (one, provoke, effect)) in [none].into_iter().chain(provoked()).enumerate() {
+            for (other, provoke_too, effect_too) in provoked().into_iter().skip(first) {
+                if one.load_feedback.is_some() && other.load_feedback.is_some() {
+                    continue;
+                }
+                let modifiers = Modifiers {
+                    load_feedback: one.load_feedback.or(other.load_feedback),
+                    hysteresis: one.hysteresis.or(other.hysteresis),
+                    startup_delay: one.startup_delay.or(other.startup_delay),
+                    efficiency_mode: one.efficiency_mode.or(other.efficiency_mode),
+                    code_pressure: one.code_pressure.or(other.code_pressure),
+                    compile_share: one.compile_share.or(other.compile_share),
+                };
+                let policy = Modified::new(&policy, modifiers);
+                let mut sample = calm;
+                provoke(&mut sample);
+                provoke_too(&mut sample);
+                let found = least(&policy, sample);
+                let what = format!("{name} with {modifiers:?}: {alone:?} alone, {found:?}");
+                let Some((scale, alone)) = effect.and_then(|scale| Ok(scale * effect_too?)).ok().zip(alone) else {
+                    assert_eq!(found, None, "{what}");
+                    let decision = policy.decide(&Sample { work: 1 << 50, spent: 1 << 50, ..sample });
+                    let reason = if let Decision::Wait { reason, .. } = decision { Err(reason) } else { Ok(0.0) };
+                    assert!([effect, effect_too].contains(&reason), "{what}: {decision:?}");
+                    continue;
+                };
+                let expected = alone as f64 * scale;
+                assert!((found.unwrap() as f64 - expected).abs() <= 1.0 + expected * 1e-9, "{what}, expected {expected}");
+            }
+        }
+    }
+}
