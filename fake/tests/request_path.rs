@@ -3,7 +3,8 @@
 //!
 //! Allocations are counted by the allocator. System calls are caught: while a thread is under watch the kernel turns each into a signal
 //! (`PR_SET_SYSCALL_USER_DISPATCH`), whose handler counts it and lets it through. A lock shows as the call by which the thread waits
-//! for it: while thousands of requests wait, workers hold the queue's lock for most of the time.
+//! for it: while thousands of requests wait, workers hold the queue's lock for most of the time. Instructions are counted by having the
+//! processor trap after each.
 #![cfg(all(not(miri), feature = "threads"))]
 
 mod common;
@@ -164,6 +165,42 @@ mod trap {
     }
 }
 
+/// How many instructions something takes.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod steps {
+    use std::{arch::asm, cell::Cell, ptr, sync::Once};
+
+    thread_local! {
+        static TAKEN: Cell<u64> = const { Cell::new(0) };
+    }
+
+    extern "C" fn stepped(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        TAKEN.set(TAKEN.get() + 1);
+    }
+
+    /// Runs `what` on this thread, step by step.
+    pub(super) fn of(what: impl FnOnce()) -> u64 {
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(|| {
+            // SAFETY: all zeroes is a valid `sigaction`; the handler only touches a thread-local cell without a destructor.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = stepped as *const () as usize;
+                action.sa_flags = libc::SA_SIGINFO;
+                assert_eq!(libc::sigaction(libc::SIGTRAP, &action, ptr::null_mut()), 0);
+            }
+        });
+        TAKEN.set(0);
+        // SAFETY: sets the trap flag: the processor raises a signal after each instruction, for which there is a handler. The kernel clears
+        // the flag for the handler.
+        unsafe { asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq") };
+        what();
+        // SAFETY: clears it.
+        unsafe { asm!("pushfq", "and qword ptr [rsp], -0x101", "popfq") };
+        TAKEN.get()
+    }
+}
+
 /// Nothing at all, as far as it can be seen.
 #[track_caller]
 fn assert_nothing(seen: &Seen, what: &str) {
@@ -263,4 +300,31 @@ fn nor_does_a_loop_that_asks_for_a_variant() {
     let seen = watched(|| times(2_000, || thread.on_back_edge(bead.as_ref(), 0, 100)));
     assert_nothing(&seen, "a loop");
     wait_for("the variant", || thread.osr_entry(bead.as_ref(), 0).is_some());
+}
+
+/// The number of instructions is bounded, and does not depend on how many requests wait.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_request_takes_as_many_instructions_whoever_waits() {
+    const BOUND: u64 = 2_500;
+    assert!((3..50).contains(&steps::of(|| _ = std::hint::black_box(1))), "steps are counted");
+    for mode in [Mode::Pump, Mode::Background] {
+        let broker = builder(0).mode(mode).build().unwrap();
+        let thread = broker.register_thread().unwrap();
+        let beads: Vec<_> = (0..10_000).map(|value| bead(&broker, Guest::new(value))).collect();
+        let mut taken = Vec::new();
+        for (number, bead) in beads.iter().enumerate() {
+            // A worker may be faster than this thread now.
+            let ask = || _ = std::hint::black_box(thread.on_invoke(bead.as_ref()));
+            // Now and then three of them: each step is a signal.
+            if number % 1_000 < 3 { taken.push(steps::of(ask)) } else { ask() }
+        }
+        let least: Vec<_> = taken.chunks(3).map(|three| *three.iter().min().unwrap()).collect();
+        println!("{mode:?}: {least:?}");
+        assert!(least.iter().all(|&least| least < BOUND), "{mode:?}: {taken:?}");
+        // A look at the clock may have to be taken again.
+        assert!(least.iter().max().unwrap() - least.iter().min().unwrap() < 50, "{mode:?}: {taken:?}");
+        broker.drain();
+        assert_eq!(broker.stats().tiers[0].installed, 10_000, "{mode:?}: none is lost");
+    }
 }
