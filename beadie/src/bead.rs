@@ -16,7 +16,7 @@ use crate::{
     count::{self, Count},
     decide::{Ladder, decide},
     here,
-    home::{Guest, Home, MOST_TIERS},
+    home::{Guest, Home, MOST_TIERS, tier_of},
     image::{Archive, Artifact, Image},
     jobs::Job,
     link::{Link, Tie},
@@ -234,7 +234,7 @@ impl Bead {
         self.core.store(new_ptr, Ordering::Release);
     }
 
-    /// How far the bead has got. Costs a hundred instructions or so while it has no code.
+    /// How far the bead has got.
     pub fn state(&self) -> BeadState {
         if !self.is_valid() {
             return BeadState::Deopt;
@@ -251,7 +251,7 @@ impl Bead {
 
     /// Whether a tier was asked for and has not been answered.
     pub(crate) fn is_pending(&self, link: &Link, tier: usize) -> bool {
-        self.progress.was_asked(tier) && link.home.broker.bead_stats(link.bead()).is_some_and(|stats| stats.pending)
+        link.home.broker.is_requested(link.bead(), tier_of(tier))
     }
 
     /// False once [invalidated](Self::invalidate).

@@ -19,16 +19,12 @@ impl Bead {
     pub(crate) fn ask_for(&self, link: &Link, tier: usize, job: Job) -> bool {
         let accepted = link.home.jobs.put(link.index(), tier, job);
         if accepted {
-            self.note_asked(tier);
+            self.progress.note_asked();
+            if tier > 0 {
+                self.progress.note_queued(tier);
+            }
         }
         accepted
-    }
-
-    fn note_asked(&self, tier: usize) {
-        self.progress.note_asked(tier);
-        if tier > 0 {
-            self.progress.note_queued(tier);
-        }
     }
 
     /// Asks for first-tier code, unless there is some, or some on its way.
@@ -38,7 +34,7 @@ impl Bead {
             self.forgive_failures(link);
         }
         let request = || {
-            self.progress.note_asked(0);
+            self.progress.note_asked();
             link.home.promote(&link.handle, 0);
         };
         match link.home.jobs.put_if(link.index(), 0, job, || self.may_be_compiled(), request) {
@@ -51,11 +47,13 @@ impl Bead {
     /// Asks for a higher tier now. False when it was asked for before, or cannot be.
     pub(crate) fn force(&self, tier: usize, job: Job) -> bool {
         let Some(link) = self.link() else { return false };
-        if self.look(|artifact| artifact.tier).is_none_or(|running| running >= tier) || !self.progress.note_queued(tier) {
+        let is_below = self.look(|artifact| artifact.tier).is_some_and(|running| running < tier);
+        // Pending is also what was asked for before a reload and is being compiled yet: nobody would hear of another request.
+        if !is_below || self.is_pending(link, tier) || !self.progress.note_queued(tier) {
             return false;
         }
         let request = || {
-            self.progress.note_asked(tier);
+            self.progress.note_asked();
             link.home.promote(&link.handle, tier);
         };
         link.home.jobs.put_if(link.index(), tier, job, || true, request) == Put::Done
@@ -88,7 +86,7 @@ impl Bead {
 
     /// A compile closure is about to be called.
     pub(crate) fn begin_compile(&self, tier: usize) -> Attempt<'_> {
-        self.progress.note_begun(tier);
+        self.progress.note_begun();
         Attempt { bead: self, tier, failed: true }
     }
 
@@ -141,6 +139,5 @@ impl Drop for Attempt<'_> {
             self.bead.progress.note_failed(self.tier);
         }
         self.bead.progress.set_reload_pending(false);
-        self.bead.progress.note_ended(self.tier);
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn decide(bead: &Bead, link: &Link, sample: &Sample, ladder: &dyn Lad
     if bead.is_pending(link, next) || !bead.ask_for(link, next, job(next)) {
         return Decision::Wait { budget: 0, reason: WaitReason::Pending };
     }
-    Decision::Promote { tier: tier_of(next), reason: Reason::Budget }
+    // Forced, as `submit`'s requests are: in the order they come, and never for a lower tier instead, which would be the paused one.
+    Decision::Promote { tier: tier_of(next), reason: Reason::Forced }
 }
 
 /// The tier to compile after the one that runs.

@@ -24,19 +24,11 @@ impl Tiers {
     fn set(&self, tiers: u8) {
         self.0.store(tiers, Ordering::Relaxed);
     }
-
-    fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// How a bead's compiles get on.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Tiers that were asked for since the bead started over, or were being compiled then.
-    asked: Tiers,
-    /// Tiers whose closure runs.
-    compiling: Tiers,
     /// The latest news is that a closure was called, and not that something was asked for.
     has_begun: AtomicBool,
     /// Invocations were counted by the broker.
@@ -51,28 +43,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Whether the tier may be on its way: if not, it is not.
-    pub(crate) fn was_asked(&self, tier: usize) -> bool {
-        self.asked.has(tier)
-    }
-
     /// Of a bead that waits for code: whether it is being compiled.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_asked(&self, tier: usize) {
-        self.asked.add(tier);
+    pub(crate) fn note_asked(&self) {
         self.has_begun.store(false, Ordering::Relaxed);
     }
 
-    pub(crate) fn note_begun(&self, tier: usize) {
-        self.compiling.add(tier);
+    pub(crate) fn note_begun(&self) {
         self.has_begun.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_ended(&self, tier: usize) {
-        self.compiling.remove(tier);
     }
 
     pub(crate) fn was_charged(&self) -> bool {
@@ -119,7 +100,6 @@ impl Progress {
     pub(crate) fn forgive(&self) {
         self.failed.set(0);
         self.queued.set(0);
-        self.asked.set(self.compiling.get());
     }
 
     pub(crate) fn paused(&self) -> usize {

@@ -12,6 +12,7 @@ use crate::{
     mutation::dropped,
     rules::Verdict,
     shared::{Parts, Shared},
+    state::Lane,
     sync::{Arc, Ordering, pause},
     target::Target,
     version::CodeVersion,
@@ -142,12 +143,18 @@ impl<G: Send + Sync + 'static> Broker<G> {
     }
 
     /// Asks for `tier` without waiting (in [`Mode::Sync`]: compiles it). Nothing happens when the tier has no compiler, is
-    /// disabled for the bead, was asked for already, or when the bead is another broker's.
+    /// disabled for the bead, [was asked for already](Self::is_requested), or when the bead is another broker's.
     pub fn promote(&self, bead: BeadRef<'_, G>, tier: Tier, reason: Reason) {
         let shared = self.shared();
         if shared.owns(bead) && shared.is_open(tier) {
             shared.request_now(bead.id as u32, tier, reason);
         }
+    }
+
+    /// Whether the body of `tier` was asked for and is not answered yet. A compile that is under way is none until it has returned, were the
+    /// bead reloaded meanwhile, so that it comes to nothing: only then the tier can be asked for again.
+    pub fn is_requested(&self, bead: BeadRef<'_, G>, tier: Tier) -> bool {
+        self.shared().is_open(tier) && self.shared().owns(bead) && bead.hot.state.snapshot().is_pending(Lane::Body(tier))
     }
 
     /// Stops new entries into the bead's native code, now and from compiles asked for or under way, and into other beads' code that contains

@@ -181,8 +181,10 @@ fn a05_a_reload_during_a_compile_wins() {
             if request.guest().value == 1 {
                 let broker = seen.broker.lock().unwrap().clone().unwrap();
                 assert!(!request.is_cancelled());
-                assert!(broker.reload(seen.bead.get().unwrap().as_ref(), Guest::new(2)));
+                let bead = seen.bead.get().unwrap().as_ref();
+                assert!(broker.reload(bead, Guest::new(2)));
                 assert!(request.is_cancelled(), "the result is no longer wanted");
+                assert!(broker.is_requested(bead, TIER1), "nor is it asked for again before this has returned");
             }
         }))
         .on_event(log.callback())
@@ -193,7 +195,9 @@ fn a05_a_reload_during_a_compile_wins() {
     let bead = later.bead.get().unwrap();
     let thread = broker.register_thread().unwrap();
     assert_eq!(invoke(&thread, bead), None);
+    assert!(broker.is_requested(bead.as_ref(), TIER1));
     assert_eq!(broker.run_pending(1), 1);
+    assert!(!broker.is_requested(bead.as_ref(), TIER1));
     assert_eq!(invoke(&thread, bead), None, "the old body's code must not be installed; the new body's is asked for");
     assert!(log.transitions().contains(&Transition::Lost(LossReason::Changed)));
     assert_eq!(inner.leases().outstanding(), 0, "and it is freed");

@@ -2,6 +2,7 @@
 // works out whether the failure is `FIXED` in the crate that `api` is.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     ptr::null_mut,
     sync::{
         Arc, Mutex,
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{code, happens, when};
+use super::{code, happens, survives, when};
 use api::{
     AlwaysRecompilePolicy, BailoutInfo, BeadState, Beadie, Chain, ExponentialBackoffPolicy, HotnessPolicy, OsrCompileResult,
     OsrEntry, ThresholdPolicy, TieredAdapter, TieredBound,
@@ -55,7 +56,7 @@ fn a02_a_panic_in_a_higher_tier_costs_one_promotion() {
 }
 
 #[test]
-fn a03_and_a04_nothing_is_lost_in_a_burst() {
+fn a03_nothing_is_lost_in_a_burst() {
     let adapter = tiers(&[1, u32::MAX]);
     let bounds: Vec<_> = (0..600).map(|_| adapter.register(null_mut(), None)).collect();
     bounds.iter().for_each(|bound| assert!(reaches(&adapter, bound, 0)));
@@ -71,6 +72,25 @@ fn a03_and_a04_nothing_is_lost_in_a_burst() {
     assert_eq!(accepted.count() == bounds.len(), FIXED);
     drop(closed);
     assert_eq!(happens(|| bounds.iter().all(|bound| bound.is_promoted_beyond(0))), FIXED);
+}
+
+#[test]
+fn a04_many_that_are_hot_at_once_ask_once() {
+    let beadie = Beadie::with_policy(ThresholdPolicy::new(1));
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let beads: Vec<_> = (0..600).map(|_| beadie.register(null_mut(), None)).collect();
+    for bead in &beads {
+        let gate = Arc::clone(&gate);
+        beadie.on_invoke(bead, move |_| {
+            drop(gate.lock());
+            code(1)
+        });
+    }
+    // Who was rejected asks again at every call.
+    assert_eq!(beads.iter().all(|bead| bead.state() != BeadState::Interpreted), FIXED);
+    drop(closed);
+    assert_eq!(happens(|| beads.iter().all(|bead| bead.compiled().is_some())), FIXED);
 }
 
 #[test]
@@ -91,6 +111,33 @@ fn a05_a_reload_wins_over_a_higher_tier_under_way() {
     when("compiled afresh", || adapter.on_invoke(&bound, |_, _| code(7)).is_some());
     drop(closed);
     assert_eq!(!happens(|| bound.bead().compiled() == Some(code(0xbad))), FIXED);
+}
+
+#[test]
+fn a06_what_was_compiled_before_a_reload_is_not_installed_after() {
+    let beadie = Beadie::with_policy(ThresholdPolicy::new(1));
+    let bead = beadie.register(null_mut(), None);
+    let installed_late = |round: usize| {
+        let ends = Arc::new(AtomicUsize::new(0));
+        let told = Arc::clone(&ends);
+        beadie.submit(&bead, move |_| {
+            told.store(1, Ordering::Release);
+            code(round)
+        });
+        while ends.load(Ordering::Acquire) == 0 {
+            std::hint::spin_loop();
+        }
+        // From before the code is there to after it.
+        (0..round % 64).for_each(|_| std::hint::spin_loop());
+        bead.reload();
+        when("answered", || !matches!(bead.state(), BeadState::Queued | BeadState::Compiling));
+        let stale = bead.compiled() == Some(code(round));
+        bead.reload();
+        stale
+    };
+    // One round in thirty or so; here none.
+    let most = if FIXED { 500 } else { 1_000_000 };
+    assert_eq!(!(1..most).any(installed_late), FIXED);
 }
 
 #[test]
@@ -158,4 +205,71 @@ fn a13_callbacks_may_call_back() {
         done.send(chain.len()).unwrap();
     });
     assert_eq!(is_done.recv_timeout(Duration::from_secs(1)).is_ok(), FIXED);
+}
+
+#[test]
+fn a12_a_million_beads_are_dropped() {
+    // What overflows its stack takes the process with it.
+    let survived = survives(&format!("{}::a12_a_million_beads_are_dropped", module_path!()), || {
+        let beadie = Beadie::new();
+        (0..1_000_000).for_each(|_| drop(beadie.register(null_mut(), None)));
+        assert_eq!(beadie.chain_len(), 1_000_000);
+    });
+    assert_eq!(survived, FIXED);
+}
+
+#[test]
+fn a13_the_last_handle_may_go_inside_a_job() {
+    let beadie = Arc::new(Beadie::new());
+    let bead = beadie.register(null_mut(), None);
+    let slot = Arc::new(Mutex::new(Some(Arc::clone(&beadie))));
+    let (told, goes_on) = mpsc::channel();
+    beadie.submit(&bead, move |_| {
+        let last = slot.lock().unwrap().take();
+        // By then this is the last.
+        std::thread::sleep(Duration::from_millis(50));
+        drop(last);
+        told.send(()).unwrap();
+        code(1)
+    });
+    drop(beadie);
+    assert_eq!(goes_on.recv_timeout(Duration::from_secs(2)).is_ok(), FIXED);
+}
+
+#[test]
+fn a13_shutdown_does_not_wait_for_the_queue() {
+    let beadie = Beadie::new();
+    let beads: Vec<_> = (0..20).map(|_| beadie.register(null_mut(), None)).collect();
+    let gate = Arc::new(Mutex::new(()));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let closed = gate.lock().unwrap();
+    for bead in &beads {
+        let (gate, ran) = (Arc::clone(&gate), Arc::clone(&ran));
+        beadie.submit(bead, move |_| {
+            drop(gate.lock());
+            ran.fetch_add(1, Ordering::Relaxed);
+            code(1)
+        });
+    }
+    let ends = std::thread::spawn(move || drop(beadie));
+    std::thread::sleep(Duration::from_millis(200));
+    drop(closed);
+    ends.join().unwrap();
+    assert_eq!(ran.load(Ordering::Relaxed) < beads.len(), FIXED);
+}
+
+/// Four thousand million calls: half a minute.
+#[test]
+fn a14_counting_never_wraps() {
+    if std::env::var("TIERUP_MATRIX").is_ok_and(|matrix| matrix == "full") {
+        let beadie = Beadie::new();
+        let bead = beadie.register(null_mut(), None);
+        let most = catch_unwind(AssertUnwindSafe(|| {
+            (0..u32::MAX).for_each(|_| _ = bead.tick());
+            bead.tick().0
+        }));
+        assert_eq!(most.is_ok_and(|count| count == u32::MAX), FIXED);
+    } else {
+        println!("skipped: TIERUP_MATRIX=full counts to the end");
+    }
 }
