@@ -1,6 +1,6 @@
 //! What the ABI's crossings cost: `crossings KIND COUNT` makes that many of one kind and prints nanoseconds per crossing.
 //!
-//! Without arguments every kind runs a million times. Instructions are the difference of two counts under callgrind:
+//! Without arguments every kind runs a million times. `quick-KIND` is the same in the quick compiler's code. Instructions are the difference of two counts under callgrind:
 //! `valgrind --tool=callgrind crossings cell 1000000` and `… 2000000`.
 
 use std::{
@@ -16,7 +16,7 @@ use cranelift_codegen::{
     isa::CallConv,
 };
 use tierup_backends::{
-    CodeMap, CraneliftBackend, LowerCx, Site,
+    CodeMap, CraneliftBackend, LowerCx, OptLevel, Site,
     abi::{Regs, Resume, ThreadCells, WIDE_SLOTS, bridge_stub, enter},
     clif::{self, Traps},
     deopt::{ExitReason, FrameState},
@@ -166,7 +166,8 @@ fn carries(cx: &mut LowerCx<'_, String>) {
 }
 
 fn run(kind: &str, count: u64) -> Option<Duration> {
-    let backend = CraneliftBackend::builder().build(parse).expect("this target has a backend");
+    let (level, kind) = kind.strip_prefix("quick-").map_or((OptLevel::Speed, kind), |kind| (OptLevel::Quick, kind));
+    let backend = CraneliftBackend::builder().opt_level(level).build(parse).expect("this target has a backend");
     let compile = |text: String| backend.compile_direct(&text, Tier::new(1)).expect("the bench's own text compiles");
     let leaf = compile(LEAF.to_owned());
     let turns = |call: &str| compile(LOOP.replace("CALL", call));

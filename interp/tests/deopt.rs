@@ -39,10 +39,16 @@ const FIRST: u64 = 1000;
 
 /// Runs [`SUM`] in one call.
 fn sum(config: Config, turns: i32) -> (Engine, Store<Depth>) {
+    sum_with(config, turns, |_, _| {})
+}
+
+/// The same; `at_turn` is told of the number of each turn.
+fn sum_with(config: Config, turns: i32, at_turn: impl Fn(&Engine, u64) + Send + Sync + 'static) -> (Engine, Store<Depth>) {
     let engine = Engine::new(config).expect("an engine");
     let module = Module::new(&engine, wasm(SUM)).expect("a valid module");
     let mut linker: Linker<Depth> = Linker::new();
-    linker.func_wrap("host", "here", |mut caller: Caller<'_, Depth>| {
+    let told = engine.clone();
+    linker.func_wrap("host", "here", move |mut caller: Caller<'_, Depth>| {
         let here = 0_u8;
         let here = (&raw const here).addr();
         let depth = caller.data_mut();
@@ -51,6 +57,7 @@ fn sum(config: Config, turns: i32) -> (Engine, Store<Depth>) {
         if depth.calls <= FIRST {
             depth.first = depth.lowest;
         }
+        at_turn(&told, depth.calls);
     });
     let mut store = Store::new(&engine, Depth { lowest: usize::MAX, ..Depth::default() }).expect("a store");
     let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
@@ -84,6 +91,35 @@ fn a_million_cycles_leave_the_stack_flat() {
     }
 }
 
+/// The same through three tiers: the call begins interpreted, and its loop is the quick compiler's for the first half, then LLVM's.
+#[cfg(feature = "llvm")]
+#[test]
+fn a_million_cycles_over_three_tiers_leave_the_stack_flat() {
+    const CYCLES: u64 = 1_000_000;
+    if let Err(error) = tierup_interp::Llvm::default().version() {
+        return println!("skipped: {error}");
+    }
+    let config = Config { deopt: every(3), ..three_tiers::config() };
+    let (engine, store) = sum_with(config, CYCLES as i32 + 1000, |engine, turn| {
+        let tier = match turn {
+            10 => tierup::Tier::new(1),
+            _ if turn == CYCLES / 2 => tierup::Tier::new(2),
+            _ => return,
+        };
+        engine
+            .broker()
+            .walk(|function| engine.broker().compile_osr_now(function.bead, tier, 0).expect("its loop can be entered"));
+    });
+    let (entries, exits, depth) = (store.osr_entries(), store.deopts(), store.data());
+    let stats = engine.broker().stats();
+    let of_tiers = stats.tiers.iter().map(|tier| (tier.exits, tier.installed)).collect::<Vec<_>>();
+    println!("{entries} entries, {exits} exits, by tier with units {of_tiers:?}, {depth:?}, {} bytes", stats.code_live);
+    assert!(entries >= CYCLES && exits >= CYCLES, "{entries} entries, {exits} exits");
+    assert!(stats.tiers.iter().all(|tier| tier.exits > CYCLES / 5), "both compilers' code is left: {of_tiers:?}");
+    assert_eq!(depth.lowest, depth.first, "the stack has grown since the first turns");
+    assert!(stats.tiers.iter().all(|tier| tier.installed <= 2), "code is compiled once: {of_tiers:?}");
+}
+
 #[cfg(feature = "llvm")]
 mod three_tiers {
     use std::sync::Arc;
@@ -94,7 +130,7 @@ mod three_tiers {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// Calls begin in Cranelift's code.
+    /// Calls begin in the quick compiler's code.
     pub(super) fn config() -> Config {
         Config {
             mode: Some(Mode::Sync),

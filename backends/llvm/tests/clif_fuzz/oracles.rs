@@ -7,7 +7,8 @@ use std::{
 
 use cranelift_codegen::{
     data_value::DataValue,
-    ir::{Function, InstructionData, Opcode},
+    ir::{Function, InstructionData, Opcode, Signature},
+    isa::CallConv,
     verify_function,
 };
 use cranelift_interpreter::{
@@ -18,7 +19,7 @@ use cranelift_interpreter::{
 use tierup_llvm::{Pipeline, Refusal};
 
 use crate::{
-    generate::is_plain,
+    generate::{Program, is_plain},
     random::Random,
     tiers::{Baseline, Optimized, Quick, Symbols, call, isa, name, trampoline},
 };
@@ -33,6 +34,8 @@ const FUEL: u64 = 200_000;
 pub(crate) struct Tally {
     pub(crate) programs: usize,
     pub(crate) calls: usize,
+    /// Of these, those that pass addresses, which the interpreter does not know.
+    pub(crate) pointed: usize,
     /// Calls the interpreter could make, too.
     pub(crate) interpreted: usize,
     /// Of these, how often it stood alone against both compilers.
@@ -42,6 +45,10 @@ pub(crate) struct Tally {
     /// Functions the quick compiler compiled of those it should know, and the others of these.
     pub(crate) quick: usize,
     pub(crate) declined: usize,
+    /// Entries of its code in the midst of a loop.
+    pub(crate) entries: usize,
+    /// Loops for which Cranelift compiled, or there was no code.
+    pub(crate) refused: usize,
 }
 
 /// Runs a program everywhere.
@@ -49,12 +56,13 @@ pub(crate) struct Tally {
 /// # Errors
 ///
 /// What differs, with the program's text.
-pub(crate) fn check(seed: u64, functions: &[Function], tally: &mut Tally) -> Result<(), String> {
-    compare(seed, functions, functions, tally)
+pub(crate) fn check(seed: u64, program: &Program, tally: &mut Tally) -> Result<(), String> {
+    compare(seed, program, &program.functions, tally)
 }
 
-/// `functions` through Cranelift and its interpreter, `others` through the quick compiler and LLVM.
-fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut Tally) -> Result<(), String> {
+/// The program through Cranelift and its interpreter, `others` through the quick compiler and LLVM.
+fn compare(seed: u64, program: &Program, others: &[Function], tally: &mut Tally) -> Result<(), String> {
+    let functions = &program.functions[..];
     let find = |what: String| Err(format!("seed {seed:#x}: {what}\n{}", text(functions)));
     let isa = isa(false);
     for func in functions {
@@ -75,18 +83,24 @@ fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut T
         Ok(Err(error)) => return find(format!("quick: {error}")),
         Err(_) => return find("the quick compiler panics".to_owned()),
     };
-    let compiled = (0..others.len()).filter(|&at| quick.compiled(at)).count();
+    // What keeps registers is Cranelift's.
+    let keeps = |func: &Function| func.signature.call_conv == CallConv::PreserveAll;
     if is_plain(seed) {
+        let known = others.iter().filter(|func| !keeps(func)).count();
+        let compiled = (0..others.len()).filter(|&at| quick.compiled(at)).count();
         tally.quick += compiled;
-        tally.declined += others.len() - compiled;
+        tally.declined += known - compiled;
     }
-    let callees: Vec<&Function> = others.iter().collect();
+    let callees: Vec<&Function> = others.iter().filter(|func| !keeps(func)).collect();
+    let kept: Symbols =
+        others.iter().filter(|func| keeps(func)).map(|func| (name(func), baseline.address(&name(func)))).collect();
     let second = if seed.is_multiple_of(2) { Pipeline::Cheap } else { Pipeline::O3 };
     let mut optimized = Vec::new();
     // Of plain programs, only some.
-    let pipelines = if is_plain(seed) && !seed.is_multiple_of(8) { &[][..] } else { &[Pipeline::O2, second] };
+    let is_for_llvm = (!is_plain(seed) || seed.is_multiple_of(8)) && !program.has_lanes;
+    let pipelines = if is_for_llvm { &[Pipeline::O2, second][..] } else { &[] };
     for &pipeline in pipelines {
-        let mut compiler = Optimized::new(pipeline, &Symbols::new());
+        let mut compiler = Optimized::new(pipeline, &kept);
         match compiler.link(&entry, &callees) {
             Ok(code) => optimized.push((pipeline, code, compiler)),
             Err(refusal @ Refusal::Llvm(_)) => return find(format!("{pipeline:?}: {refusal}")),
@@ -96,11 +110,14 @@ fn compare(seed: u64, functions: &[Function], others: &[Function], tally: &mut T
     tally.programs += 1;
     let mut random = Random::new(seed ^ 0x5eed);
     for _ in 0..CALLS {
-        let args: Vec<DataValue> = signature.params.iter().map(|param| argument(&mut random, param.value_type)).collect();
+        let mut args = arguments(&mut random, signature);
+        point(&mut args, program, &baseline);
         // SAFETY: trampolines of this signature, kept above.
         let expected = unsafe { call(baseline.address("entry"), signature, &args) };
         tally.calls += 1;
-        let interpreted = interpret(functions, &args);
+        tally.pointed += usize::from(program.pointers > 0);
+        // It knows no addresses of functions.
+        let interpreted = if program.pointers == 0 { interpret(functions, &args) } else { None };
         tally.interpreted += usize::from(interpreted.is_some());
         let others = optimized.iter().map(|(pipeline, code, _)| (format!("{pipeline:?}"), code.entry() as usize));
         for (who, entry) in others.chain([("quick".to_owned(), quick.entry("f"))]) {
@@ -134,6 +151,19 @@ fn interpret(functions: &[Function], args: &[DataValue]) -> Option<Vec<DataValue
         }
     };
     catch_unwind(AssertUnwindSafe(run)).ok().flatten()
+}
+
+/// What a function of that signature is called with.
+pub(crate) fn arguments(random: &mut Random, signature: &Signature) -> Vec<DataValue> {
+    signature.params.iter().map(|param| argument(random, param.value_type)).collect()
+}
+
+/// Makes the last arguments the addresses of functions that the entry takes.
+pub(crate) fn point(args: &mut [DataValue], program: &Program, compiled: &Baseline) {
+    let first = args.len() - program.pointers;
+    for (arg, callee) in args[first..].iter_mut().zip(&program.functions[1..]) {
+        *arg = DataValue::I64(compiled.address(&name(callee)) as i64);
+    }
 }
 
 fn argument(random: &mut Random, ty: cranelift_codegen::ir::Type) -> DataValue {
@@ -190,8 +220,8 @@ const MISTAKES: [(Opcode, Opcode); 6] = [
 ];
 
 /// Whether it shows when the others get another program: one with these mistakes in it.
-pub(crate) fn notices_mistakes(seed: u64, functions: &[Function]) -> bool {
-    let mut others = functions.to_vec();
+pub(crate) fn notices_mistakes(seed: u64, program: &Program) -> bool {
+    let mut others = program.functions.clone();
     for func in &mut others {
         let insts: Vec<_> = func.layout.blocks().flat_map(|block| func.layout.block_insts(block)).collect();
         for inst in insts {
@@ -202,6 +232,6 @@ pub(crate) fn notices_mistakes(seed: u64, functions: &[Function]) -> bool {
             }
         }
     }
-    let outcome = compare(seed, functions, &others, &mut Tally::default());
+    let outcome = compare(seed, program, &others, &mut Tally::default());
     outcome.is_err_and(|find| find.contains("Cranelift ["))
 }

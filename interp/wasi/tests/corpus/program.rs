@@ -1,10 +1,12 @@
 //! A program of the corpus: what it is given, what it must answer.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tierup_interp::{Engine, Error, Linker, Module, Store};
+use tierup::Tier;
+use tierup_interp::{AsStore, Engine, Error, Linker, Module, Store};
 use tierup_wasi::{Access, Buffer, WasiCtx, WasiCtxBuilder, add_to_linker};
 
 use crate::configuration::Configuration;
@@ -32,6 +34,30 @@ impl Length {
             Self::Long => ".long",
         }
     }
+}
+
+/// What a run did besides what it printed.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// How often native code was left through exits.
+    pub(crate) exits: u64,
+    /// How often running loops were entered.
+    entries: u64,
+    /// The units installed in the module's engine so far, by tier.
+    units: Vec<u64>,
+}
+
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} exits, {} loops entered, units by tier {:?}", self.exits, self.entries, self.units)
+    }
+}
+
+/// `TIERUP_LARGEST`, where not all functions are to get to LLVM: the bytes of the largest that may. It takes minutes for code of some that can be
+/// left everywhere.
+fn largest() -> Option<u32> {
+    let largest = std::env::var("TIERUP_LARGEST").ok()?;
+    Some(largest.parse().unwrap_or_else(|error| panic!("TIERUP_LARGEST={largest}: {error}")))
 }
 
 pub(crate) struct Program {
@@ -67,7 +93,24 @@ impl Program {
     /// Loads the module into an engine of its own.
     pub(crate) fn load(&self, configuration: Configuration) -> Result<Module, String> {
         let engine = Engine::new(configuration.config()).map_err(|error| error.to_string())?;
-        Module::new(&engine, self.wasm()?).map_err(|error| error.to_string())
+        let module = Module::new(&engine, self.wasm()?).map_err(|error| error.to_string())?;
+        if let Some(largest) = largest() {
+            self.leave_to_the_first_tier(&module, largest);
+        }
+        Ok(module)
+    }
+
+    /// Functions of more than `largest` bytes go no higher than the first tier. Says which.
+    fn leave_to_the_first_tier(&self, module: &Module, largest: u32) {
+        let mut left = Vec::new();
+        module.engine().broker().walk(|function| {
+            let index = function.guest.index();
+            if let Some(size) = module.body_size(index).filter(|&size| size > largest) {
+                assert!(module.engine().broker().limit_tier(function.bead, Tier::new(1)));
+                left.push(format!("{} ({size})", function.guest.name().unwrap_or_else(|| format!("function {index}"))));
+            }
+        });
+        println!("{}: {} functions of more than {largest} bytes stay in the first tier: {}", self.name, left.len(), left.join(", "));
     }
 
     /// The module's binary.
@@ -76,17 +119,17 @@ impl Program {
     }
 
     /// Runs it once and compares.
-    pub(crate) fn run(&self, configuration: Configuration, length: Length) -> Result<(), String> {
+    pub(crate) fn run(&self, configuration: Configuration, length: Length) -> Result<Ran, String> {
         self.run_loaded(&self.load(configuration)?, length)
     }
 
     /// [`run`](Self::run), of a module loaded before.
-    pub(crate) fn run_loaded(&self, module: &Module, length: Length) -> Result<(), String> {
+    pub(crate) fn run_loaded(&self, module: &Module, length: Length) -> Result<Ran, String> {
         let (out, err) = (Buffer::new(), Buffer::new());
         let ctx = self.ctx(length, &out, &err)?;
         let exit = start(module, ctx);
         let said = || String::from_utf8_lossy(&err.contents()).into_owned();
-        let exit = exit.map_err(|error| format!("{error}; stderr: {}", said()))?;
+        let (exit, ran) = exit.map_err(|error| format!("{error}; stderr: {}", said()))?;
         let expected_exit = self.text("expected_exit", length)?;
         if expected_exit.trim() != exit.to_string() {
             return Err(format!("exit code {exit}, expected {expected_exit}; stderr: {}", said()));
@@ -94,7 +137,7 @@ impl Program {
         let expected = self.read("expected_stdout", length).map_err(|error| error.to_string())?;
         let got = out.contents();
         if got == expected {
-            return Ok(());
+            return Ok(ran);
         }
         let at = got.iter().zip(&expected).take_while(|(a, b)| a == b).count();
         Err(format!(
@@ -131,7 +174,7 @@ impl Program {
 }
 
 /// Runs `_start` to its exit code.
-fn start(module: &Module, ctx: WasiCtx) -> Result<i32, Error> {
+fn start(module: &Module, ctx: WasiCtx) -> Result<(i32, Ran), Error> {
     let mut linker = Linker::new();
     add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx);
     let mut store = Store::new(module.engine(), ctx)?;
@@ -139,9 +182,11 @@ fn start(module: &Module, ctx: WasiCtx) -> Result<i32, Error> {
         .instantiate(&mut store, module)
         .and_then(|instance| instance.func(&store, "_start"))
         .and_then(|start| start.call(&mut store, &[]));
+    let units = module.engine().broker().stats().tiers.iter().map(|tier| tier.installed).collect();
+    let ran = Ran { exits: store.deopts(), entries: store.osr_entries(), units };
     match ended {
-        Ok(_) => Ok(0),
-        Err(Error::Exit(code)) => Ok(code),
+        Ok(_) => Ok((0, ran)),
+        Err(Error::Exit(code)) => Ok((code, ran)),
         Err(error) => Err(error),
     }
 }

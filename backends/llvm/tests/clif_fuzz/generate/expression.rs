@@ -6,7 +6,7 @@ use cranelift_codegen::ir::{
     types::{F32, F64, I8, I16, I32, I64, I128},
 };
 
-use super::{FLOATS, Generator, INTS, PLAIN, TYPES};
+use super::{FLOATS, Generator, INTS, Memory, PLAIN, TYPES};
 
 const CONDITIONS: [IntCC; 10] = [
     IntCC::Equal,
@@ -44,6 +44,12 @@ impl Generator<'_, '_> {
     /// A variable's value, or a constant.
     pub(super) fn value(&mut self, ty: Type) -> Value {
         let fitting: Vec<_> = self.variables.iter().filter(|(_, of)| *of == ty).map(|&(variable, _)| variable).collect();
+        if let Memory::Context(loops) = &self.memory
+            && ty == I64
+            && self.random.once_in(8)
+        {
+            return self.random.pick(&loops.constants);
+        }
         if self.random.once_in(5) { self.constant(ty) } else { self.b.use_var(self.random.pick(&fitting)) }
     }
 
@@ -316,9 +322,9 @@ impl Generator<'_, '_> {
         let bytes = ty.bytes();
         let offset = self.random.below((super::SLOT / bytes) as usize) as u32 * bytes;
         if self.random.once_in(2) {
-            return self.b.ins().stack_addr(I64, self.slot, offset.cast_signed());
+            return self.place(offset.cast_signed());
         }
-        let base = self.b.ins().stack_addr(I64, self.slot, 0);
+        let base = self.place(0);
         let index = self.value(I64);
         let masked = self.b.ins().band_imm_u(index, i64::from((super::SLOT - 1) & !(bytes - 1)));
         if self.random.once_in(2) {

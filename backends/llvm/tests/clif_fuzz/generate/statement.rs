@@ -1,12 +1,12 @@
 //! Statements: assignments, stores, calls, branches, counted loops, tables, early returns.
 
 use cranelift_codegen::ir::{
-    AtomicRmwOp, BlockCall, InstBuilder, JumpTableData, Type,
+    AtomicRmwOp, BlockCall, InstBuilder, JumpTableData, MemFlagsData, Type,
     condcodes::IntCC,
     types::{I32, I64},
 };
 
-use super::{FLOATS, Generator, INTS};
+use super::{Callee, FLOATS, Generator, INTS, SLOT};
 
 const OPERATIONS: [AtomicRmwOp; 11] = [
     AtomicRmwOp::Add,
@@ -48,6 +48,8 @@ impl Generator<'_, '_> {
             9 => self.copy_float(),
             10 if !self.plain => self.atomic(),
             11 => self.rotate(),
+            12 if self.lanes => self.four_lanes(),
+            13 if self.keeper.is_some() => self.call_that_keeps(),
             _ => {
                 let ty = self.any_type();
                 let value = self.expression(ty);
@@ -56,7 +58,7 @@ impl Generator<'_, '_> {
         }
     }
 
-    fn assign(&mut self, ty: Type, value: cranelift_codegen::ir::Value) {
+    pub(super) fn assign(&mut self, ty: Type, value: cranelift_codegen::ir::Value) {
         let fitting: Vec<_> = self.variables.iter().filter(|(_, of)| *of == ty).map(|&(variable, _)| variable).collect();
         let variable = self.random.pick(&fitting);
         self.b.def_var(variable, value);
@@ -127,13 +129,29 @@ impl Generator<'_, '_> {
             return;
         }
         let at = self.random.below(self.callees.len());
-        let (callee, signature) = self.callees[at].clone();
+        let Callee { reference, type_of, signature, pointer } = self.callees[at].clone();
         let args: Vec<_> = signature.params.iter().map(|param| self.value(param.value_type)).collect();
-        let inst = self.b.ins().call(callee, &args);
+        let inst = match pointer {
+            Some(pointer) if self.random.once_in(3) => self.b.ins().call_indirect(type_of, pointer, &args),
+            Some(_) if self.random.once_in(2) => {
+                let address = self.place(SLOT.cast_signed() + 8 * at as i32);
+                let pointer = self.b.ins().load(I64, MemFlagsData::trusted(), address, 0);
+                self.b.ins().call_indirect(type_of, pointer, &args)
+            }
+            _ => self.b.ins().call(reference, &args),
+        };
         let results = self.b.inst_results(inst).to_vec();
         for (result, value) in signature.returns.iter().zip(results) {
             self.assign(result.value_type, value);
         }
+    }
+
+    /// A call after which every register is what it was.
+    fn call_that_keeps(&mut self) {
+        let Some((callee, signature)) = self.keeper.clone() else { return };
+        let mut args = vec![self.address(I64)];
+        args.extend(signature.params[1..].iter().map(|param| self.value(param.value_type)));
+        self.b.ins().call(callee, &args);
     }
 
     fn branch(&mut self) {
@@ -164,6 +182,7 @@ impl Generator<'_, '_> {
         let (header, body, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.ins().jump(header, &[]);
         self.b.switch_to_block(header);
+        self.declare_site(header, counter);
         let count = self.b.use_var(counter);
         let goes_on = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, count, rounds);
         self.b.ins().brif(goes_on, body, &[], after, &[]);
@@ -178,6 +197,7 @@ impl Generator<'_, '_> {
             self.b.seal_block(rest);
         }
         self.depth -= 1;
+        self.leave_site();
         let count = self.b.use_var(counter);
         let next = self.b.ins().iadd_imm_u(count, 1);
         self.b.def_var(counter, next);
