@@ -53,8 +53,8 @@ impl fmt::Display for Ran {
     }
 }
 
-/// `TIERUP_LARGEST`, where not all functions are to get to LLVM: the bytes of the largest that may. It takes minutes for code of some that can be
-/// left everywhere.
+/// `TIERUP_LARGEST`: the bytes of the largest functions that LLVM is given. Of others it takes minutes to make code that can be left everywhere;
+/// they go no higher than the first tier, and where nothing else is compiled are interpreted.
 fn largest() -> Option<u32> {
     let largest = std::env::var("TIERUP_LARGEST").ok()?;
     Some(largest.parse().unwrap_or_else(|error| panic!("TIERUP_LARGEST={largest}: {error}")))
@@ -110,7 +110,12 @@ impl Program {
                 left.push(format!("{} ({size})", function.guest.name().unwrap_or_else(|| format!("function {index}"))));
             }
         });
-        println!("{}: {} functions of more than {largest} bytes stay in the first tier: {}", self.name, left.len(), left.join(", "));
+        println!(
+            "{}: {} functions of more than {largest} bytes go no higher than the first tier: {}",
+            self.name,
+            left.len(),
+            left.join(", ")
+        );
     }
 
     /// The module's binary.
