@@ -83,7 +83,10 @@ fn make(seed: u64, entered: Option<Option<u32>>) -> Program {
         functions.push(helper);
     }
     let mut own = if plain { plain_signature(&mut random) } else { signature(&mut random, 6) };
-    let budget = 5 + random.below(40);
+    let mut budget = 5 + random.below(40);
+    if plain && random.once_in(10) {
+        budget *= 4;
+    }
     let lanes = plain && random.once_in(6);
     has_lanes |= lanes;
     let takes_pointers = plain && random.once_in(3);
