@@ -47,12 +47,14 @@ pub(crate) struct Frontend<G, L> {
 
 /// Allocations a compile reuses.
 struct Scratch {
-    context: Context,
+    func: Function,
+    /// For Cranelift only.
+    context: Option<Box<Context>>,
     builder: FunctionBuilderContext,
 }
 
 /// What a function builder has to know of the target: the same for all that have stubs.
-const CONFIG: TargetFrontendConfig =
+pub(crate) const CONFIG: TargetFrontendConfig =
     TargetFrontendConfig { default_call_conv: CallConv::SystemV, pointer_width: PointerWidth::U64, page_size_align_log2: 12 };
 
 impl<G, L: Lower<G>> Frontend<G, L> {
@@ -82,7 +84,12 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
             let lowered = self.lower_into(scratch, guest, job, None)?;
-            then(&mut scratch.context, lowered)
+            let context = scratch.context.get_or_insert_with(|| Box::new(Context::new()));
+            std::mem::swap(&mut scratch.func, &mut context.func);
+            let result = then(context, lowered)?;
+            std::mem::swap(&mut scratch.func, &mut context.func);
+            context.clear();
+            Ok(result)
         })
     }
 
@@ -96,8 +103,8 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     ) -> Result<R, Bailout> {
         self.with_scratch(|scratch| {
             let (lowered, sites) = self.lower_body(scratch, guest, job, None)?;
-            self.verify(&scratch.context.func, job)?;
-            then(&mut scratch.context.func, &sites, lowered)
+            self.verify(&scratch.func, job)?;
+            then(&mut scratch.func, &sites, lowered)
         })
     }
 
@@ -106,9 +113,9 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         self.with_scratch(|scratch| {
             let (_, sites) = self.lower_body(scratch, guest, job, None)?;
             if let Some(site) = job.site() {
-                self.enter_at(&mut scratch.context.func, job, &sites, site)?;
+                self.enter_at(&mut scratch.func, job, &sites, site)?;
             }
-            Ok(scratch.context.func.display().to_string())
+            Ok(scratch.func.display().to_string())
         })
     }
 
@@ -122,7 +129,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     ) -> Result<(Function, Lowered), Bailout> {
         self.with_scratch(|scratch| {
             let lowered = self.lower_into(scratch, guest, job, inliner)?;
-            Ok((std::mem::replace(&mut scratch.context.func, Function::new()), lowered))
+            Ok((std::mem::replace(&mut scratch.func, Function::new()), lowered))
         })
     }
 
@@ -163,13 +170,22 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         Ok(entered_at)
     }
 
+    /// Has `f` make a function nobody asked for in the scratch space, which then is as large as it takes.
+    pub(crate) fn warm_up(&self, f: impl FnOnce(&mut Function, &mut FunctionBuilderContext, TargetFrontendConfig)) {
+        let _ = self.with_scratch(|scratch| {
+            f(&mut scratch.func, &mut scratch.builder, CONFIG);
+            Ok(())
+        });
+    }
+
     /// Runs `f` with scratch space, which is kept if `f` succeeds. After a failure it may hold half a function.
     fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> Result<R, Bailout>) -> Result<R, Bailout> {
         let pooled = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scratch =
-            pooled.unwrap_or_else(|| Box::new(Scratch { context: Context::new(), builder: FunctionBuilderContext::new() }));
+        let mut scratch = pooled.unwrap_or_else(|| {
+            Box::new(Scratch { func: Function::new(), context: None, builder: FunctionBuilderContext::new() })
+        });
         let result = f(&mut scratch)?;
-        scratch.context.clear();
+        scratch.func.clear();
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         Ok(result)
     }
@@ -184,9 +200,9 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     ) -> Result<Lowered, Bailout> {
         let (mut lowered, sites) = self.lower_body(scratch, guest, job, inliner)?;
         match job.site() {
-            Some(site) => lowered.label.entered_at = self.enter_at(&mut scratch.context.func, job, &sites, site)?,
+            Some(site) => lowered.label.entered_at = self.enter_at(&mut scratch.func, job, &sites, site)?,
             None => {
-                self.verify(&scratch.context.func, job)?;
+                self.verify(&scratch.func, job)?;
             }
         }
         Ok(lowered)
@@ -207,7 +223,7 @@ impl<G, L: Lower<G>> Frontend<G, L> {
         let target =
             Target { symbols: &self.symbols, memory_style: self.memory_style, polls_loops: self.optimizes_loops, config: CONFIG };
         let finished = Cell::new(false);
-        let mut cx = LowerCx::new(guest, job, &target, &mut scratch.context.func, &mut scratch.builder, &finished);
+        let mut cx = LowerCx::new(guest, job, &target, &mut scratch.func, &mut scratch.builder, &finished);
         cx.allow_inlining(inliner);
         let result = self.stats.time(Phase::Lower, || panic::catch_unwind(AssertUnwindSafe(|| self.lower.lower(&mut cx))));
         match result {

@@ -77,6 +77,14 @@ impl<G: Send + Sync + 'static> Broker<G> {
         InterpThread::new(Arc::clone(self.shared()))
     }
 
+    /// Has the first worker spawned now, where there are workers, and the compilers that get ready at once get ready
+    /// ([`WarmUpTime::AtStart`](crate::WarmUpTime::AtStart)). Otherwise that comes with the first registered thread: a host that has modules
+    /// to load first gains what both take.
+    pub fn start(&self) {
+        #[cfg(feature = "threads")]
+        self.shared().crew.ensure_started();
+    }
+
     /// Compiles up to `budget` pending requests on the calling thread, delivers events and frees what may be freed.
     /// Returns how many requests it compiled. This is how [`Mode::Pump`] makes progress; in the other modes it only helps.
     pub fn run_pending(&self, budget: usize) -> usize {

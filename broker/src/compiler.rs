@@ -40,14 +40,25 @@ pub unsafe trait Compiler<G>: Send + Sync {
         false
     }
 
-    /// Whether [`warm_up`](Self::warm_up) is worth calling.
-    fn wants_warm_up(&self) -> bool {
-        false
+    /// When [`warm_up`](Self::warm_up) is to be called.
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::Never
     }
 
-    /// A first request will come soon: some bead has spent three quarters of the budget of this tier. Called once at most, by whoever
-    /// compiles.
+    /// A first request may come soon. Called once at most, by whoever compiles.
     fn warm_up(&self) {}
+}
+
+/// When a compiler is to get ready. In [`Mode::Sync`](crate::Mode::Sync), where the caller would wait for it, never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WarmUpTime {
+    /// There is nothing to get ready.
+    Never,
+    /// When the first worker begins: for what takes little, and is likely to be needed at once.
+    AtStart,
+    /// When some bead has spent three quarters of the budget of this tier: for what many programs never need.
+    WhenNear,
 }
 
 // SAFETY: forwards to an implementation that keeps the same promise.
@@ -64,7 +75,7 @@ unsafe impl<G, C: Compiler<G> + ?Sized> Compiler<G> for Arc<C> {
         (**self).compiles_osr()
     }
 
-    fn wants_warm_up(&self) -> bool {
+    fn wants_warm_up(&self) -> WarmUpTime {
         (**self).wants_warm_up()
     }
 

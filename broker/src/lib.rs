@@ -81,7 +81,7 @@ pub use broker::{BeadInfo, Broker};
 pub use callee::Callee;
 pub use census::StackReport;
 pub use clock::ManualClock;
-pub use compiler::{CompileRequest, Compiler};
+pub use compiler::{CompileRequest, Compiler, WarmUpTime};
 pub use config::{BrokerBuilder, Mode};
 #[cfg(loom)]
 pub use contain::ToldToPanic;

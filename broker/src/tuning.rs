@@ -172,6 +172,10 @@ fn as_many_workers_as_hotspot_has() {
 #[cfg(feature = "threads")]
 pub(crate) const WORKER_STACK: usize = 16 << 20;
 
+/// How long there is one worker only, unless several requests wait. Loom has no time.
+#[cfg(feature = "threads")]
+pub(crate) const FIRST_WORKER_ALONE: Duration = Duration::from_micros(if cfg!(loom) { 0 } else { 2_000 });
+
 /// How often a worker that worked just now looks at the inbox, and how many times so often: hot functions come in bursts.
 #[cfg(feature = "threads")]
 pub(crate) const HOT_POLL: Duration = Duration::from_micros(100);

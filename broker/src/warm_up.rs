@@ -1,13 +1,14 @@
 //! Telling a compiler that it will be needed, before it is.
 //!
-//! Some compilers take long to get ready: one that lives in a process of its own has to be started. A program that never needs
+//! Some compilers take a little to get ready, and their worker tells them as soon as it runs. Others take long: one that lives in a process
+//! of its own has to be started. A program that never needs
 //! such a tier should not pay for it, and one that does should not wait. So whoever draws on a bead's budget looks how far it
 //! has got, and the first to see three quarters of it gone has a worker tell the compiler: where processors share a core, or there is
 //! one only, getting ready takes the program's time, and most programs that are a quarter of the way never arrive. Only speed
 //! depends on all this.
 
 use crate::{
-    Mode, Tier,
+    Mode, Tier, WarmUpTime,
     contain::contained,
     shared::{Shared, TierSlot},
     sync::{AtomicU8, Ordering},
@@ -22,11 +23,13 @@ pub(crate) struct WarmUp {
 
 impl WarmUp {
     pub(crate) fn new<G>(mode: Mode, tiers: &[TierSlot<G>]) -> Self {
-        // Where the caller compiles there is nothing to be gained.
-        let wanting =
-            Tier::compiled(tiers.len()).filter(|tier| mode != Mode::Sync && tiers[tier.slot()].compiler.wants_warm_up());
-        let cold = wanting.fold(0, |set, tier| set | bit(tier));
-        WarmUp { cold: AtomicU8::new(cold), due: AtomicU8::new(0) }
+        let wanting = |time| {
+            let wanting = Tier::compiled(tiers.len()).filter(|tier| tiers[tier.slot()].compiler.wants_warm_up() == time);
+            // Where the caller compiles there is nothing to be gained.
+            let set = wanting.fold(0, |set, tier| set | bit(tier));
+            AtomicU8::new(if mode == Mode::Sync { 0 } else { set })
+        };
+        WarmUp { cold: wanting(WarmUpTime::WhenNear), due: wanting(WarmUpTime::AtStart) }
     }
 
     /// Whether a compiler is to be told.

@@ -1,6 +1,8 @@
 //! The watchdog: gives up on compiles that overstay their deadline. A thread cannot be stopped, so its worker is left
 //! behind and replaced.
 //!
+//! It also sees to it that the first worker does not stay the only one.
+//!
 //! A compile that asks `is_cancelled` learns of its deadline in time to return by itself; only one that does not is given up,
 //! a little later.
 
@@ -13,8 +15,9 @@ use crate::{
     Tier,
     compiler::Ticket,
     shared::Shared,
-    sync::{Arc, Condvar, Mutex, Weak, lock, thread},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak, lock, thread},
     target::Target,
+    tuning::FIRST_WORKER_ALONE,
 };
 
 /// A compile under watch.
@@ -45,6 +48,8 @@ const GRACE: Duration = Duration::from_millis(20);
 struct List {
     watched: Vec<Watched>,
     running: bool,
+    /// Until when its thread sleeps, if not until it is told.
+    until: Option<Instant>,
     stopped: bool,
 }
 
@@ -59,21 +64,38 @@ impl Watchdog {
     /// Watches a compile that has a deadline. Returns what to [`forget`](Self::forget) when it is over.
     pub(crate) fn watch<G: Send + Sync + 'static>(
         self: &Arc<Self>,
-        shared: Option<&Weak<Shared<G>>>,
+        shared: &OnceLock<Weak<Shared<G>>>,
         watched: Watched,
     ) -> Option<Arc<Ticket>> {
-        watched.due()?;
+        let due = watched.due()?;
         let ticket = Arc::clone(&watched.ticket);
+        let mut list = self.started(shared)?;
+        list.watched.push(watched);
+        // Most compiles are over long before it wakes.
+        if list.until.is_none_or(|until| until > due) {
+            self.changed.notify_one();
+        }
+        Some(ticket)
+    }
+
+    /// Spawns its thread before there is anything to watch, if compiles have a deadline. Returns whether there is one.
+    pub(crate) fn begin<G: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        shared: &OnceLock<Weak<Shared<G>>>,
+        deadline: Option<Duration>,
+    ) -> bool {
+        deadline.is_some() && self.started(shared).is_some()
+    }
+
+    /// The list, with a thread that looks at it. Without one there are no deadlines, as with `deadline(None)`.
+    fn started<G: Send + Sync + 'static>(self: &Arc<Self>, shared: &OnceLock<Weak<Shared<G>>>) -> Option<MutexGuard<'_, List>> {
         let mut list = lock(&self.list);
         if !list.running {
-            let (this, shared) = (Arc::clone(self), shared?.clone());
-            // Without the thread there are no deadlines, as with `deadline(None)`.
+            let (this, shared) = (Arc::clone(self), shared.get()?.clone());
             thread::Builder::new().name("tierup-watchdog".to_owned()).spawn(move || this.run(&shared)).ok()?;
             list.running = true;
         }
-        list.watched.push(watched);
-        self.changed.notify_one();
-        Some(ticket)
+        Some(list)
     }
 
     /// The compile is over.
@@ -88,9 +110,19 @@ impl Watchdog {
     }
 
     fn run<G: Send + Sync + 'static>(&self, shared: &Weak<Shared<G>>) {
+        // The first worker may be at its first job, and cannot know whether others will come.
+        let mut alone = Some(Instant::now() + FIRST_WORKER_ALONE);
         let mut list = lock(&self.list);
         while !list.stopped {
             let now = Instant::now();
+            if alone.take_if(|end| *end <= now).is_some() {
+                drop(list);
+                if let Some(shared) = shared.upgrade() {
+                    shared.crew.ensure_complete();
+                }
+                list = lock(&self.list);
+                continue;
+            }
             if let Some(index) = list.watched.iter().position(|watched| watched.due().is_some_and(|due| due <= now)) {
                 let overdue = list.watched.swap_remove(index);
                 drop(list);
@@ -100,8 +132,8 @@ impl Watchdog {
                 list = lock(&self.list);
                 continue;
             }
-            let next = list.watched.iter().filter_map(Watched::due).min();
-            list = match next {
+            list.until = list.watched.iter().filter_map(Watched::due).chain(alone).min();
+            list = match list.until {
                 Some(due) => crate::sync::wait_timeout(&self.changed, list, due - now),
                 None => crate::sync::wait(&self.changed, list),
             };

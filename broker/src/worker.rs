@@ -1,5 +1,6 @@
-//! Workers: the threads that compile in background mode. Spawned with the first interpreter thread, or at the first request of a
-//! host, never joined, never waited for.
+//! Workers: the threads that compile in background mode. Never joined, never waited for. The first is spawned with the first interpreter
+//! thread, or when a host asks for it; the others when several requests wait, or by the watchdog a little later, for the first milliseconds
+//! of a program are the dearest ones to spend on threads.
 //!
 //! A worker that has just worked looks into the inbox every half a millisecond, then ever less often; when no interpreter thread is
 //! online it sleeps, as `parking.rs` says.
@@ -12,7 +13,7 @@ use std::fmt;
 use crate::{
     BailoutKind, Mode, Stats, Tier, Transition,
     contain::contained,
-    elsewhere::begin_elsewhere,
+    elsewhere::{begin_elsewhere, sleep_precisely},
     job::Outcome,
     mutation::dropped,
     parking::Parking,
@@ -37,6 +38,8 @@ pub(crate) struct Crew<G> {
     /// For whoever spawns a worker.
     shared: OnceLock<Weak<Shared<G>>>,
     started: AtomicBool,
+    /// Whether the second worker, which spawns the others, was asked for.
+    completed: AtomicBool,
     /// Workers there are that take anything, once that is known.
     workers: AtomicUsize,
     /// How often requests were queued by somebody who may not be the one to take them.
@@ -63,6 +66,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             enabled: mode.has_workers(),
             shared: OnceLock::new(),
             started: AtomicBool::new(false),
+            completed: AtomicBool::new(false),
             workers: AtomicUsize::new(size.unwrap_or(1)),
             handed: AtomicUsize::new(0),
             seats_taken: AtomicUsize::new(0),
@@ -168,7 +172,16 @@ impl<G: Send + Sync + 'static> Crew<G> {
         self.dedicated.get(dedicated).copied()
     }
 
-    /// Spawns a worker, for one tier or any; the first one will itself spawn the second.
+    /// Has the second worker spawned, if there is to be one, the first time that this is called.
+    pub(crate) fn ensure_complete(&self) {
+        // Ordering: Relaxed, twice. One winner; nothing is published.
+        let is_first = !self.completed.load(Ordering::Relaxed) && !self.completed.swap(true, Ordering::Relaxed);
+        if is_first && self.size.unwrap_or(2) + self.dedicated.len() > 1 {
+            self.spawn(self.tier_of(1));
+        }
+    }
+
+    /// Spawns a worker, for one tier or any.
     fn spawn(&self, only: Option<Tier>) -> bool {
         let Some(shared) = self.shared.get().and_then(Weak::upgrade).filter(|shared| !shared.is_stopped()) else { return false };
         // Ordering: Relaxed. Hands out each seat once.
@@ -243,10 +256,17 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn work(self: Arc<Self>, seat: usize, only: Option<Tier>) {
         let crew = &self.crew;
         let _ = crew.seats[seat].set(thread::current());
-        // The others are spawned beside the first, when there is nothing to do yet.
+        sleep_precisely();
         let mut idle = if seat == 0 { 0 } else { WARM_POLLS };
         match seat {
-            0 if crew.size.unwrap_or(2) + crew.dedicated.len() > 1 => _ = crew.spawn(crew.tier_of(1)),
+            // As long as there is nothing to do yet.
+            0 => {
+                self.warm_up_compilers();
+                // Some requests are not for this one, or there will be no watchdog.
+                if self.deadline.is_none() || !crew.dedicated.is_empty() {
+                    crew.ensure_complete();
+                }
+            }
             1 => self.complete_crew(),
             _ => {}
         }
@@ -263,6 +283,9 @@ impl<G: Send + Sync + 'static> Shared<G> {
             match round {
                 Ok(Round::Worked) => idle = 0,
                 Ok(_) => {
+                    if seat == 0 && !crew.watchdog.begin(&crew.shared, self.deadline) {
+                        crew.ensure_complete();
+                    }
                     self.rest(seat, idle, handed);
                     idle = idle.saturating_add(1);
                 }
@@ -304,13 +327,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
         };
         // Another worker may be parked while more waits.
         if self.pending() > 1 {
+            self.crew.ensure_complete();
             self.crew.rouse();
         }
         let mut watched = None;
         let outcome = self.run(ask, |ticket, lineage| {
             let (ticket, large) = (Arc::clone(ticket), large.tier());
             let watch = Watched { ticket, id: ask.id, target: ask.target, lineage, large, only };
-            watched = self.crew.watchdog.watch(self.crew.shared.get(), watch);
+            watched = self.crew.watchdog.watch(&self.crew.shared, watch);
         });
         if let Some(ticket) = watched {
             self.crew.watchdog.forget(&ticket);

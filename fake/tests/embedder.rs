@@ -15,7 +15,7 @@ use common::*;
 use tierup_broker::{
     Bailout, BailoutKind, BailoutReason, BeadSpec, Broker, BrokerBuilder, CALL_WORK, CodeUnit, CompileRequest, Compiler,
     ConfigError, Crossing, GuardId, InvalidateReason, LossReason, ManualClock, Mode, POLL_BROKER, Placement, Progress, Reason,
-    StackReport, ThreadCells, Threshold, Tier, Tiered, Transition, Work,
+    StackReport, ThreadCells, Threshold, Tier, Tiered, Transition, WarmUpTime, Work,
 };
 use tierup_fake::{Behaviour, FakeCompiler, Guest};
 
@@ -33,8 +33,8 @@ unsafe impl<F: Fn(&CompileRequest<'_, Guest>) + Send + Sync> Compiler<Guest> for
         self.0.compile(request)
     }
 
-    fn wants_warm_up(&self) -> bool {
-        true
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::AtStart
     }
 
     fn warm_up(&self) {

@@ -8,8 +8,8 @@ use std::sync::{
 };
 
 use common::*;
-use tierup_broker::{Bailout, Broker, BrokerBuilder, CALL_WORK, CodeUnit, CompileRequest, Compiler, Mode, Tiered};
-use tierup_fake::{FakeCompiler, Guest};
+use tierup_broker::{Bailout, Broker, BrokerBuilder, CALL_WORK, CodeUnit, CompileRequest, Compiler, Mode, Tiered, WarmUpTime};
+use tierup_fake::{Behaviour, FakeCompiler, Guest};
 
 /// A compiler whose code says that it counts where it may, and that wants to be warmed up.
 #[derive(Clone, Default)]
@@ -35,8 +35,8 @@ unsafe impl Compiler<Guest> for Counts {
         Ok(unit.counting())
     }
 
-    fn wants_warm_up(&self) -> bool {
-        true
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::WhenNear
     }
 
     fn warm_up(&self) {
@@ -138,4 +138,58 @@ fn a_worker_tells() {
     thread.count_native(bead.as_ref(), 90 * CALL_WORK, None);
     wait_for("the compiler to be told", || second.warm.load(Ordering::SeqCst) == 1);
     assert_eq!(second.fake.compiles(), 0);
+}
+
+/// Gets ready as soon as there is a worker.
+#[cfg(feature = "threads")]
+struct Early(Counts);
+
+// SAFETY: returns the fake compiler's units.
+#[cfg(feature = "threads")]
+unsafe impl Compiler<Guest> for Early {
+    fn name(&self) -> &str {
+        "early"
+    }
+
+    fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
+        self.0.compile(request)
+    }
+
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::AtStart
+    }
+
+    fn warm_up(&self) {
+        self.0.warm_up();
+    }
+}
+
+#[cfg(feature = "threads")]
+#[test]
+fn a_worker_begins_before_there_is_a_thread() {
+    let (first, second) = (Counts::default(), Counts::default());
+    let broker = tiers(Mode::Background, Early(first.clone()), &second);
+    assert_eq!(first.warm.load(Ordering::SeqCst), 0);
+    broker.start();
+    wait_for("the compiler to be told", || first.warm.load(Ordering::SeqCst) == 1);
+    broker.start();
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    wait_for("the function to be compiled", || thread.on_invoke(bead.as_ref()).is_some());
+    assert_eq!((first.warm.load(Ordering::SeqCst), second.warm.load(Ordering::SeqCst)), (1, 0));
+}
+
+/// The second worker comes though the first, which never returns, had nobody else to compile for.
+#[cfg(feature = "threads")]
+#[test]
+fn the_first_worker_does_not_stay_alone() {
+    let compiler = FakeCompiler::new();
+    let builder: BrokerBuilder<Guest> = Broker::builder().mode(Mode::Background).policy(Tiered::new(0, 100)).max_beads(1 << 10);
+    let broker = builder.compiler(compiler.clone()).workers(2).build().unwrap();
+    let thread = broker.register_thread().unwrap();
+    let (stuck, other) = (bead(&broker, Guest::behaving(1, Behaviour::Hangs)), bead(&broker, Guest::new(2)));
+    let _ = thread.on_invoke(stuck.as_ref());
+    wait_for("the compile to begin", || compiler.compiles() == 1);
+    wait_for("the other to be compiled", || thread.on_invoke(other.as_ref()).is_some());
+    compiler.release_hung();
 }

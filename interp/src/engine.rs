@@ -101,6 +101,8 @@ impl Engine {
             builder = builder.on_work(move |guest, work| on_work(guest, work));
         }
         let broker = builder.build().map_err(|e| refused(&e))?;
+        // Its threads begin while modules are loaded.
+        broker.start();
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());
         let (types, left_out) = (Mutex::default(), AtomicU64::new(0));

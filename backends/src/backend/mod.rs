@@ -6,7 +6,7 @@ mod isa;
 
 use std::{fmt, sync::Arc};
 
-use tierup_broker::{Assumption, Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+use tierup_broker::{Assumption, Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier, WarmUpTime};
 
 pub use codegen::FunctionReport;
 #[cfg(feature = "llvm")]
@@ -158,12 +158,12 @@ unsafe impl<G: 'static, L: Lower<G>> Compiler<G> for CraneliftBackend<G, L> {
         true
     }
 
-    fn wants_warm_up(&self) -> bool {
-        self.codegen.is_quick()
+    fn wants_warm_up(&self) -> WarmUpTime {
+        if self.codegen.is_quick() { WarmUpTime::AtStart } else { WarmUpTime::Never }
     }
 
     fn warm_up(&self) {
-        quick::warm_up();
+        self.frontend.warm_up(quick::warm_up);
     }
 
     fn compile(&self, request: &CompileRequest<'_, G>) -> Result<CodeUnit, Bailout> {

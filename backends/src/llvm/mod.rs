@@ -17,7 +17,7 @@ mod source;
 use std::{fmt, sync::Arc};
 
 use cranelift_codegen::ir::Function;
-use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier};
+use tierup_broker::{Bailout, BailoutReason, CodeUnit, CompileRequest, Compiler, Tier, WarmUpTime};
 use tierup_deopt::ExitTableBuilder;
 
 pub use config::{LlvmBackendBuilder, LlvmPipeline};
@@ -254,8 +254,8 @@ unsafe impl<G: Send + Sync + 'static, L: Lower<G>, S: ObjectSource> Compiler<G> 
         Ok(unit.label.tally.note(code))
     }
 
-    fn wants_warm_up(&self) -> bool {
-        true
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::WhenNear
     }
 
     fn warm_up(&self) {

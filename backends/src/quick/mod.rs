@@ -23,6 +23,7 @@ mod assign;
 mod emit;
 mod facts;
 mod moves;
+mod warm;
 
 use std::{cell::RefCell, fmt};
 
@@ -31,6 +32,7 @@ use tierup_osr::{Midst, Sites, open_in_midst};
 
 use assign::Brought;
 use facts::Role;
+pub(crate) use warm::warm_up;
 
 /// Why a function has to be compiled by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub(crate) struct Code {
 /// Scratch space, reused from one function to the next.
 #[derive(Default)]
 struct Scratch {
+    /// Whether the processor can run the code, if it was asked: where a hypervisor answers, that takes long.
+    supported: Option<bool>,
     facts: facts::Facts,
     assignment: assign::Assignment,
     emit: emit::Scratch,
@@ -72,17 +76,17 @@ pub(crate) fn compile(
     brought: &Brought,
     address: &dyn Fn(&ExternalName) -> Option<usize>,
 ) -> Result<Code, Unsupported> {
-    if !emit::is_supported_here() {
-        return Err(Unsupported("this processor"));
-    }
     SCRATCH.with_borrow_mut(|scratch| {
-        let Scratch { facts, assignment, emit } = scratch;
+        let Scratch { supported, facts, assignment, emit } = scratch;
+        if !*supported.get_or_insert_with(emit::is_supported_here) {
+            return Err(Unsupported("this processor"));
+        }
         let entry = func.layout.entry_block().ok_or(Unsupported("no blocks"))?;
         facts.read(func, &[entry], brought)?;
         assignment.assign(func, facts, brought, |inst| emit::is_volatile(func, inst))?;
         let code = emit::emit(func, facts, assignment, brought, emit, address);
         if func.dfg.num_values() > MOST_KEPT {
-            *scratch = Scratch::default();
+            *scratch = Scratch { supported: scratch.supported, ..Scratch::default() };
         }
         code
     })
@@ -104,9 +108,4 @@ pub(crate) fn enter(body: &mut Function, sites: &Sites, site: u32) -> Result<Mid
         Ok(live.collect())
     })?;
     opened.enter(body, sites, &live).map_err(|_| Unsupported("a loop's header"))
-}
-
-/// Asks the processor what it can do, which takes long where a hypervisor answers.
-pub(crate) fn warm_up() {
-    let _ = emit::is_supported_here();
 }
