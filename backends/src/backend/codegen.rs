@@ -93,13 +93,15 @@ impl Codegen {
 
     /// Puts code that needs no linking into memory.
     fn place(&self, code: &quick::Code, label: &Label, exits: ExitTableBuilder) -> Result<CompiledFunction, Bailout> {
-        let mut memory = UnitMemory::new(self.publisher.memory());
-        let entry = memory.fill(&code.bytes).map_err(|_| Bailout::retryable(BailoutReason::OutOfCodeMemory))?;
         let bytes = code.bytes.len();
+        let full = |_| Bailout::retryable(BailoutReason::OutOfCodeMemory);
+        let mut pages = self.publisher.memory().take(bytes).map_err(full)?;
+        pages.seal_with(&code.bytes).map_err(full)?;
+        let entry = pages.start() as usize;
         let locations = code.locations.iter().copied().collect();
         let function = FunctionMap { start: entry, len: bytes, tag: label.tag, locations, chains: Box::default() };
         let functions = vec![(function, label.name())];
-        let (pages, kept) = (memory.into_pages(), label.kept.iter().cloned().collect());
+        let (pages, kept) = (vec![pages], label.kept.iter().cloned().collect());
         Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits: exits.build(), kept, pages }))
     }
 

@@ -1,5 +1,5 @@
-//! The arena: one reservation, pages handed out writable, sealed executable, returned inaccessible. Never both writable and
-//! executable.
+//! The arena: one reservation, pages handed out inaccessible, filled, sealed executable, returned inaccessible. Never both writable and
+//! executable; where the system allows it (`own.rs`) never writable.
 
 use std::{
     io,
@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     CodeMap,
+    own::OwnMemory,
     pages::{FreePages, PageSpan},
 };
 use crate::trap::{self, RegisteredRange};
@@ -26,6 +27,7 @@ pub struct CodeMemory {
     pages: u32,
     free: Mutex<FreePages>,
     map: CodeMap,
+    own: OwnMemory,
     _registered: RegisteredRange,
 }
 
@@ -48,7 +50,8 @@ impl CodeMemory {
         // SAFETY: backends put only their own output here, compiled with frame pointers.
         let registered = unsafe { trap::register_code(base as usize, bytes) };
         let map = CodeMap::new(base as usize, page, pages);
-        Ok(Arc::new(CodeMemory { base, page, pages, free: Mutex::new(FreePages::new(pages)), map, _registered: registered }))
+        let (free, own) = (Mutex::new(FreePages::new(pages)), OwnMemory::default());
+        Ok(Arc::new(CodeMemory { base, page, pages, free, map, own, _registered: registered }))
     }
 
     /// From pcs to guest functions.
@@ -67,12 +70,17 @@ impl CodeMemory {
     }
 
     /// Takes pages for at least `bytes`, writable and not executable.
+    pub(crate) fn take_writable(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
+        let pages = self.take(bytes)?;
+        pages.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+        Ok(pages)
+    }
+
+    /// Takes pages for at least `bytes`, inaccessible until they are [filled](CodePages::seal_with).
     pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
         let count = u32::try_from(bytes.div_ceil(self.page).max(1)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let span = self.lock().take(count).ok_or(io::ErrorKind::OutOfMemory)?;
-        let pages = CodePages { memory: Arc::clone(self), span };
-        pages.protect(libc::PROT_READ | libc::PROT_WRITE)?;
-        Ok(pages)
+        Ok(CodePages { memory: Arc::clone(self), span })
     }
 
     fn lock(&self) -> MutexGuard<'_, FreePages> {
@@ -110,13 +118,17 @@ impl CodePages {
     /// # Panics
     ///
     /// If it is longer than the pages.
-    #[cfg(feature = "llvm")]
     pub(crate) fn seal_with(&mut self, image: &[u8]) -> io::Result<()> {
         assert!(image.len() <= self.bytes(), "an image larger than its pages");
-        // SAFETY: the pages are ours, as long as asserted, and nobody else knows of them yet. Pages that were sealed before
-        // would fault here, not be changed.
-        unsafe { self.start().copy_from_nonoverlapping(image.as_ptr(), image.len()) };
         // x86-64 keeps instruction fetch coherent with stores; elsewhere there are no stubs and so no backend.
+        self.protect(libc::PROT_READ | libc::PROT_EXEC)?;
+        // SAFETY: the pages are ours, as long as asserted, and nobody else knows of them yet.
+        if unsafe { self.memory.own.write(self.start(), image) }.is_ok() {
+            return Ok(());
+        }
+        self.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+        // SAFETY: as above, and they are writable.
+        unsafe { self.start().copy_from_nonoverlapping(image.as_ptr(), image.len()) };
         self.protect(libc::PROT_READ | libc::PROT_EXEC)
     }
 
@@ -150,17 +162,36 @@ mod tests {
     #[test]
     fn pages_are_counted_and_come_back_zeroed() {
         let memory = CodeMemory::reserve(1 << 20).unwrap();
-        let pages = memory.take(5000).unwrap();
+        let pages = memory.take_writable(5000).unwrap();
         assert_eq!(memory.used_bytes(), 8192);
         // SAFETY: the pages are writable and ours.
         unsafe { pages.start().write_bytes(0xc3, pages.bytes()) };
         let first = pages.start();
         drop(pages);
         assert_eq!(memory.used_bytes(), 0);
-        let again = memory.take(8192).unwrap();
+        let again = memory.take_writable(8192).unwrap();
         assert_eq!(again.start(), first);
         // SAFETY: readable and ours.
         assert_eq!(unsafe { again.start().add(8191).read() }, 0);
+    }
+
+    /// As a forked child must not, and where the system does not let it.
+    #[test]
+    fn pages_are_filled_with_and_without_the_process_s_own_memory() {
+        let memory = CodeMemory::reserve(1 << 20).unwrap();
+        let mut pages = memory.take(9000).unwrap();
+        let image: Vec<u8> = (0..9000).map(|n| n as u8).collect();
+        for own in [None, Some(u32::MAX)] {
+            if let Some(process) = own {
+                let memory = CodeMemory::reserve(1 << 20).unwrap();
+                memory.own.belongs_to(process);
+                pages = memory.take(9000).unwrap();
+            }
+            pages.seal_with(&image).unwrap();
+            // SAFETY: sealed pages are readable, and ours.
+            let found = unsafe { std::slice::from_raw_parts(pages.start(), pages.bytes()) };
+            assert!(found.starts_with(&image) && found[image.len()..].iter().all(|&byte| byte == 0), "{own:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod map;
 mod memory;
+mod own;
 mod pages;
 mod perf;
 mod publish;

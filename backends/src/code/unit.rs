@@ -34,17 +34,6 @@ impl UnitMemory {
         UnitMemory(Arc::new(Mutex::new(Segments { memory: Arc::clone(memory), open: Vec::new(), sealed: Vec::new() })))
     }
 
-    /// Pages with code in them, which may be executed and no longer written. Returns where it is.
-    pub(crate) fn fill(&mut self, code: &[u8]) -> io::Result<usize> {
-        self.with(|segments| {
-            let entry = segments.allocate(code.len(), 16, libc::PROT_READ | libc::PROT_EXEC)?;
-            // SAFETY: `allocate` returned that many bytes, which nobody else has, and which may be written until they are sealed.
-            unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), entry, code.len()) };
-            segments.seal()?;
-            Ok(entry as usize)
-        })
-    }
-
     /// The sealed pages, for the unit's lease. What was not sealed is returned.
     pub(crate) fn into_pages(self) -> Vec<CodePages> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).sealed)
@@ -65,7 +54,7 @@ impl Segments {
                 return Ok(unsafe { segment.pages.start().add(start) });
             }
         }
-        let pages = self.memory.take(size)?;
+        let pages = self.memory.take_writable(size)?;
         if !(pages.start() as usize).is_multiple_of(align) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
