@@ -254,3 +254,106 @@ fn the_remainder_by_minus_one_is_zero() {
     assert_eq!(call(&with_body(body), i64::MIN, -1), 0);
     assert_eq!(call(&with_body(body), i64::MIN, 3), i64::MIN % 3);
 }
+
+/// A function of this body, in which `c7` and `w7` are numbers, `cm7` a negative one.
+fn with_numbers(body: &str) -> String {
+    number(&with_body(body))
+}
+
+fn number(text: &str) -> String {
+    let is_number = |word: &&str| {
+        let digits = word.get(1..).unwrap_or_default().trim_start_matches('m');
+        word.starts_with(['c', 'w']) && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let mut text = text.to_owned();
+    let words = text.split(|c: char| !c.is_alphanumeric());
+    let mut numbers: Vec<String> = words.filter(is_number).map(str::to_owned).collect();
+    numbers.sort_unstable_by_key(|word| std::cmp::Reverse(word.len()));
+    numbers.dedup();
+    let mut made = String::new();
+    for (at, word) in numbers.iter().enumerate() {
+        let (ty, value) = (if word.starts_with('c') { "i64" } else { "i32" }, word[1..].replace('m', "-"));
+        write!(made, "\n v{} = iconst.{ty} {value}", 100 + at).unwrap();
+        text = text.replace(&format!(" {word}"), &format!(" v{}", 100 + at));
+    }
+    text.replacen("v1: i64):", &format!("v1: i64):{made}"), 1)
+}
+
+/// Shifts by up to three are part of sums, and of addresses.
+#[test]
+fn scaled_numbers_are_added() {
+    for (sum, expected) in [
+        ("v2 = ishl v0, c3\n v3 = iadd v2, v1", 5 * 8 + 7),
+        ("v2 = ishl v0, c3\n v3 = iadd v1, v2", 5 * 8 + 7),
+        ("v2 = ishl v0, c1\n v4 = ishl v1, c2\n v3 = iadd v2, v4", 5 * 2 + 7 * 4),
+        ("v2 = ishl v0, c2\n v3 = iadd v2, v2", 5 * 4 * 2),
+        ("v2 = ishl v0, c2\n v3 = iadd v2, cm100", 5 * 4 - 100),
+        ("v2 = ishl v0, c2\n v4 = iconst.i64 0x1_0000_0000_0000\n v3 = iadd v2, v4", 5 * 4 + (1 << 48)),
+        ("v2 = ishl v0, c4\n v3 = iadd v2, v1", 5 * 16 + 7),
+        ("v2 = isub v1, v0\n v4 = ishl v0, c3\n v3 = iadd v4, v2", 5 * 8 + 2),
+    ] {
+        assert_eq!(call(&with_numbers(&format!("{sum}\n return v3")), 5, 7), expected, "{sum}");
+    }
+    // Narrow ones wrap first, whatever they are part of.
+    let narrow = "v2 = ireduce.i32 v0\n v4 = ishl v2, w3";
+    let x = 0x2000_0001;
+    for (sum, expected) in [
+        ("v5 = iadd v4, wm16\n v3 = uextend.i64 v5", i64::from(8u32.wrapping_sub(16))),
+        ("v5 = uextend.i64 v4\n v3 = iadd v5, v1", 8 + 7),
+        ("v5 = ireduce.i32 v1\n v6 = iadd v5, v4\n v3 = uextend.i64 v6", 8 + 7),
+    ] {
+        assert_eq!(call(&with_numbers(&format!("{narrow}\n {sum}\n return v3")), x, 7), expected, "{sum}");
+    }
+    let words: Vec<i64> = (0..100).map(|n| n * n).collect();
+    let base = words.as_ptr() as i64;
+    for (address, expected) in [
+        ("v2 = ishl v1, c3\n v3 = iadd v0, v2\n v4 = load.i64 v3+8", 36),
+        ("v2 = ishl v1, c3\n v3 = iadd v2, v0\n v5 = iadd v3, c16\n v4 = load.i64 v5", 49),
+        ("v6 = iconst.i64 3\n v2 = ishl v1, v6\n v3 = iadd v2, v0\n v4 = load.i64 v3", 25),
+    ] {
+        assert_eq!(call(&with_numbers(&format!("{address}\n return v4")), base, 5), expected, "{address}");
+    }
+}
+
+#[test]
+fn low_bits_are_kept_in_place_and_elsewhere() {
+    let body = "v2 = band v0, c255\n v3 = band v1, c65535\n v4 = ishl v3, c8\n v5 = bor v2, v4\n v6 = bxor v5, v0\n v7 = band v6, c255\n v8 = iadd v5, v7\n return v8";
+    assert_eq!(call(&with_numbers(body), 0x1234_5678, 0x9abc_def0), 0xde_f078);
+}
+
+/// What was loaded is compared, or called, from where it is.
+#[test]
+fn loads_are_part_of_what_comes_next() {
+    let cells: [i64; 4] = [-5, 0, 0x1_0000_0000, 9];
+    let base = cells.as_ptr() as i64;
+    let answers = "block1:\n v8 = iconst.i64 1\n return v8\nblock2:\n v9 = iconst.i64 2\n return v9";
+    for (condition, expected) in [
+        ("v2 = load.i64 v0\n v3 = icmp slt v2, v1\n brif v3, block1, block2", 1),
+        ("v2 = load.i64 v0\n v3 = icmp slt v1, v2\n brif v3, block1, block2", 2),
+        ("v2 = load.i64 v0\n v3 = icmp sgt v2, cm6\n brif v3, block1, block2", 1),
+        ("v2 = load.i64 v0+8\n v4 = iconst.i64 0\n v3 = icmp eq v4, v2\n brif v3, block1, block2", 1),
+        ("v4 = iconst.i64 0x1_0000_0000\n v2 = load.i64 v0+16\n v3 = icmp ugt v4, v2\n brif v3, block1, block2", 2),
+        ("v2 = load.i64 v0+16\n brif v2, block1, block2", 1),
+        ("v2 = load.i32 v0+16\n brif v2, block1, block2", 2),
+        ("v2 = load.i32 v0+20\n v3 = icmp eq v2, w1\n brif v3, block1, block2", 1),
+        ("v2 = load.i64 v0+24\n v3 = iadd v2, v1\n v4 = icmp eq v3, c12\n brif v4, block1, block2", 1),
+        ("v2 = load.i64 v0+24\n v3 = icmp eq v2, v2\n brif v3, block1, block2", 1),
+    ] {
+        assert_eq!(call(&with_numbers(&format!("{condition}\n{answers}")), base, 3), expected, "{condition}");
+    }
+    // A cell, which points at a cell, which holds what is called; the address comes in a register that an argument goes to.
+    let face = [0, eight as *const () as usize];
+    let word = [0, 0, face.as_ptr() as usize];
+    let call_through = |loads: &str| {
+        format!(
+            "function %f(i64, i64) -> i64 system_v {{\n sig0 = (i64, i64, i64, i64, i64, i64, i64, i64) -> i64 system_v\nblock0(v0: i64, v1: i64):\n{loads}\n v5 = call_indirect sig0, v4(v1, v1, v1, v1, v1, v1, v1, v1)\n return v5\n}}"
+        )
+    };
+    for (loads, address) in [
+        ("v2 = load.i64 notrap aligned v0+16\n v4 = load.i64 notrap aligned v2+8", word.as_ptr() as i64),
+        ("v3 = load.i64 notrap aligned v0+16\n v2 = iadd v3, c8\n v4 = load.i64 notrap aligned v2", word.as_ptr() as i64),
+        ("v4 = load.i64 notrap aligned v0+8", face.as_ptr() as i64),
+    ] {
+        assert_eq!(call(&number(&call_through(loads)), address, 3), 3 * 36, "{loads}");
+    }
+}

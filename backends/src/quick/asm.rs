@@ -32,8 +32,10 @@ pub(super) const R15: Gpr = Gpr(15);
 pub(super) enum Mem {
     /// `[base + disp]`
     Base(Gpr, i32),
-    /// `[base + index + disp]`; the index is not the stack pointer.
-    Index(Gpr, Gpr, i32),
+    /// `[base + (index << scale) + disp]`; the index is not the stack pointer, and the scale 3 at most.
+    Index(Gpr, Gpr, u8, i32),
+    /// `[(index << scale) + disp]`
+    Scaled(Gpr, u8, i32),
     /// A constant of the pool.
     Pool(Constant),
 }
@@ -291,7 +293,8 @@ impl Assembler {
         rex |= match rm {
             Rm::Gpr(Gpr(r)) | Rm::Xmm(Xmm(r)) => r >> 3,
             Rm::Mem(Mem::Base(base, _)) => base.0 >> 3,
-            Rm::Mem(Mem::Index(base, index, _)) => base.0 >> 3 | (index.0 >> 3) << 1,
+            Rm::Mem(Mem::Index(base, index, ..)) => base.0 >> 3 | (index.0 >> 3) << 1,
+            Rm::Mem(Mem::Scaled(index, ..)) => (index.0 >> 3) << 1,
             Rm::Mem(Mem::Pool(_)) => 0,
         };
         if rex != 0 {
@@ -319,11 +322,16 @@ impl Assembler {
                 }
                 self.displace(mode, disp);
             }
-            Rm::Mem(Mem::Index(base, index, disp)) => {
+            Rm::Mem(Mem::Index(base, index, scale, disp)) => {
                 let mode = displacement(base, disp);
                 self.byte(mode | reg | 4);
-                self.byte((index.0 & 7) << 3 | base.0 & 7);
+                self.byte(scale << 6 | (index.0 & 7) << 3 | base.0 & 7);
                 self.displace(mode, disp);
+            }
+            Rm::Mem(Mem::Scaled(index, scale, disp)) => {
+                self.byte(reg | 4);
+                self.byte(scale << 6 | (index.0 & 7) << 3 | 5);
+                self.imm32(disp);
             }
         }
     }
@@ -502,7 +510,8 @@ impl Assembler {
         let (x, b) = match src {
             Rm::Gpr(Gpr(r)) | Rm::Xmm(Xmm(r)) => (0, r >> 3),
             Rm::Mem(Mem::Base(base, _)) => (0, base.0 >> 3),
-            Rm::Mem(Mem::Index(base, index, _)) => (index.0 >> 3, base.0 >> 3),
+            Rm::Mem(Mem::Index(base, index, ..)) => (index.0 >> 3, base.0 >> 3),
+            Rm::Mem(Mem::Scaled(index, ..)) => (index.0 >> 3, 0),
             Rm::Mem(Mem::Pool(_)) => (0, 0),
         };
         self.byte(0xc4);

@@ -10,6 +10,8 @@ mod integer;
 mod memory;
 mod vector;
 
+use std::arch::x86_64::{__cpuid, __cpuid_count};
+
 use cranelift_codegen::{
     ir::{ArgumentPurpose, BlockCall, ExternalName, Function, Inst, InstructionData, Opcode, Signature, Type, Value, types},
     isa::CallConv,
@@ -19,7 +21,7 @@ use crate::abi::MAX_FRAME;
 
 use super::{
     Code, Unsupported,
-    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Precision, R11, RAX, RBP, RSP, Rm, Width, Xmm},
+    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Precision, R11, RAX, RBP, RSP, Rm, Shift, Width, Xmm},
     assign::{Assignment, Brought, Place, changes_registers},
     facts::{Facts, Role},
     moves::{Mover, Spot, copy_all},
@@ -40,11 +42,17 @@ pub(super) struct Scratch {
 
 /// Whether this processor has the instructions that are emitted.
 pub(super) fn is_supported_here() -> bool {
-    is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-        && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
-        && is_x86_feature_detected!("sse4.1")
+    const SSE41: u32 = 1 << 19;
+    const POPCNT: u32 = 1 << 23;
+    const BMI: u32 = 1 << 3 | 1 << 8;
+    const LZCNT: u32 = 1 << 5;
+    const EXTENDED: u32 = 0x8000_0000;
+    let basic = __cpuid(0).eax;
+    basic >= 7
+        && __cpuid(1).ecx & (SSE41 | POPCNT) == SSE41 | POPCNT
+        && __cpuid_count(7, 0).ebx & BMI == BMI
+        && __cpuid(EXTENDED).eax > EXTENDED
+        && __cpuid(EXTENDED + 1).ecx & LZCNT != 0
 }
 
 /// Whether registers are not what they were after this instruction.
@@ -188,8 +196,7 @@ impl Emitter<'_> {
             let mut index = 0;
             while index < self.facts.blocks.len() {
                 if self.facts.blocks[index].is_cold == cold {
-                    let next = (index + 1..self.facts.blocks.len()).find(|&at| self.facts.blocks[at].is_cold == cold);
-                    self.block(index, next)?;
+                    self.block(index, self.behind(index))?;
                 }
                 index += 1;
             }
@@ -201,6 +208,12 @@ impl Emitter<'_> {
             self.asm.jump(target);
         }
         Ok(())
+    }
+
+    /// The block that is emitted next.
+    fn behind(&self, index: usize) -> Option<usize> {
+        let is_cold = self.facts.blocks[index].is_cold;
+        (index + 1..self.facts.blocks.len()).find(|&at| self.facts.blocks[at].is_cold == is_cold)
     }
 
     fn prologue(&mut self) {
@@ -306,6 +319,12 @@ impl Emitter<'_> {
     fn int(&mut self, value: Value, scratch: Gpr) -> Gpr {
         if let Some(known) = self.known(value) {
             self.asm.mov_imm(scratch, known);
+            return scratch;
+        }
+        if let Some((shifted, by)) = self.scaled(value) {
+            let width = width(self.ty(value));
+            self.int_into(scratch, shifted);
+            self.asm.shift_imm(Shift::Left, width, scratch, by);
             return scratch;
         }
         match self.place(value) {

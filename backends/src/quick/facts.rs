@@ -30,6 +30,8 @@ enum Use {
     Address,
     /// As the condition of a branch or a selection.
     Condition,
+    /// As a part of a sum of its own width.
+    Sum,
 }
 
 /// All uses of one value.
@@ -38,6 +40,7 @@ struct Uses {
     all: u32,
     addresses: u32,
     conditions: u32,
+    sums: u32,
     /// The block of the use seen last, and whether others use it as well.
     block: u32,
     is_scattered: bool,
@@ -116,6 +119,14 @@ impl Facts {
 
     pub(super) fn role_of(&self, value: Value) -> Role {
         self.role(self.canonical(value))
+    }
+
+    /// The instruction that makes a value, if it is part of whatever uses that.
+    pub(super) fn folded(&self, value: Value) -> Option<Inst> {
+        match self.role_of(value) {
+            Role::Folded(inst) => Some(inst),
+            _ => None,
+        }
     }
 
     pub(super) fn values(&self) -> usize {
@@ -279,13 +290,18 @@ impl Facts {
                     {
                         Role::Folded(inst)
                     }
-                    // A poll.
-                    InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, .. }
+                    // Scaled.
+                    InstructionData::Binary { opcode: Opcode::Ishl, args }
                         if is_here
                             && uses.all == 1
-                            && uses.conditions == 1
+                            && uses.sums == 1
                             && matches!(func.dfg.value_type(Value::from_u32(result)), types::I32 | types::I64)
-                            && next.is_some_and(|next| func.dfg.insts[next].opcode() == Opcode::Brif) =>
+                            && matches!(self.constant(func, args[1]), Some(1..=3)) =>
+                    {
+                        Role::Folded(inst)
+                    }
+                    InstructionData::Load { .. } | InstructionData::LoadNoOffset { .. }
+                        if is_here && uses.all == 1 && self.is_read_next(func, inst, Value::from_u32(result), next) =>
                     {
                         Role::Folded(inst)
                     }
@@ -301,12 +317,17 @@ impl Facts {
             _ => self.is_beyond = true,
         }
         for (at, &arg) in func.dfg.inst_args(inst).iter().enumerate() {
+            let is_as_wide = |arg: Value| {
+                let ty = func.dfg.value_type(Value::from_u32(self.canonical(arg)));
+                results.first().is_some_and(|&sum| func.dfg.value_type(sum) == ty)
+            };
             let how = match *data {
                 InstructionData::Load { .. } | InstructionData::LoadNoOffset { opcode: Opcode::AtomicLoad, .. } => Use::Address,
                 InstructionData::Store { .. } | InstructionData::StoreNoOffset { .. } if at == 1 => Use::Address,
                 InstructionData::Brif { .. } => Use::Condition,
                 InstructionData::Ternary { opcode: Opcode::Select, .. } if at == 0 => Use::Condition,
                 _ if is_address && at == 0 => Use::Address,
+                InstructionData::Binary { opcode: Opcode::Iadd, .. } if is_as_wide(arg) => Use::Sum,
                 _ => Use::Plain,
             };
             self.note(func, arg, block, how);
@@ -328,6 +349,37 @@ impl Facts {
         }
     }
 
+    /// Whether a load, used once, is part of what comes directly behind it: a branch or a comparison that a branch depends on, or a call of
+    /// the address that was loaded, by way of another such load or not.
+    fn is_read_next(&self, func: &Function, inst: Inst, loaded: Value, next: Option<Inst>) -> bool {
+        let data = &func.dfg.insts[inst];
+        let ty = func.dfg.value_type(loaded);
+        let is_plain = matches!(data.opcode(), Opcode::Load | Opcode::AtomicLoad)
+            && matches!(ty, types::I32 | types::I64)
+            && !is_trapping_load(func, data);
+        let mut next = next;
+        while let Some(constant) = next.filter(|&next| func.dfg.insts[next].opcode() == Opcode::Iconst) {
+            next = func.layout.next_inst(constant);
+        }
+        let Some(next) = next.filter(|_| is_plain) else { return false };
+        let is = |value: Value| self.canonical(value) == loaded.as_u32() && func.dfg.value_type(value) == ty;
+        let is_folded = |inst| matches!(func.dfg.inst_results(inst), &[result] if self.role_of(result) == Role::Folded(inst));
+        match func.dfg.insts[next] {
+            InstructionData::Brif { arg, .. } => is(arg),
+            InstructionData::IntCompare { args, .. } => {
+                args.into_iter().any(is)
+                    && is_folded(next)
+                    && func.layout.next_inst(next).is_some_and(|user| func.dfg.insts[user].opcode() == Opcode::Brif)
+            }
+            InstructionData::CallIndirect { .. } => func.dfg.inst_args(next).first().is_some_and(|&callee| is(callee)),
+            InstructionData::Load { arg, .. } => {
+                let is_called = |user| matches!(func.dfg.insts[user], InstructionData::CallIndirect { .. });
+                is(arg) && is_folded(next) && func.layout.next_inst(next).is_some_and(is_called)
+            }
+            _ => false,
+        }
+    }
+
     fn note(&mut self, func: &Function, value: Value, block: u32, how: Use) {
         let at = self.canonical(value);
         let uses = &mut self.uses[at as usize];
@@ -336,6 +388,7 @@ impl Facts {
         uses.all += 1;
         uses.addresses += u32::from(how == Use::Address);
         uses.conditions += u32::from(how == Use::Condition);
+        uses.sums += u32::from(how == Use::Sum);
         self.is_beyond |= uses.is_decided;
         // A block's parameter that is used has a place, and so has what nothing that can be reached defines.
         let value = Value::from_u32(at);

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{Inst, InstructionData, Signature, Type, Value, types
 
 use super::{
     super::{
-        asm::{Gpr, Mem, Precision, R8, R9, RAX, RBP, RCX, RDI, RDX, RSI, RSP, Width, Xmm},
+        asm::{Gpr, Mem, Precision, R8, R9, RAX, RBP, RCX, RDI, RDX, RSI, RSP, Rm, Width, Xmm},
         assign::{Place, changes_registers},
         moves::Spot,
     },
@@ -112,19 +112,20 @@ impl Emitter<'_> {
         let signature = func.dfg.call_signature(inst).ok_or(Unsupported("a call"))?;
         let signature = &func.dfg.signatures[signature];
         let mut args = func.dfg.inst_args(inst);
-        match func.dfg.insts[inst] {
+        let target = match func.dfg.insts[inst] {
             InstructionData::CallIndirect { .. } => {
                 let (&callee, others) = args.split_first().ok_or(Unsupported("a call"))?;
                 args = others;
-                self.int_into(RAX, callee);
+                self.callee(callee)?
             }
             InstructionData::Call { func_ref, .. } => {
                 let callee = &func.dfg.ext_funcs[func_ref];
                 let address = (self.address)(&callee.name).ok_or(Unsupported("a callee"))?;
                 self.asm.mov_imm(RAX, address as i64);
+                Rm::Gpr(RAX)
             }
             _ => return Err(Unsupported("a call")),
-        }
+        };
         let mut passing = Passing::new();
         let keeps = !changes_registers(signature.call_conv);
         for &arg in args {
@@ -144,7 +145,7 @@ impl Emitter<'_> {
             self.asm.store(8, mem, reg);
         }
         self.copy_all();
-        self.asm.call(RAX);
+        self.asm.call(target);
         for (at, &reg) in GPRS[..kept].iter().enumerate() {
             let mem = self.kept(at);
             self.asm.mov(Width::W64, reg, mem);
@@ -166,6 +167,20 @@ impl Emitter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is called, as an operand of which copies of arguments change nothing.
+    fn callee(&mut self, callee: Value) -> Result<Rm> {
+        let Some((address, offset)) = self.loaded(callee) else {
+            self.int_into(RAX, callee);
+            return Ok(RAX.into());
+        };
+        let (mem, target) = match self.loaded(address) {
+            Some((cell, at)) => (self.address(cell, at)?, Mem::Base(RAX, offset).into()),
+            None => (self.address(address, offset)?, RAX.into()),
+        };
+        self.asm.mov(Width::W64, RAX, mem);
+        Ok(target)
     }
 
     fn kept(&self, at: usize) -> Mem {

@@ -51,9 +51,44 @@ impl Emitter<'_> {
         }
     }
 
-    /// Where an edge leads.
+    /// Where an edge leads, past blocks that only lead elsewhere.
     pub(super) fn target(&self, call: &BlockCall) -> Label {
-        self.labels[self.index(call)]
+        let mut index = self.index(call);
+        // Blocks that lead round in a circle exist.
+        for _ in 0..4 {
+            match self.only_leads_to(index) {
+                Some(further) => index = further,
+                None => break,
+            }
+        }
+        self.labels[index]
+    }
+
+    /// The block that a block with nothing to do leads to.
+    fn only_leads_to(&self, index: usize) -> Option<usize> {
+        let block = self.facts.blocks[index].block;
+        let last = self.func.layout.last_inst(block)?;
+        let InstructionData::Jump { destination, .. } = &self.func.dfg.insts[last] else { return None };
+        let does_nothing = !self.copies(destination)
+            && !self.brought.contains_key(&block)
+            && self.func.layout.block_insts(block).all(|inst| inst == last || !self.facts.is_emitted(self.func, inst));
+        does_nothing.then(|| self.index(destination))
+    }
+
+    /// Whether whoever goes on behind the code so far comes to a block, though others may lie between that have no code.
+    fn falls_into(&self, index: usize, next: Option<usize>) -> bool {
+        let mut next = next;
+        while let Some(at) = next {
+            if at == index {
+                return true;
+            }
+            let behind = self.behind(at);
+            if behind.is_none() || self.only_leads_to(at) != behind {
+                return false;
+            }
+            next = behind;
+        }
+        false
     }
 
     fn index(&self, call: &BlockCall) -> usize {
@@ -88,7 +123,7 @@ impl Emitter<'_> {
 
     fn go(&mut self, call: &BlockCall, next: Option<usize>) {
         self.copy_arguments(call);
-        if Some(self.index(call)) != next {
+        if !self.falls_into(self.index(call), next) {
             let target = self.target(call);
             self.asm.jump(target);
         }
@@ -98,7 +133,7 @@ impl Emitter<'_> {
         let flags = self.condition(condition)?;
         let is_cold = |e: &Self, call: &BlockCall| e.facts.blocks[e.index(call)].is_cold;
         // What is likely, or comes next, is fallen into.
-        if Some(self.index(then)) == next || is_cold(self, other) && !is_cold(self, then) {
+        if self.falls_into(self.index(then), next) || is_cold(self, other) && !is_cold(self, then) {
             self.leave_for(other, flags, false);
             self.go(then, next);
         } else {
@@ -177,9 +212,9 @@ impl Emitter<'_> {
     fn condition(&mut self, value: Value) -> Result<Flags> {
         let canonical = self.facts.canonical(value);
         if let Role::Folded(inst) = self.facts.role(canonical) {
-            if let InstructionData::LoadNoOffset { arg, .. } = self.func.dfg.insts[inst] {
+            if let Some((address, offset)) = self.loaded(value) {
                 let width = width(self.ty(super::super::assign::value(canonical)));
-                let mem = self.address(arg, 0)?;
+                let mem = self.address(address, offset)?;
                 self.asm.alu_imm(Alu::Cmp, width, mem, 0);
                 return Ok(Flags::One(Cond::NotEqual));
             }
@@ -206,12 +241,22 @@ impl Emitter<'_> {
         if ty.bits() < 32 && cond != cond.unsigned() {
             return Err(Unsupported("a narrow signed comparison"));
         }
-        if self.known(a).is_some() && self.known(b).is_none() {
+        if self.known(a).is_some() && self.known(b).is_none() || self.loaded(b).is_some() {
             (a, b) = (b, a);
             cond = cond.swap_args();
         }
         let width = width(ty);
         match self.known(b).and_then(|known| immediate(width, known)) {
+            known if let Some((address, offset)) = self.loaded(a) => {
+                let mem = self.address(address, offset)?;
+                match known {
+                    Some(known) => self.asm.alu_imm(Alu::Cmp, width, mem, known),
+                    None => {
+                        let b = self.int(b, R11);
+                        self.asm.alu_to(Alu::Cmp, width, mem, b);
+                    }
+                }
+            }
             Some(0) => match self.operand(a, RAX) {
                 Rm::Gpr(reg) => self.asm.test(width, reg, reg),
                 memory => self.asm.alu_imm(Alu::Cmp, width, memory, 0),

@@ -119,6 +119,23 @@ impl Emitter<'_> {
     }
 
     fn alu(&mut self, op: Alu, is_commutative: bool, width: Width, to: Gpr, a: Value, b: Value) {
+        if op == Alu::Add {
+            let (a, b) = if self.scaled(a).is_some() { (b, a) } else { (a, b) };
+            if let Some((b, scale)) = self.scaled(b) {
+                let b = self.int(b, RCX);
+                let sum = match self.known(a).and_then(|known| immediate(width, known)) {
+                    Some(known) => Mem::Scaled(b, scale, known),
+                    None => Mem::Index(self.int(a, RAX), b, scale, 0),
+                };
+                self.asm.lea(width, to, sum);
+                return;
+            }
+        }
+        if let (Alu::And, Some(mask @ (0xff | 0xffff))) = (op, self.known(b)) {
+            let a = self.operand(a, to);
+            self.asm.movzx(if mask == 0xff { 1 } else { 2 }, to, a);
+            return;
+        }
         if let Some(known) = self.known(b).and_then(|known| immediate(width, known)) {
             let a = self.int(a, to);
             let sum = match op {
@@ -150,7 +167,7 @@ impl Emitter<'_> {
         let from = self.int(a, to);
         if from != to {
             if let (Alu::Add, Rm::Gpr(other)) = (op, b) {
-                self.asm.lea(width, to, Mem::Index(from, other, 0));
+                self.asm.lea(width, to, Mem::Index(from, other, 0, 0));
                 return;
             }
             self.asm.mov(Width::W64, to, from);

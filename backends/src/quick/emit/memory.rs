@@ -31,10 +31,29 @@ impl Emitter<'_> {
         match self.known(b).and_then(|by| i32::try_from(by).ok()) {
             Some(by) => self.address(a, offset.checked_add(by).ok_or(Unsupported("an offset"))?),
             None => {
+                let (a, b) = if self.scaled(a).is_some() { (b, a) } else { (a, b) };
+                let (b, scale) = self.scaled(b).unwrap_or((b, 0));
                 let a = self.int(a, RAX);
                 let b = self.int(b, RCX);
-                Ok(Mem::Index(a, b, offset))
+                Ok(Mem::Index(a, b, scale, offset))
             }
+        }
+    }
+
+    /// What a load that is part of its user reads: an address, and how far behind it.
+    pub(super) fn loaded(&self, value: Value) -> Option<(Value, i32)> {
+        match self.func.dfg.insts[self.facts.folded(value)?] {
+            InstructionData::Load { arg, offset, .. } => Some((arg, offset.into())),
+            InstructionData::LoadNoOffset { arg, .. } => Some((arg, 0)),
+            _ => None,
+        }
+    }
+
+    /// What a shift that is part of its user shifts, and how far.
+    pub(super) fn scaled(&self, value: Value) -> Option<(Value, u8)> {
+        match self.func.dfg.insts[self.facts.folded(value)?] {
+            InstructionData::Binary { opcode: Opcode::Ishl, args: [value, by] } => Some((value, self.known(by)? as u8)),
+            _ => None,
         }
     }
 
