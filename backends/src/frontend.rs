@@ -41,7 +41,7 @@ pub(crate) struct Frontend<G, L> {
     is_trusted: bool,
     stats: Arc<CompileStats>,
     /// Scratch space of compiles that ended well, for reuse.
-    scratch: Mutex<Vec<Box<Scratch>>>,
+    scratch: Mutex<Vec<Scratch>>,
     _guest: PhantomData<fn(&G)>,
 }
 
@@ -181,9 +181,8 @@ impl<G, L: Lower<G>> Frontend<G, L> {
     /// Runs `f` with scratch space, which is kept if `f` succeeds. After a failure it may hold half a function.
     fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> Result<R, Bailout>) -> Result<R, Bailout> {
         let pooled = self.scratch.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scratch = pooled.unwrap_or_else(|| {
-            Box::new(Scratch { func: Function::new(), context: None, builder: FunctionBuilderContext::new() })
-        });
+        let mut scratch =
+            pooled.unwrap_or_else(|| Scratch { func: Function::new(), context: None, builder: FunctionBuilderContext::new() });
         let result = f(&mut scratch)?;
         scratch.func.clear();
         self.scratch.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);

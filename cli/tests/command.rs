@@ -597,10 +597,15 @@ fn rules_keep_functions_from_being_compiled() {
     let rules = Module::file("rules.toml", b"[[rules]]\nfunction = 'step'\nstop-at-tier = 0\n");
     let saved = Module::file("saved.toml", b"");
     let arguments = ["run", "--policy", "threshold=10", "--rules", rules.path(), "--save-rules", saved.path(), "--why", "step"];
-    let output = tierup(&[&arguments[..], &[busy.path()]].concat());
-    let told = stderr(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("): interpreter") && told.contains("not tier 1: above the highest tier it may go to"), "{told}");
+    for osr in ["auto", "always"] {
+        let output = tierup(&[&arguments[..], &["--osr", osr, busy.path()]].concat());
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{osr}: {told}");
+        assert!(
+            told.contains("): interpreter") && told.contains("not tier 1: above the highest tier it may go to"),
+            "{osr}: {told}"
+        );
+    }
     // Nothing failed, so there is nothing to say; and what is written can be read.
     assert_eq!(fs::read_to_string(saved.path()).unwrap(), "rules = []\n");
     let output = tierup(&["run", "--rules", saved.path(), busy.path()]);

@@ -9,7 +9,7 @@ use tierup::abi;
 use tierup::deopt::ExitTable;
 use tierup::{
     Bead, BeadSpec, Broker, CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter,
-    Sample, Threshold, Tier, Tiered, WaitReason,
+    Rules, Sample, Threshold, Tier, Tiered, WaitReason,
 };
 
 use crate::config::{Config, Osr, TierMode};
@@ -223,6 +223,14 @@ struct BodiesBelow<P> {
 }
 
 impl<P: HotnessPolicy> HotnessPolicy for BodiesBelow<P> {
+    fn wants_quiet(&self) -> bool {
+        self.policy.wants_quiet()
+    }
+
+    fn rules(&self) -> Option<&Rules> {
+        self.policy.rules()
+    }
+
     fn first_budget(&self, tier: Tier, size: u32) -> u32 {
         if tier < self.tier { self.policy.first_budget(tier, size) } else { u32::MAX }
     }
