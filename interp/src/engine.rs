@@ -45,7 +45,7 @@ struct EngineInner {
 }
 
 impl Engine {
-    /// An engine.
+    /// An engine. Where code is compiled in the background, the first worker begins here ([`Broker::start`]).
     ///
     /// # Errors
     ///
