@@ -2,7 +2,7 @@
 //! thread, or when a host asks for it; the others when several requests wait, or by the watchdog a little later, for the first milliseconds
 //! of a program are the dearest ones to spend on threads.
 //!
-//! A worker that has just worked looks into the inbox every half a millisecond, then ever less often; when no interpreter thread is
+//! A worker that has just worked looks into the inbox every tenth of a millisecond, then ever less often; when no interpreter thread is
 //! online it sleeps, as `parking.rs` says.
 //!
 //! Most take any request. Some may be *dedicated*: they take those for one tier, whatever else waits. As the inbox is everybody's, who

@@ -1,6 +1,6 @@
 //! Getting ready before the first request: a function nobody asked for is compiled, and thrown away.
 //!
-//! The first compile in a process takes two to three times as long as later ones: its code is read from the program's file page by page, and the
+//! The first compile in a process takes twice as long as later ones: its code is read from the program's file page by page, and the
 //! space that compiles reuse grows. A worker that has nothing to do yet can have both behind it.
 
 use cranelift_codegen::{
