@@ -1,5 +1,5 @@
 //! The arena: one reservation, pages handed out inaccessible, filled, sealed executable, returned inaccessible. Never both writable and
-//! executable; where the system allows it (`own.rs`) never writable.
+//! executable; where the system allows it (`own.rs`) never writable, but for what Cranelift's linker fills in place.
 
 use std::{
     io,
