@@ -123,6 +123,7 @@ pub(super) struct Assignment {
     frequency: Vec<f32>,
     across: Vec<u32>,
     live_in: Vec<u64>,
+    made: Vec<u64>,
     live: Vec<u64>,
     open: Vec<u32>,
     gprs: Taken,
@@ -151,8 +152,8 @@ impl Assignment {
         brought: &Brought,
         is_volatile: impl Fn(Inst) -> bool,
     ) -> Result<(), Unsupported> {
-        self.measure(func, facts);
-        self.find_live(func, facts, brought)?;
+        self.measure(facts);
+        self.find_live(facts, brought)?;
         self.build(func, facts, brought, is_volatile);
         if self.open.iter().any(|&open| open != NONE) {
             return Err(Unsupported("a value that nothing makes"));
@@ -162,32 +163,23 @@ impl Assignment {
     }
 
     /// Numbers positions and estimates how often blocks run.
-    fn measure(&mut self, func: &Function, facts: &Facts) {
+    fn measure(&mut self, facts: &Facts) {
         self.extent.clear();
         self.frequency.clear();
         let mut position = 0;
-        for at in &facts.blocks {
+        for index in 0..facts.blocks.len() {
             let from = position;
             // The block's own, at which its parameters are written.
-            position += PER_INSTRUCTION;
-            for inst in func.layout.block_insts(at.block) {
-                if facts.is_emitted(func, inst) {
-                    position += PER_INSTRUCTION;
-                }
-            }
+            position += PER_INSTRUCTION * (1 + facts.code(index).len() as u32);
             self.extent.push((from, position - 1));
             self.frequency.push(1.0);
         }
         // A loop is what lies between a block and the last one that jumps back to it.
         self.open.clear();
         self.open.resize(facts.blocks.len(), NONE);
-        for from in 0..facts.blocks.len() {
-            if !facts.blocks[from].is_cold {
-                each_target(func, facts, facts.blocks[from].block, |to| {
-                    if to as usize <= from {
-                        self.open[to as usize] = from as u32;
-                    }
-                });
+        for from in (0..facts.blocks.len()).filter(|&from| !facts.blocks[from].is_cold) {
+            for &to in facts.targets(from).iter().filter(|&&to| to as usize <= from) {
+                self.open[to as usize] = from as u32;
             }
         }
         for (header, &last) in self.open.iter().enumerate().filter(|&(_, &last)| last != NONE) {
@@ -203,68 +195,56 @@ impl Assignment {
     }
 
     /// Finds what is live where a block begins, of what is used in other blocks than the one that makes it.
-    pub(super) fn find_live(&mut self, func: &Function, facts: &Facts, brought: &Brought) -> Result<(), Unsupported> {
+    pub(super) fn find_live(&mut self, facts: &Facts, brought: &Brought) -> Result<(), Unsupported> {
         self.lives.clear();
         self.lives.resize(facts.values(), NOTHING);
         self.across.clear();
-        // A value's home is kept in `first` for the moment.
-        let lives = &mut self.lives;
-        for (index, at) in facts.blocks.iter().enumerate() {
-            for &param in func.dfg.block_params(at.block) {
-                lives[param.as_u32() as usize].first = index as u32;
-            }
-            for inst in func.layout.block_insts(at.block) {
-                for &result in func.dfg.inst_results(inst) {
-                    lives[result.as_u32() as usize].first = index as u32;
-                }
+        for (value, _) in facts.reads().rev() {
+            let across = &mut self.lives[value as usize].across;
+            if *across == NONE {
+                *across = self.across.len() as u32;
+                self.across.push(value);
             }
         }
-        for (index, at) in facts.blocks.iter().enumerate() {
-            each_read(func, facts, brought, at.block, &mut |value| {
-                let life = &mut lives[value as usize];
-                if life.first != index as u32 && life.across == NONE {
-                    life.across = self.across.len() as u32;
-                    self.across.push(value);
-                }
-            });
-        }
-        let stride = self.across.len().div_ceil(64);
-        if stride.saturating_mul(facts.blocks.len()) > MOST_WORDS {
+        let (blocks, stride) = (facts.blocks.len(), self.across.len().div_ceil(64));
+        if stride.saturating_mul(blocks) > MOST_WORDS {
             return Err(Unsupported("the size of a function"));
         }
-        self.live_in.clear();
-        self.live_in.resize(stride * facts.blocks.len(), 0);
-        if stride == 0 {
-            return Ok(());
+        for sets in [&mut self.live_in, &mut self.made] {
+            sets.clear();
+            sets.resize(stride * blocks, 0);
+        }
+        let add = |sets: &mut [u64], block: usize, across: u32| {
+            sets[block * stride + across as usize / 64] |= 1 << (across % 64);
+        };
+        for (&value, across) in self.across.iter().zip(0..) {
+            if facts.home(value) != NONE {
+                add(&mut self.made, facts.home(value) as usize, across);
+            }
+        }
+        for (block, brought) in brought {
+            for &(old, _) in brought {
+                let across = self.lives[facts.canonical(old) as usize].across;
+                if across != NONE {
+                    add(&mut self.made, facts.index[block.as_u32() as usize] as usize, across);
+                }
+            }
         }
         // What each block uses without having made it; then whatever leads there hands it through.
-        for (index, at) in facts.blocks.iter().enumerate() {
-            let live_in = &mut self.live_in[index * stride..][..stride];
-            each_read(func, facts, brought, at.block, &mut |value| {
-                let life = &lives[value as usize];
-                if life.first != index as u32 {
-                    live_in[life.across as usize / 64] |= 1 << (life.across % 64);
-                }
-            });
+        for (value, block) in facts.reads() {
+            add(&mut self.live_in, block as usize, self.lives[value as usize].across);
         }
-        let mut has_changed = true;
+        let mut has_changed = stride > 0;
         while has_changed {
             has_changed = false;
-            for index in (0..facts.blocks.len()).rev() {
-                join(&mut self.live, &self.live_in, stride, func, facts, facts.blocks[index].block);
-                let live_in = &mut self.live_in[index * stride..][..stride];
-                for (word, (here, &live)) in live_in.iter_mut().zip(&self.live).enumerate() {
-                    let mut new = live & !*here;
-                    while new != 0 {
-                        let bit = new & new.wrapping_neg();
-                        new ^= bit;
-                        let value = self.across[word * 64 + bit.trailing_zeros() as usize];
-                        let is_made_here = lives[value as usize].first == index as u32
-                            || !brought.is_empty() && is_brought(facts, brought, facts.blocks[index].block, value);
-                        if !is_made_here {
-                            *here |= bit;
-                            has_changed = true;
-                        }
+            for index in (0..blocks).rev() {
+                for &to in facts.targets(index) {
+                    for word in 0..stride {
+                        let made = self.made[index * stride + word];
+                        let live = self.live_in[to as usize * stride + word] & !made;
+                        let here = &mut self.live_in[index * stride + word];
+                        has_changed |= live & !*here != 0;
+                        *here |= live;
                     }
                 }
             }
@@ -282,9 +262,6 @@ impl Assignment {
 
     /// Builds the lives, from the last position to the first, and marks what calls change.
     fn build(&mut self, func: &Function, facts: &Facts, brought: &Brought, is_volatile: impl Fn(Inst) -> bool) {
-        for life in &mut self.lives {
-            life.first = NONE;
-        }
         let positions = self.extent.last().map_or(0, |&(_, to)| to + 1);
         self.gprs.clear(GPRS.len(), positions);
         self.xmms.clear(usize::from(XMMS), positions);
@@ -297,15 +274,10 @@ impl Assignment {
             let at = facts.blocks[index];
             let (from, to) = self.extent[index];
             let frequency = self.frequency[index];
-            join(&mut self.live, &self.live_in, stride, func, facts, at.block);
+            join(&mut self.live, &self.live_in, stride, facts.targets(index));
             each_bit(&self.live, |bit| self.open[self.across[bit as usize] as usize] = to);
             let mut position = to + 1;
-            let mut inst = func.layout.last_inst(at.block);
-            while let Some(current) = inst {
-                inst = func.layout.prev_inst(current);
-                if !facts.is_emitted(func, current) {
-                    continue;
-                }
+            for &current in facts.code(index) {
                 position -= PER_INSTRUCTION;
                 for &result in func.dfg.inst_results(current) {
                     self.define(facts, result.as_u32(), position + WRITES, frequency);
@@ -588,25 +560,6 @@ fn changes_rdx(func: &Function, inst: Inst) -> bool {
 /// What landings bring: see [`Midst`](tierup_osr::Midst).
 pub(super) type Brought = HashMap<Block, Vec<(Value, Value)>>;
 
-/// Calls `then` for every value with a place of its own that a block reads, what it brings included.
-fn each_read(func: &Function, facts: &Facts, brought: &Brought, block: Block, then: &mut impl FnMut(u32)) {
-    for inst in func.layout.block_insts(block) {
-        if facts.is_emitted(func, inst) {
-            facts.each_use(func, inst, then);
-        }
-    }
-    for &(old, new) in brought.get(&block).into_iter().flatten() {
-        let new = facts.canonical(new);
-        if matches!(facts.role_of(old), Role::Int | Role::Float) && matches!(facts.role(new), Role::Int | Role::Float) {
-            then(new);
-        }
-    }
-}
-
-fn is_brought(facts: &Facts, brought: &Brought, block: Block, value: u32) -> bool {
-    brought.get(&block).is_some_and(|brought| brought.iter().any(|&(old, _)| facts.canonical(old) == value))
-}
-
 fn inst_is_last(func: &Function, block: Block, inst: Inst) -> bool {
     func.layout.last_inst(block) == Some(inst)
 }
@@ -616,23 +569,15 @@ pub(super) fn changes_registers(convention: CallConv) -> bool {
     convention != CallConv::PreserveAll
 }
 
-fn each_target(func: &Function, facts: &Facts, block: Block, mut then: impl FnMut(u32)) {
-    if let Some(last) = func.layout.last_inst(block) {
-        each_call(func, &func.dfg.insts[last], |call| {
-            then(facts.index[call.block(&func.dfg.value_lists).as_u32() as usize]);
-        });
-    }
-}
-
 /// What is live where a block ends: into any of those it leads to.
-fn join(live: &mut Vec<u64>, live_in: &[u64], stride: usize, func: &Function, facts: &Facts, block: Block) {
+fn join(live: &mut Vec<u64>, live_in: &[u64], stride: usize, targets: &[u32]) {
     live.clear();
     live.resize(stride, 0);
-    each_target(func, facts, block, |to| {
+    for &to in targets {
         for (live, &more) in live.iter_mut().zip(&live_in[to as usize * stride..][..stride]) {
             *live |= more;
         }
-    });
+    }
 }
 
 fn each_bit(words: &[u64], mut then: impl FnMut(u32)) {

@@ -143,8 +143,8 @@ impl Frame {
     fn of(func: &Function, facts: &Facts, assignment: &Assignment) -> Result<Self> {
         let mut outgoing = 0;
         let mut keeps = false;
-        for at in &facts.blocks {
-            for inst in func.layout.block_insts(at.block) {
+        for index in 0..facts.blocks.len() {
+            for &inst in facts.code(index) {
                 if let Some(signature) = func.dfg.call_signature(inst) {
                     let signature = &func.dfg.signatures[signature];
                     check_signature(signature)?;
@@ -238,12 +238,10 @@ impl Emitter<'_> {
 
     fn block(&mut self, index: usize, next: Option<usize>) -> Result {
         self.asm.bind(self.labels[index]);
-        for inst in self.func.layout.block_insts(self.facts.blocks[index].block) {
-            if self.facts.is_emitted(self.func, inst) {
-                let from = self.asm.position();
-                self.instruction(inst, next)?;
-                self.locate(inst, from);
-            }
+        for &inst in self.facts.code(index).iter().rev() {
+            let from = self.asm.position();
+            self.instruction(inst, next)?;
+            self.locate(inst, from);
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ enum Use {
 }
 
 /// All uses of one value.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Uses {
     all: u32,
     addresses: u32,
@@ -44,17 +44,48 @@ struct Uses {
     /// The block of the use seen last, and whether others use it as well.
     block: u32,
     is_scattered: bool,
+    /// The block it is made in, from when that was seen.
+    home: u32,
     /// What becomes of it is decided.
     is_decided: bool,
     /// How many sums it would be part of, one within the other.
     depth: u8,
 }
 
+const UNUSED: Uses = Uses {
+    all: 0,
+    addresses: 0,
+    conditions: 0,
+    sums: 0,
+    block: NONE,
+    is_scattered: false,
+    home: NONE,
+    is_decided: false,
+    depth: 0,
+};
+
 /// One block, in the order of [`Facts::blocks`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BlockFacts {
     pub(super) block: Block,
     pub(super) is_cold: bool,
+    /// Where in `targets` what it leads to is.
+    targets: Span,
+    /// Where in `code` its instructions are.
+    code: Span,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    from: u32,
+    to: u32,
+}
+
+impl Span {
+    fn of<T>(self, list: &[T]) -> &[T] {
+        &list[self.from as usize..self.to as usize]
+    }
 }
 
 /// Scratch space, and what was found out.
@@ -68,6 +99,14 @@ pub(super) struct Facts {
     canonical: Vec<u32>,
     role: Vec<Role>,
     uses: Vec<Uses>,
+    /// Values, each with a block that reads it and does not make it.
+    reads: Vec<(u32, u32)>,
+    /// What has code of its own, from the last instruction of the last block to the first of the first.
+    code: Vec<Inst>,
+    /// What blocks lead to: blocks' numbers, then places in `blocks`.
+    targets: Vec<u32>,
+    /// Of each block that can be reached, where in `targets` what it leads to is.
+    spans: Vec<Span>,
     stack: Vec<Block>,
     /// A value is used before it is made, in the order of blocks, or is of no known type.
     is_beyond: bool,
@@ -88,23 +127,66 @@ impl Facts {
         self.is_beyond = false;
         self.order(func, roots);
         self.name(func);
+        self.reads.clear();
+        self.code.clear();
         for at in (0..self.blocks.len()).rev() {
-            let block = self.blocks[at].block;
-            for &(old, new) in brought.get(&block).into_iter().flatten() {
-                if matches!(self.role_of(old), Role::Int | Role::Float) {
-                    self.note(func, new, at as u32, Use::Plain);
-                }
-            }
-            let mut next = None;
-            while let Some(inst) = match next {
-                None => func.layout.last_inst(block),
-                Some(inst) => func.layout.prev_inst(inst),
-            } {
-                self.visit(func, inst, at as u32, next);
-                next = Some(inst);
-            }
+            self.read_block(func, at, brought);
         }
         if self.is_beyond { Err(Unsupported("the order of blocks or a type")) } else { Ok(()) }
+    }
+
+    fn read_block(&mut self, func: &Function, at: usize, brought: &Brought) {
+        let block = self.blocks[at].block;
+        let (index, code, reads) = (at as u32, self.code.len(), self.reads.len());
+        for &(old, new) in brought.get(&block).into_iter().flatten() {
+            if matches!(self.role_of(old), Role::Int | Role::Float) {
+                self.note(func, new, index, Use::Plain);
+            }
+        }
+        let mut next = None;
+        while let Some(inst) = match next {
+            None => func.layout.last_inst(block),
+            Some(inst) => func.layout.prev_inst(inst),
+        } {
+            if self.visit(func, inst, index, next) {
+                self.code.push(inst);
+            }
+            next = Some(inst);
+        }
+        for &param in func.dfg.block_params(block) {
+            self.uses[param.as_u32() as usize].home = index;
+        }
+        self.blocks[at].code = Span { from: code as u32, to: self.code.len() as u32 };
+        // What it makes itself has been seen by now.
+        let mut kept = reads;
+        for read in reads..self.reads.len() {
+            let (value, _) = self.reads[read];
+            if self.uses[value as usize].home != index {
+                self.reads[kept] = self.reads[read];
+                kept += 1;
+            }
+        }
+        self.reads.truncate(kept);
+    }
+
+    /// What of a block has code of its own, from the last to the first.
+    pub(super) fn code(&self, index: usize) -> &[Inst] {
+        self.blocks[index].code.of(&self.code)
+    }
+
+    /// What a block leads to, as places in `blocks`.
+    pub(super) fn targets(&self, index: usize) -> &[u32] {
+        self.blocks[index].targets.of(&self.targets)
+    }
+
+    /// Values with a place of their own, each with a block that reads it and does not make it, as a place in `blocks`.
+    pub(super) fn reads(&self) -> impl DoubleEndedIterator<Item = (u32, u32)> {
+        self.reads.iter().copied().filter(|&(value, _)| matches!(self.role(value), Role::Int | Role::Float))
+    }
+
+    /// The block that makes a canonical value, as a place in `blocks`, or `NONE`.
+    pub(super) fn home(&self, canonical: u32) -> u32 {
+        self.uses[canonical as usize].home
     }
 
     /// The value that `value` is another name of.
@@ -131,22 +213,6 @@ impl Facts {
 
     pub(super) fn values(&self) -> usize {
         self.canonical.len()
-    }
-
-    /// Whether an instruction has code of its own.
-    pub(super) fn is_emitted(&self, func: &Function, inst: Inst) -> bool {
-        if let [result] = *func.dfg.inst_results(inst)
-            && let Role::Folded(_) = self.role[result.as_u32() as usize]
-        {
-            return false;
-        }
-        if has_effect(func.dfg.insts[inst].opcode()) {
-            return true;
-        }
-        func.dfg
-            .inst_results(inst)
-            .iter()
-            .any(|&result| self.canonical(result) == result.as_u32() && matches!(self.role_of(result), Role::Int | Role::Float))
     }
 
     /// Calls `then` for every value with a place of its own that the code of `inst` reads, those included that it passes to blocks.
@@ -179,23 +245,31 @@ impl Facts {
 
     /// Lists the blocks.
     fn order(&mut self, func: &Function, roots: &[Block]) {
+        let blocks = func.dfg.num_blocks();
         self.blocks.clear();
+        self.targets.clear();
         self.stack.clear();
         self.index.clear();
-        self.index.resize(func.dfg.num_blocks(), NONE);
+        self.index.resize(blocks, NONE);
+        self.spans.clear();
+        self.spans.resize(blocks, Span::default());
         // First what can be reached at all,
         for &root in roots {
             self.stack.push(root);
             self.index[root.as_u32() as usize] = REACHED;
         }
         while let Some(block) = self.stack.pop() {
+            let Facts { index, stack, targets, spans, .. } = self;
+            let from = targets.len() as u32;
             each_successor(func, block, |next| {
-                let index = &mut self.index[next.as_u32() as usize];
+                targets.push(next.as_u32());
+                let index = &mut index[next.as_u32() as usize];
                 if *index == NONE {
                     *index = REACHED;
-                    self.stack.push(next);
+                    stack.push(next);
                 }
             });
+            spans[block.as_u32() as usize] = Span { from, to: targets.len() as u32 };
         }
         // then as it is laid out, but for what is cold.
         for block in func.layout.blocks() {
@@ -207,6 +281,9 @@ impl Facts {
         // What only cold blocks lead to that come before it.
         for block in func.layout.blocks() {
             self.place(func, block, true);
+        }
+        for target in &mut self.targets {
+            *target = self.index[*target as usize];
         }
     }
 
@@ -220,13 +297,15 @@ impl Facts {
                 continue;
             }
             *index = self.blocks.len() as u32;
-            self.blocks.push(BlockFacts { block, is_cold });
+            let targets = self.spans[block.as_u32() as usize];
+            self.blocks.push(BlockFacts { block, is_cold, targets, code: Span::default() });
             is_cold = true;
-            each_successor(func, block, |next| {
+            for &next in targets.of(&self.targets) {
+                let next = Block::from_u32(next);
                 if func.layout.is_cold(next) {
                     self.stack.push(next);
                 }
-            });
+            }
         }
     }
 
@@ -248,24 +327,27 @@ impl Facts {
             self.canonical.push(named.as_u32());
         }
         self.role.resize(self.canonical.len(), Role::Unused);
-        self.uses.resize(self.canonical.len(), Uses::default());
+        self.uses.resize(self.canonical.len(), UNUSED);
     }
 
     /// Decides about the results of `inst`, whose uses were all seen, and notes what it uses itself. `next` is the instruction behind it.
-    fn visit(&mut self, func: &Function, inst: Inst, block: u32, next: Option<Inst>) {
+    /// Returns whether it has code of its own.
+    fn visit(&mut self, func: &Function, inst: Inst, block: u32, next: Option<Inst>) -> bool {
         let data = &func.dfg.insts[inst];
         let opcode = data.opcode();
         let results = func.dfg.inst_results(inst);
         let mut is_address = false;
-        match (opcode, results) {
+        let is_emitted = match (opcode, results) {
             (Opcode::Uextend, _) => {
                 self.is_beyond |= !is_supported(func.dfg.value_type(results[0]));
-                return;
+                return false;
             }
             (_, [result]) => {
                 let result = result.as_u32();
-                let uses = self.uses[result as usize];
-                self.uses[result as usize].is_decided = true;
+                let uses = &mut self.uses[result as usize];
+                uses.is_decided = true;
+                uses.home = block;
+                let uses = *uses;
                 let is_here = uses.all > 0 && !uses.is_scattered && uses.block == block;
                 let role = match *data {
                     InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
@@ -274,7 +356,7 @@ impl Facts {
                     }
                     InstructionData::UnaryIeee32 { imm, .. } => Role::FloatConstant(u64::from(imm.bits())),
                     InstructionData::UnaryIeee64 { imm, .. } => Role::FloatConstant(imm.bits()),
-                    _ if uses.all == 0 && !has_effect(opcode) && !is_trapping_load(func, data) => return,
+                    _ if uses.all == 0 && !has_effect(opcode) && !is_trapping_load(func, data) => return false,
                     InstructionData::Binary { opcode: Opcode::Iadd, args }
                         if is_here
                             && uses.addresses == uses.all
@@ -312,10 +394,14 @@ impl Facts {
                     }
                 };
                 self.role[result as usize] = role;
+                matches!(role, Role::Int | Role::Float)
             }
-            (_, []) => {}
-            _ => self.is_beyond = true,
-        }
+            (_, []) => has_effect(opcode),
+            _ => {
+                self.is_beyond = true;
+                false
+            }
+        };
         for (at, &arg) in func.dfg.inst_args(inst).iter().enumerate() {
             let is_as_wide = |arg: Value| {
                 let ty = func.dfg.value_type(Value::from_u32(self.canonical(arg)));
@@ -347,6 +433,7 @@ impl Facts {
             }
             calls = others;
         }
+        is_emitted
     }
 
     /// Whether a load, used once, is part of what comes directly behind it: a branch or a comparison that a branch depends on, or a call of
@@ -383,8 +470,11 @@ impl Facts {
     fn note(&mut self, func: &Function, value: Value, block: u32, how: Use) {
         let at = self.canonical(value);
         let uses = &mut self.uses[at as usize];
-        uses.is_scattered |= uses.all > 0 && uses.block != block;
-        uses.block = block;
+        if uses.block != block {
+            uses.is_scattered |= uses.all > 0;
+            uses.block = block;
+            self.reads.push((at, block));
+        }
         uses.all += 1;
         uses.addresses += u32::from(how == Use::Address);
         uses.conditions += u32::from(how == Use::Condition);

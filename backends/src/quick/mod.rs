@@ -99,7 +99,7 @@ pub(crate) fn enter(body: &mut Function, sites: &Sites, site: u32) -> Result<Mid
     let live: Vec<Vec<Value>> = SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { facts, assignment, .. } = scratch;
         facts.read(body, &headers, &Brought::new())?;
-        assignment.find_live(body, facts, &Brought::new())?;
+        assignment.find_live(facts, &Brought::new())?;
         let live = headers.iter().map(|&header| {
             let params = body.dfg.block_params(header).iter().copied().filter(|&param| facts.role_of(param) != Role::Unused);
             let live = assignment.live_into(facts.index[header.as_u32() as usize] as usize);

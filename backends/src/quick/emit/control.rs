@@ -66,12 +66,9 @@ impl Emitter<'_> {
 
     /// The block that a block with nothing to do leads to.
     fn only_leads_to(&self, index: usize) -> Option<usize> {
-        let block = self.facts.blocks[index].block;
-        let last = self.func.layout.last_inst(block)?;
-        let InstructionData::Jump { destination, .. } = &self.func.dfg.insts[last] else { return None };
-        let does_nothing = !self.copies(destination)
-            && !self.brought.contains_key(&block)
-            && self.func.layout.block_insts(block).all(|inst| inst == last || !self.facts.is_emitted(self.func, inst));
+        let &[only] = self.facts.code(index) else { return None };
+        let InstructionData::Jump { destination, .. } = &self.func.dfg.insts[only] else { return None };
+        let does_nothing = !self.copies(destination) && !self.brought.contains_key(&self.facts.blocks[index].block);
         does_nothing.then(|| self.index(destination))
     }
 
