@@ -5,10 +5,9 @@
 //! site, and for each site a *landing* that brings what is live at the header. What a landing brings is defined a second time, which
 //! CLIF cannot say: the result is no valid CLIF, and the [`Midst`] says the rest.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::{
     cursor::{Cursor, FuncCursor},
+    entity::packed_option::PackedOption,
     ir::{
         AbiParam, Block, Function, Inst, InstBuilder, JumpTableData, MemFlagsData, Opcode, Signature, Value, ValueDef,
         types::{F32, F64, I8, I16, I32, I64},
@@ -26,16 +25,18 @@ use crate::{
 pub struct Midst {
     /// Where the function can be entered. The first is the site that it was asked for.
     pub sites: Vec<u32>,
-    /// What is the value on the left, of the body, once a landing has been left, is the one on the right, of the landing.
-    pub brought: HashMap<Block, Vec<(Value, Value)>>,
+    /// The landings, in the order of their numbers: what is the value on the left, of the body, once one has been left, is the one on the
+    /// right, of the landing.
+    pub brought: Vec<(Block, Vec<(Value, Value)>)>,
 }
 
 /// A body that returns to its driver already, and cannot be entered yet.
 #[derive(Debug)]
 pub struct Opened {
-    site: u32,
     old_entry: Block,
     entry: Block,
+    /// The sites, as indices, the one asked for first, each with a block for its landing.
+    landings: Vec<(usize, Block)>,
 }
 
 /// A site of this number, or a higher one, is entered alone.
@@ -64,10 +65,23 @@ pub fn open_in_midst(body: &mut Function, sites: &Sites, site: u32) -> Result<Op
     replace_exits(body, sites, vmctx, frame)?;
     body.signature = signature;
     body.layout.insert_block(entry, old_entry);
-    Ok(Opened { site, old_entry, entry })
+    let mut order: Vec<usize> = (0..sites.sites.len()).collect();
+    order.sort_by_key(|&at| (sites.sites[at].id != site, sites.sites[at].id));
+    let landings = order.into_iter().map(|at| {
+        let landing = body.dfg.make_block();
+        body.layout.insert_block(landing, old_entry);
+        (at, landing)
+    });
+    Ok(Opened { old_entry, entry, landings: landings.collect() })
 }
 
 impl Opened {
+    /// The entry and the landings of all sites, in the order in which they come before the body. They are empty so far; which of the landings
+    /// stay, [`Self::enter`] finds out.
+    pub fn blocks(&self) -> Vec<Block> {
+        std::iter::once(self.entry).chain(self.landings.iter().map(|&(_, landing)| landing)).collect()
+    }
+
     /// Has the body entered at the site asked for, and at all others for which that is possible and not too long. `live` says what is
     /// live at the header of each of `sites`, in their order, those of its parameters included that are used; aliases are resolved.
     ///
@@ -75,53 +89,48 @@ impl Opened {
     ///
     /// [`OsrError`]: as [`variant`](crate::variant), for the site asked for. The body is of no use then.
     pub fn enter(self, body: &mut Function, sites: &Sites, live: &[Vec<Value>]) -> Result<Midst, OsrError> {
-        let Opened { site, old_entry, entry } = self;
+        let Opened { old_entry, entry, landings } = self;
         let [vmctx, callee, frame, entered] = *body.dfg.block_params(entry) else { unreachable!("it was made with four") };
-        let mut order: Vec<usize> = (0..sites.sites.len()).collect();
-        order.sort_by_key(|&at| (sites.sites[at].id != site, sites.sites[at].id));
         let mut midst = Midst::default();
-        let mut landings = Vec::new();
         let mut room = body.dfg.num_insts() / 2;
-        for at in order {
+        let mut notes = Notes::new(body.dfg.num_values());
+        for (at, landing) in landings {
             let site = &sites.sites[at];
             let needed = live[at].len() + 1;
             // The dispatch is a table.
             if let Some(&first) = midst.sites.first()
                 && (first >= MOST_SITES || site.id >= MOST_SITES || needed > room)
             {
+                body.layout.remove_block_and_insts(landing);
                 continue;
             }
             room = room.saturating_sub(needed);
-            let landing = body.dfg.make_block();
-            body.layout.insert_block(landing, old_entry);
-            let known = [vmctx, callee, frame, entered].map(|param| ((param, Trust::Constant), param));
-            let known = HashMap::from(known);
-            let mut maker = Landing { site, vmctx, callee, frame, old_entry, known, body, landing };
+            notes.begin(body, site, [vmctx, callee, frame, entered]);
+            let mut maker = Landing { site, vmctx, callee, frame, entry, old_entry, notes: &mut notes, body, landing };
             match maker.fill(&live[at]) {
                 Ok(brought) => {
-                    midst.brought.insert(landing, brought);
+                    midst.brought.push((landing, brought));
                     midst.sites.push(site.id);
-                    landings.push(landing);
                 }
-                Err(error) if landings.is_empty() => return Err(error),
+                Err(error) if midst.sites.is_empty() => return Err(error),
                 Err(_) => body.layout.remove_block_and_insts(landing),
             }
         }
-        dispatch(body, entry, entered, &midst.sites, &landings);
+        dispatch(body, entry, entered, &midst);
         Ok(midst)
     }
 }
 
 /// Jumps to the landing of the site.
-fn dispatch(body: &mut Function, entry: Block, entered: Value, sites: &[u32], landings: &[Block]) {
-    let first = body.dfg.block_call(landings[0], &[]);
-    if let [only] = landings {
-        FuncCursor::new(body).at_bottom(entry).ins().jump(*only, &[]);
+fn dispatch(body: &mut Function, entry: Block, entered: Value, Midst { sites, brought }: &Midst) {
+    let first = body.dfg.block_call(brought[0].0, &[]);
+    if let [(only, _)] = brought[..] {
+        FuncCursor::new(body).at_bottom(entry).ins().jump(only, &[]);
         return;
     }
     let most = *sites.iter().max().expect("there are several") as usize;
     let mut calls = vec![first; most + 1];
-    for (&site, &landing) in sites.iter().zip(landings) {
+    for (&site, &(landing, _)) in sites.iter().zip(brought) {
         calls[site as usize] = body.dfg.block_call(landing, &[]);
     }
     let table = body.create_jump_table(JumpTableData::new(first, &calls));
@@ -202,14 +211,66 @@ fn store(cursor: &mut FuncCursor<'_>, buffer: Value, index: u32, value: Value) -
     Ok(())
 }
 
+/// What is known of each of the body's values at one site.
+struct Notes {
+    of: Vec<Note>,
+    noted: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Note {
+    slot: Option<u32>,
+    recipe: PackedOption<Value>,
+    /// What the landing has: by itself, or if a recipe is trusted.
+    known: [PackedOption<Value>; 2],
+}
+
+impl Notes {
+    fn new(values: usize) -> Self {
+        Notes { of: vec![Note::default(); values], noted: Vec::new() }
+    }
+
+    /// Forgets the site before, and notes what is in this one's slots, and how to compute what is not.
+    fn begin(&mut self, body: &Function, site: &Site, params: [Value; 4]) {
+        while let Some(value) = self.noted.pop() {
+            *self.at(value) = Note::default();
+        }
+        for param in params {
+            self.note(param).known[Trust::Constant as usize] = param.into();
+        }
+        for &(slot, named) in &site.live {
+            each_in_slot(body, named, |value| {
+                self.note(value).slot.get_or_insert(slot);
+            });
+        }
+        for &(value, recipe) in &site.computed {
+            let recipe = body.dfg.resolve_aliases(recipe);
+            let note = self.note(body.dfg.resolve_aliases(value));
+            if note.recipe.is_none() {
+                note.recipe = recipe.into();
+            }
+        }
+    }
+
+    fn at(&mut self, value: Value) -> &mut Note {
+        &mut self.of[value.as_u32() as usize]
+    }
+
+    fn note(&mut self, value: Value) -> &mut Note {
+        self.noted.push(value);
+        self.at(value)
+    }
+}
+
 /// A block that brings what is live at a site's header, under construction.
 struct Landing<'a> {
     site: &'a Site,
     vmctx: Value,
     callee: Value,
     frame: Value,
+    entry: Block,
     old_entry: Block,
-    known: HashMap<(Value, Trust), Value>,
+    notes: &'a mut Notes,
     body: &'a mut Function,
     landing: Block,
 }
@@ -218,8 +279,12 @@ impl Landing<'_> {
     fn fill(&mut self, live: &[Value]) -> Result<Vec<(Value, Value)>, OsrError> {
         let params = self.body.dfg.block_params(self.site.header).to_vec();
         let mut brought = Vec::with_capacity(live.len());
-        let of_entry = [self.vmctx, self.callee, self.frame];
-        for &value in live.iter().filter(|value| !params.contains(value) && !of_entry.contains(value)) {
+        for &value in live {
+            if let ValueDef::Param(block, _) = self.body.dfg.value_def(value)
+                && (block == self.site.header || block == self.entry)
+            {
+                continue;
+            }
             brought.push((value, self.bring(value, Trust::Constant, 0)?));
         }
         let mut args = Vec::with_capacity(params.len());
@@ -248,15 +313,13 @@ impl Landing<'_> {
 
     /// What `value`, which is no alias, is at the header.
     fn bring(&mut self, value: Value, trust: Trust, depth: usize) -> Result<Value, OsrError> {
-        if let Some(&known) = self.known.get(&(value, trust)) {
+        let Note { slot, recipe, known } = *self.notes.at(value);
+        if let Some(known) = known[trust as usize].expand() {
             return Ok(known);
         }
-        let dfg = &self.body.dfg;
-        let slot = self.site.live.iter().find(|&&(_, named)| is_in(self.body, value, named));
-        let recipe = self.site.computed.iter().find(|&&(named, _)| dfg.resolve_aliases(named) == value);
-        let recipe = recipe.map(|&(_, recipe)| dfg.resolve_aliases(recipe));
-        let new = if let Some(&(slot, _)) = slot {
-            let ty = dfg.value_type(value);
+        let recipe = recipe.expand();
+        let new = if let Some(slot) = slot {
+            let ty = self.body.dfg.value_type(value);
             if !slot::holds(ty) {
                 return Err(OsrError::SlotType { value, ty });
             }
@@ -269,7 +332,7 @@ impl Landing<'_> {
         } else {
             self.again(value, if recipe.is_some() { Trust::Recipe } else { trust }, depth)?
         };
-        self.known.insert((value, trust), new);
+        self.notes.note(value).known[trust as usize] = new.into();
         Ok(new)
     }
 
@@ -304,19 +367,17 @@ impl Landing<'_> {
     }
 }
 
-/// Whether the slot of `named` holds `value`, which is no alias: itself, or zero-extended.
-fn is_in(body: &Function, value: Value, named: Value) -> bool {
+/// Calls `then` for every value that the slot of `named` holds: itself, and what it is a zero-extension of.
+fn each_in_slot(body: &Function, named: Value, mut then: impl FnMut(Value)) {
     let dfg = &body.dfg;
     let mut named = dfg.resolve_aliases(named);
     loop {
-        if named == value {
-            return true;
-        }
+        then(named);
         match dfg.value_def(named) {
             ValueDef::Result(inst, _) if dfg.insts[inst].opcode() == Opcode::Uextend => {
                 named = dfg.resolve_aliases(dfg.inst_args(inst)[0]);
             }
-            _ => return false,
+            _ => return,
         }
     }
 }

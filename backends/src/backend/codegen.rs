@@ -7,7 +7,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use tierup_broker::{Bailout, BailoutReason};
 use tierup_deopt::ExitTableBuilder;
-use tierup_osr::Midst;
+use tierup_osr::Sites;
 
 use super::isa::HostIsa;
 use crate::{
@@ -61,34 +61,32 @@ impl Codegen {
         self.is_quick
     }
 
-    /// Has the quick compiler compile a body, entered as `midst` says, and links the code; `None` where Cranelift has to.
+    /// Has the quick compiler compile a body, or what is `entered` at a site of it, and links the code, of which it also says at which sites;
+    /// `None` where Cranelift has to.
     pub(crate) fn compile_quickly(
         &self,
-        func: &Function,
-        midst: &Midst,
+        func: &mut Function,
+        entered: Option<(&Sites, u32)>,
         label: &Label,
         exits: ExitTableBuilder,
-    ) -> Result<Option<CompiledFunction>, Bailout> {
-        let code = match self.stats.time(Phase::Codegen, || self.quick_code(func, midst)) {
+    ) -> Result<Option<(CompiledFunction, Vec<u32>)>, Bailout> {
+        let code = match self.stats.time(Phase::Codegen, || self.quick_code(func, entered)) {
             Ok(code) => code,
-            Err(why) => return Ok(self.decline(label, &why)),
+            Err(why) => {
+                tracing::debug!(target: "tierup", function = label.name(), %why, "left to Cranelift");
+                return Ok(None);
+            }
         };
         let linked = self.stats.time(Phase::Link, || self.place(&code, label, exits))?;
         self.stats.note_quick();
         self.stats.count(linked.code_bytes(), func.dfg.num_insts());
-        Ok(Some(linked))
+        Ok(Some((linked, code.entered_at)))
     }
 
     /// The quick compiler's code, if it makes any.
-    fn quick_code(&self, func: &Function, midst: &Midst) -> Result<quick::Code, quick::Unsupported> {
-        let address = |name: &_| self.symbols.resolve(name, func).ok().map(|(_, address)| address as usize);
-        quick::compile(func, &midst.brought, &address)
-    }
-
-    /// Leaves a function to Cranelift.
-    pub(crate) fn decline<R>(&self, label: &Label, why: &quick::Unsupported) -> Option<R> {
-        tracing::debug!(target: "tierup", function = label.name(), %why, "left to Cranelift");
-        None
+    fn quick_code(&self, func: &mut Function, entered: Option<(&Sites, u32)>) -> Result<quick::Code, quick::Unsupported> {
+        let address = |func: &_, name: &_| self.symbols.resolve(name, func).ok().map(|(_, address)| address as usize);
+        quick::compile(func, entered, &address)
     }
 
     /// Puts code that needs no linking into memory.
@@ -125,7 +123,7 @@ impl Codegen {
     /// Compiles a verified function and throws the code away.
     pub(crate) fn check(&self, context: &mut Context) -> Result<FunctionReport, Bailout> {
         if self.is_quick
-            && let Ok(code) = self.quick_code(&context.func, &Midst::default())
+            && let Ok(code) = self.quick_code(&mut context.func, None)
         {
             let instructions = context.func.dfg.num_insts();
             return Ok(FunctionReport { instructions, code_bytes: code.bytes.len(), frame_bytes: code.frame_bytes });

@@ -113,13 +113,10 @@ impl<G, L: Lower<G>> CraneliftBackend<G, L> {
         self.frontend.lower_as_is(guest, job, |body, sites, lowered| {
             checkpoint()?;
             let Lowered { mut label, speculation: Speculation { exits, assumed } } = lowered;
-            let midst = match job.site().map(|site| quick::enter(body, sites, site)).transpose() {
-                Ok(midst) => midst.unwrap_or_default(),
-                Err(why) => return Ok(self.codegen.decline(&label, &why)),
-            };
-            let Some(code) = self.codegen.compile_quickly(body, &midst, &label, exits)? else { return Ok(None) };
-            if midst.sites.len() > 1 {
-                label.entered_at = midst.sites;
+            let entered = job.site().map(|site| (sites, site));
+            let Some((code, sites)) = self.codegen.compile_quickly(body, entered, &label, exits)? else { return Ok(None) };
+            if sites.len() > 1 {
+                label.entered_at = sites;
             }
             Ok(Some(Compiled { code, tally: label.tally, entered_at: label.entered_at, assumed }))
         })

@@ -4,8 +4,6 @@
 //! register allocation", 1990, without their splitting). What is taken when is a bit set per register, over the positions of the
 //! function, so that lives with holes cost nothing special. A value asks first for the place of what it is copied from or to.
 
-use std::collections::HashMap;
-
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
 use cranelift_codegen::isa::CallConv;
 
@@ -303,7 +301,7 @@ impl Assignment {
                 });
                 self.relate(func, facts, current);
                 if inst_is_last(func, at.block, current)
-                    && let Some(brought) = brought.get(&at.block)
+                    && let Some(brought) = brought_by(brought, at.block)
                 {
                     for &(old, new) in brought {
                         let (old, new) = (facts.canonical(old), facts.canonical(new));
@@ -558,7 +556,13 @@ fn changes_rdx(func: &Function, inst: Inst) -> bool {
 }
 
 /// What landings bring: see [`Midst`](tierup_osr::Midst).
-pub(super) type Brought = HashMap<Block, Vec<(Value, Value)>>;
+pub(super) type Brought = [(Block, Vec<(Value, Value)>)];
+
+/// What a block brings, if it is a landing.
+pub(super) fn brought_by(brought: &Brought, block: Block) -> Option<&[(Value, Value)]> {
+    let at = brought.binary_search_by_key(&block, |&(landing, _)| landing).ok()?;
+    Some(&brought[at].1)
+}
 
 fn inst_is_last(func: &Function, block: Block, inst: Inst) -> bool {
     func.layout.last_inst(block) == Some(inst)

@@ -136,7 +136,7 @@ pub(super) fn emit(
     emitter.function()?;
     let Emitter { frame, locations, .. } = emitter;
     let (bytes, _) = asm.finish();
-    Ok(Code { bytes: bytes.to_vec(), locations, frame_bytes: frame.bytes as usize })
+    Ok(Code { bytes: bytes.to_vec(), locations, frame_bytes: frame.bytes as usize, entered_at: Vec::new() })
 }
 
 impl Frame {

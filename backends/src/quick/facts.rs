@@ -3,7 +3,10 @@
 
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Type, Value, ValueDef, types};
 
-use super::{Unsupported, assign::Brought};
+use super::{
+    Unsupported,
+    assign::{Brought, brought_by},
+};
 
 /// What becomes of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,22 +126,43 @@ const DEEPEST: u8 = 4;
 const FAR: u64 = 1 << 28;
 
 impl Facts {
+    /// Reads what can be reached from the roots. The first of them is the entry.
     pub(super) fn read(&mut self, func: &Function, roots: &[Block], brought: &Brought) -> Result<(), Unsupported> {
         self.is_beyond = false;
         self.order(func, roots);
+        self.canonical.clear();
+        self.role.clear();
+        self.uses.clear();
         self.name(func);
         self.reads.clear();
         self.code.clear();
         for at in (0..self.blocks.len()).rev() {
             self.read_block(func, at, brought);
         }
+        self.checked()
+    }
+
+    /// Reads the first blocks again, which were empty, and lead to nothing that could not be reached without them.
+    pub(super) fn read_first(&mut self, func: &Function, count: usize, brought: &Brought) -> Result<(), Unsupported> {
+        self.name(func);
+        for at in (0..count).rev() {
+            let Facts { index, targets, .. } = self;
+            let from = targets.len() as u32;
+            each_successor(func, self.blocks[at].block, |next| targets.push(index[next.as_u32() as usize]));
+            self.blocks[at].targets = Span { from, to: self.targets.len() as u32 };
+            self.read_block(func, at, brought);
+        }
+        self.checked()
+    }
+
+    fn checked(&self) -> Result<(), Unsupported> {
         if self.is_beyond { Err(Unsupported("the order of blocks or a type")) } else { Ok(()) }
     }
 
     fn read_block(&mut self, func: &Function, at: usize, brought: &Brought) {
         let block = self.blocks[at].block;
         let (index, code, reads) = (at as u32, self.code.len(), self.reads.len());
-        for &(old, new) in brought.get(&block).into_iter().flatten() {
+        for &(old, new) in brought_by(brought, block).into_iter().flatten() {
             if matches!(self.role_of(old), Role::Int | Role::Float) {
                 self.note(func, new, index, Use::Plain);
             }
@@ -273,7 +297,7 @@ impl Facts {
         }
         // then as it is laid out, but for what is cold.
         for block in func.layout.blocks() {
-            let is_cold = func.layout.is_cold(block) && !roots.contains(&block);
+            let is_cold = func.layout.is_cold(block) && roots.first() != Some(&block);
             if !is_cold {
                 self.place(func, block, false);
             }
@@ -312,10 +336,7 @@ impl Facts {
     /// Finds what is another name of what, and what kind of place each value takes.
     fn name(&mut self, func: &Function) {
         let dfg = &func.dfg;
-        self.canonical.clear();
-        self.role.clear();
-        self.uses.clear();
-        for value in (0..dfg.len_values() as u32).map(Value::from_u32) {
+        for value in (self.canonical.len() as u32..dfg.len_values() as u32).map(Value::from_u32) {
             if dfg.value_type(value) == types::INVALID {
                 self.canonical.push(NONE);
                 continue;

@@ -15,7 +15,7 @@
 //! **What it does not know it declines**, and Cranelift compiles the function: [`Unsupported`]. The code it makes keeps to `ABI.md`, as
 //! Cranelift's: System V, frame pointers, stubs that keep all registers. It has no relocations: callees' addresses are constants.
 //!
-//! **Loops are entered in their midst** ([`enter`]): see [`tierup_osr::open_in_midst`]. A landing stores to the places that the code at the
+//! **Loops are entered in their midst**: see [`tierup_osr::open_in_midst`]. A landing stores to the places that the code at the
 //! header reads from, which is all it takes, because a value has one place wherever it is live.
 
 mod asm;
@@ -30,8 +30,8 @@ use std::{cell::RefCell, fmt};
 use cranelift_codegen::ir::{Block, ExternalName, Function, Value};
 use tierup_osr::{Midst, Sites, open_in_midst};
 
-use assign::Brought;
-use facts::Role;
+use assign::Assignment;
+use facts::{Facts, Role};
 pub(crate) use warm::warm_up;
 
 /// Why a function has to be compiled by something else.
@@ -51,6 +51,8 @@ pub(crate) struct Code {
     /// Ranges of the code, and the source location each was made from.
     pub(crate) locations: Vec<(u32, u32, u32)>,
     pub(crate) frame_bytes: usize,
+    /// The sites that it is entered at, the one asked for first, if it is entered in its midst.
+    pub(crate) entered_at: Vec<u32>,
 }
 
 /// Scratch space, reused from one function to the next.
@@ -58,8 +60,8 @@ pub(crate) struct Code {
 struct Scratch {
     /// Whether the processor can run the code, if it was asked: where a hypervisor answers, that takes long.
     supported: Option<bool>,
-    facts: facts::Facts,
-    assignment: assign::Assignment,
+    facts: Facts,
+    assignment: Assignment,
     emit: emit::Scratch,
 }
 
@@ -70,42 +72,62 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Compiles a function. `address` says where what it calls is.
+/// Compiles a function, or makes a body one that is entered at a site, and at others, and compiles that. `address` says where what it calls
+/// is.
 pub(crate) fn compile(
-    func: &Function,
-    brought: &Brought,
-    address: &dyn Fn(&ExternalName) -> Option<usize>,
+    func: &mut Function,
+    entered: Option<(&Sites, u32)>,
+    address: &dyn Fn(&Function, &ExternalName) -> Option<usize>,
 ) -> Result<Code, Unsupported> {
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { supported, facts, assignment, emit } = scratch;
         if !*supported.get_or_insert_with(emit::is_supported_here) {
             return Err(Unsupported("this processor"));
         }
-        let entry = func.layout.entry_block().ok_or(Unsupported("no blocks"))?;
-        facts.read(func, &[entry], brought)?;
-        assignment.assign(func, facts, brought, |inst| emit::is_volatile(func, inst))?;
-        let code = emit::emit(func, facts, assignment, brought, emit, address);
+        let midst = match entered {
+            Some((sites, site)) => enter(func, facts, assignment, sites, site)?,
+            None => {
+                let entry = func.layout.entry_block().ok_or(Unsupported("no blocks"))?;
+                facts.read(func, &[entry], &[])?;
+                Midst::default()
+            }
+        };
+        let func = &*func;
+        assignment.assign(func, facts, &midst.brought, |inst| emit::is_volatile(func, inst))?;
+        let code = emit::emit(func, facts, assignment, &midst.brought, emit, &|name| address(func, name));
         if func.dfg.num_values() > MOST_KEPT {
             *scratch = Scratch { supported: scratch.supported, ..Scratch::default() };
         }
-        code
+        Ok(Code { entered_at: midst.sites, ..code? })
     })
 }
 
-/// Makes a body one that is entered at `site`, and at others.
-pub(crate) fn enter(body: &mut Function, sites: &Sites, site: u32) -> Result<Midst, Unsupported> {
+/// Makes a body one that is entered at `site`, and at others, and reads it.
+fn enter(
+    body: &mut Function,
+    facts: &mut Facts,
+    assignment: &mut Assignment,
+    sites: &Sites,
+    site: u32,
+) -> Result<Midst, Unsupported> {
     let opened = open_in_midst(body, sites, site).map_err(|_| Unsupported("a loop site"))?;
-    let headers: Vec<Block> = sites.sites.iter().map(|site| site.header).collect();
-    let live: Vec<Vec<Value>> = SCRATCH.with_borrow_mut(|scratch| {
-        let Scratch { facts, assignment, .. } = scratch;
-        facts.read(body, &headers, &Brought::new())?;
-        assignment.find_live(facts, &Brought::new())?;
-        let live = headers.iter().map(|&header| {
-            let params = body.dfg.block_params(header).iter().copied().filter(|&param| facts.role_of(param) != Role::Unused);
-            let live = assignment.live_into(facts.index[header.as_u32() as usize] as usize);
-            live.into_iter().map(Value::from_u32).chain(params).collect()
-        });
-        Ok(live.collect())
-    })?;
-    opened.enter(body, sites, &live).map_err(|_| Unsupported("a loop's header"))
+    let new = opened.blocks();
+    let headers = sites.sites.iter().map(|site| site.header);
+    let roots: Vec<Block> = new.iter().copied().chain(headers.clone()).collect();
+    facts.read(body, &roots, &[])?;
+    assignment.find_live(facts, &[])?;
+    let live = headers.map(|header| {
+        let params = body.dfg.block_params(header).iter().copied().filter(|&param| facts.role_of(param) != Role::Unused);
+        let live = assignment.live_into(facts.index[header.as_u32() as usize] as usize);
+        live.into_iter().map(Value::from_u32).chain(params).collect()
+    });
+    let live: Vec<Vec<Value>> = live.collect();
+    let midst = opened.enter(body, sites, &live).map_err(|_| Unsupported("a loop's header"))?;
+    // What is entered nowhere else can only be reached from a landing that there is not.
+    if midst.sites.len() == sites.sites.len() {
+        facts.read_first(body, new.len(), &midst.brought)?;
+    } else {
+        facts.read(body, &new[..1], &midst.brought)?;
+    }
+    Ok(midst)
 }

@@ -13,7 +13,7 @@ use cranelift_codegen::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
-use super::{Code, Unsupported, assign::Brought, compile};
+use super::{Code, Unsupported, compile};
 
 /// How often the loop's body is repeated. More would grow more of the space, and more programs would be asking before it is done.
 const TIMES: i32 = 4;
@@ -22,7 +22,7 @@ const TIMES: i32 = 4;
 pub(crate) fn warm_up(func: &mut Function, space: &mut FunctionBuilderContext, config: TargetFrontendConfig) {
     build(func, space, config);
     // It calls nothing that is anywhere.
-    let _: Result<Code, Unsupported> = compile(func, &Brought::new(), &|_| Some(0));
+    let _: Result<Code, Unsupported> = compile(func, None, &|_, _| Some(0));
 }
 
 /// A loop over numbers, with accesses, divisions, calls and a branch in it.
@@ -95,7 +95,7 @@ mod tests {
     use cranelift_codegen::{ir::Function, settings, verify_function};
     use cranelift_frontend::FunctionBuilderContext;
 
-    use super::{Brought, build, compile};
+    use super::{build, compile};
     use crate::frontend::CONFIG;
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         let (mut func, mut space) = (Function::new(), FunctionBuilderContext::new());
         build(&mut func, &mut space, CONFIG);
         verify_function(&func, &settings::Flags::new(settings::builder())).expect("valid");
-        match compile(&func, &Brought::new(), &|_| Some(0)) {
+        match compile(&mut func, None, &|_, _| Some(0)) {
             Ok(code) => assert!(code.bytes.len() > 200),
             Err(why) => assert_eq!(why.0, "this processor"),
         }

@@ -7,7 +7,10 @@ use cranelift_codegen::ir::{
 };
 
 use super::{
-    super::asm::{Alu, Cond, Gpr, Label, R11, RAX, RCX, Rm, Width},
+    super::{
+        asm::{Alu, Cond, Gpr, Label, R11, RAX, RCX, Rm, Width},
+        assign::brought_by,
+    },
     Detour, Emitter, Flags, Place, Result, Role, Unsupported, X15, precision, width,
 };
 
@@ -41,7 +44,7 @@ impl Emitter<'_> {
         if self.brought.is_empty() {
             return;
         }
-        let Some(brought) = self.func.layout.inst_block(inst).and_then(|block| self.brought.get(&block)) else { return };
+        let Some(brought) = self.func.layout.inst_block(inst).and_then(|block| brought_by(self.brought, block)) else { return };
         for &(old, new) in brought {
             let place = self.place(old);
             if place != Place::None {
@@ -68,7 +71,7 @@ impl Emitter<'_> {
     fn only_leads_to(&self, index: usize) -> Option<usize> {
         let &[only] = self.facts.code(index) else { return None };
         let InstructionData::Jump { destination, .. } = &self.func.dfg.insts[only] else { return None };
-        let does_nothing = !self.copies(destination) && !self.brought.contains_key(&self.facts.blocks[index].block);
+        let does_nothing = !self.copies(destination) && brought_by(self.brought, self.facts.blocks[index].block).is_none();
         does_nothing.then(|| self.index(destination))
     }
 
