@@ -127,7 +127,7 @@ pub(super) struct Assignment {
     gprs: Taken,
     xmms: Taken,
     frame: Taken,
-    order: Vec<u32>,
+    order: Vec<u64>,
 }
 
 /// Position offsets in an instruction: it reads, what it changes is changed, it writes.
@@ -438,15 +438,15 @@ impl Assignment {
         self.frame.clear(0, self.extent.last().map_or(0, |&(_, to)| to + 1));
         self.saved.clear();
         self.order.clear();
-        self.order.extend((0..facts.values() as u32).filter(|&value| self.lives[value as usize].first != NONE));
-        let lives = &self.lives;
-        let priority = |value: u32| {
-            let life = &lives[value as usize];
-            life.weight / (life.length + 4) as f32
-        };
-        self.order.sort_unstable_by(|&a, &b| priority(b).total_cmp(&priority(a)).then(a.cmp(&b)));
+        // The most used first. As bits, positive floats are in the order of their size.
+        let lives = self.lives.iter().zip(0u32..).filter(|(life, _)| life.first != NONE);
+        self.order.extend(lives.map(|(life, value)| {
+            let priority = life.weight / (life.length + 4) as f32;
+            u64::from(!priority.to_bits()) << 32 | u64::from(value)
+        }));
+        self.order.sort_unstable();
         for at in 0..self.order.len() {
-            let value = self.order[at];
+            let value = self.order[at] as u32;
             let place = self.best(value, facts.role(value) == Role::Float);
             self.places[value as usize] = place;
         }

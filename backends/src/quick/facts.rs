@@ -126,31 +126,58 @@ const DEEPEST: u8 = 4;
 const FAR: u64 = 1 << 28;
 
 impl Facts {
-    /// Reads what can be reached from the roots. The first of them is the entry.
-    pub(super) fn read(&mut self, func: &Function, roots: &[Block], brought: &Brought) -> Result<(), Unsupported> {
+    /// Reads what can be reached from the roots, but for the code of the first blocks. The first root is the entry.
+    pub(super) fn read(&mut self, func: &Function, roots: &[Block], unread: usize) -> Result<(), Unsupported> {
         self.is_beyond = false;
         self.order(func, roots);
         self.canonical.clear();
         self.role.clear();
         self.uses.clear();
-        self.name(func);
+        self.grow(func);
         self.reads.clear();
         self.code.clear();
-        for at in (0..self.blocks.len()).rev() {
-            self.read_block(func, at, brought);
+        self.code.reserve(func.dfg.num_insts());
+        for at in (unread..self.blocks.len()).rev() {
+            self.read_block(func, at, &[]);
         }
-        self.checked()
+        self.settle(func, 0)
     }
 
-    /// Reads the first blocks again, which were empty, and lead to nothing that could not be reached without them.
-    pub(super) fn read_first(&mut self, func: &Function, count: usize, brought: &Brought) -> Result<(), Unsupported> {
-        self.name(func);
-        for at in (0..count).rev() {
+    /// Reads the code of the first blocks, which lead to nothing that could not be reached without them.
+    pub(super) fn read_first(&mut self, func: &Function, unread: usize, brought: &Brought) -> Result<(), Unsupported> {
+        self.grow(func);
+        let settled = self.reads.len();
+        for at in (0..unread).rev() {
             let Facts { index, targets, .. } = self;
             let from = targets.len() as u32;
             each_successor(func, self.blocks[at].block, |next| targets.push(index[next.as_u32() as usize]));
             self.blocks[at].targets = Span { from, to: self.targets.len() as u32 };
             self.read_block(func, at, brought);
+        }
+        self.settle(func, settled)
+    }
+
+    /// Makes room for all values.
+    fn grow(&mut self, func: &Function) {
+        let values = func.dfg.len_values();
+        self.canonical.resize(values, NONE);
+        self.role.resize(values, Role::Unused);
+        self.uses.resize(values, UNUSED);
+    }
+
+    /// Decides about what is read, and was made nowhere.
+    fn settle(&mut self, func: &Function, from: usize) -> Result<(), Unsupported> {
+        for read in from..self.reads.len() {
+            let at = self.reads[read].0;
+            if self.role(at) != Role::Unused || self.uses[at as usize].is_decided {
+                continue;
+            }
+            let value = Value::from_u32(at);
+            let made = match func.dfg.value_def(value) {
+                ValueDef::Result(inst, _) => known(func, &func.dfg.insts[inst], value),
+                _ => None,
+            };
+            self.role[at as usize] = made.unwrap_or_else(|| self.placed(func, value));
         }
         self.checked()
     }
@@ -164,7 +191,8 @@ impl Facts {
         let (index, code, reads) = (at as u32, self.code.len(), self.reads.len());
         for &(old, new) in brought_by(brought, block).into_iter().flatten() {
             if matches!(self.role_of(old), Role::Int | Role::Float) {
-                self.note(func, new, index, Use::Plain);
+                let new = self.name(func, new);
+                self.note(new, index, Use::Plain);
             }
         }
         let mut next = None;
@@ -178,7 +206,11 @@ impl Facts {
             next = Some(inst);
         }
         for &param in func.dfg.block_params(block) {
-            self.uses[param.as_u32() as usize].home = index;
+            let uses = &mut self.uses[param.as_u32() as usize];
+            uses.home = index;
+            if uses.all > 0 {
+                self.role[param.as_u32() as usize] = self.placed(func, param);
+            }
         }
         self.blocks[at].code = Span { from: code as u32, to: self.code.len() as u32 };
         // What it makes itself has been seen by now.
@@ -215,7 +247,10 @@ impl Facts {
 
     /// The value that `value` is another name of.
     pub(super) fn canonical(&self, value: Value) -> u32 {
-        self.canonical[value.as_u32() as usize]
+        match self.canonical[value.as_u32() as usize] {
+            NONE => value.as_u32(),
+            named => named,
+        }
     }
 
     /// What becomes of a canonical value.
@@ -333,22 +368,30 @@ impl Facts {
         }
     }
 
-    /// Finds what is another name of what, and what kind of place each value takes.
-    fn name(&mut self, func: &Function) {
-        let dfg = &func.dfg;
-        for value in (self.canonical.len() as u32..dfg.len_values() as u32).map(Value::from_u32) {
-            if dfg.value_type(value) == types::INVALID {
-                self.canonical.push(NONE);
-                continue;
-            }
-            let mut named = dfg.resolve_aliases(value);
-            while let Some((Opcode::Uextend, inst)) = defining(func, named) {
-                named = dfg.resolve_aliases(dfg.inst_args(inst)[0]);
-            }
-            self.canonical.push(named.as_u32());
+    /// As [`Self::canonical`], of a value that may not have been seen before.
+    fn name(&mut self, func: &Function, value: Value) -> u32 {
+        match self.canonical[value.as_u32() as usize] {
+            NONE => self.meet(func, value),
+            named => named,
         }
-        self.role.resize(self.canonical.len(), Role::Unused);
-        self.uses.resize(self.canonical.len(), UNUSED);
+    }
+
+    #[cold]
+    fn meet(&mut self, func: &Function, value: Value) -> u32 {
+        let dfg = &func.dfg;
+        let mut named = dfg.resolve_aliases(value);
+        while let Some((Opcode::Uextend, inst)) = defining(func, named) {
+            named = dfg.resolve_aliases(dfg.inst_args(inst)[0]);
+        }
+        self.canonical[value.as_u32() as usize] = named.as_u32();
+        named.as_u32()
+    }
+
+    /// What becomes of a value that has a place.
+    fn placed(&mut self, func: &Function, value: Value) -> Role {
+        let ty = func.dfg.value_type(value);
+        self.is_beyond |= !is_supported(ty);
+        place_of(ty)
     }
 
     /// Decides about the results of `inst`, whose uses were all seen, and notes what it uses itself. `next` is the instruction behind it.
@@ -370,13 +413,9 @@ impl Facts {
                 uses.home = block;
                 let uses = *uses;
                 let is_here = uses.all > 0 && !uses.is_scattered && uses.block == block;
+                let known = known(func, data, Value::from_u32(result));
                 let role = match *data {
-                    InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
-                        let ty = func.dfg.value_type(Value::from_u32(result));
-                        Role::Constant(imm.zero_extend_from_width(ty.bits()).bits())
-                    }
-                    InstructionData::UnaryIeee32 { imm, .. } => Role::FloatConstant(u64::from(imm.bits())),
-                    InstructionData::UnaryIeee64 { imm, .. } => Role::FloatConstant(imm.bits()),
+                    _ if let Some(known) = known => known,
                     _ if uses.all == 0 && !has_effect(opcode) && !is_trapping_load(func, data) => return false,
                     InstructionData::Binary { opcode: Opcode::Iadd, args }
                         if is_here
@@ -424,8 +463,9 @@ impl Facts {
             }
         };
         for (at, &arg) in func.dfg.inst_args(inst).iter().enumerate() {
-            let is_as_wide = |arg: Value| {
-                let ty = func.dfg.value_type(Value::from_u32(self.canonical(arg)));
+            let arg = self.name(func, arg);
+            let is_as_wide = |arg: u32| {
+                let ty = func.dfg.value_type(Value::from_u32(arg));
                 results.first().is_some_and(|&sum| func.dfg.value_type(sum) == ty)
             };
             let how = match *data {
@@ -437,23 +477,24 @@ impl Facts {
                 InstructionData::Binary { opcode: Opcode::Iadd, .. } if is_as_wide(arg) => Use::Sum,
                 _ => Use::Plain,
             };
-            self.note(func, arg, block, how);
+            self.note(arg, block, how);
             if is_address && at == 0 {
                 let depth = self.uses[self.canonical(results[0]) as usize].depth + 1;
-                let arg = self.canonical(arg) as usize;
-                self.uses[arg].depth = self.uses[arg].depth.max(depth);
+                let uses = &mut self.uses[arg as usize];
+                uses.depth = uses.depth.max(depth);
             }
         }
-        let mut calls = data.branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
-        while let Some((call, others)) = calls.split_first() {
+        each_call(func, data, |call| {
             for arg in call.args(&func.dfg.value_lists) {
                 match arg.as_value() {
-                    Some(arg) => self.note(func, arg, block, Use::Plain),
+                    Some(arg) => {
+                        let arg = self.name(func, arg);
+                        self.note(arg, block, Use::Plain);
+                    }
                     None => self.is_beyond = true,
                 }
             }
-            calls = others;
-        }
+        });
         is_emitted
     }
 
@@ -488,8 +529,7 @@ impl Facts {
         }
     }
 
-    fn note(&mut self, func: &Function, value: Value, block: u32, how: Use) {
-        let at = self.canonical(value);
+    fn note(&mut self, at: u32, block: u32, how: Use) {
         let uses = &mut self.uses[at as usize];
         if uses.block != block {
             uses.is_scattered |= uses.all > 0;
@@ -501,39 +541,26 @@ impl Facts {
         uses.conditions += u32::from(how == Use::Condition);
         uses.sums += u32::from(how == Use::Sum);
         self.is_beyond |= uses.is_decided;
-        // A block's parameter that is used has a place, and so has what nothing that can be reached defines.
-        let value = Value::from_u32(at);
-        if self.role[at as usize] == Role::Unused {
-            let ty = func.dfg.value_type(value);
-            let role = match func.dfg.value_def(value) {
-                ValueDef::Param(..) => place_of(ty),
-                ValueDef::Result(inst, _) if self.is_out_of_reach(func, inst) => match func.dfg.insts[inst] {
-                    InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
-                        Role::Constant(imm.zero_extend_from_width(ty.bits()).bits())
-                    }
-                    InstructionData::UnaryIeee32 { imm, .. } => Role::FloatConstant(u64::from(imm.bits())),
-                    InstructionData::UnaryIeee64 { imm, .. } => Role::FloatConstant(imm.bits()),
-                    _ => place_of(ty),
-                },
-                _ => return,
-            };
-            self.is_beyond |= !is_supported(ty);
-            self.role[at as usize] = role;
-        }
     }
 
-    fn is_out_of_reach(&self, func: &Function, inst: Inst) -> bool {
-        func.layout.inst_block(inst).is_none_or(|block| self.index[block.as_u32() as usize] == NONE)
-    }
-
-    fn constant(&self, func: &Function, value: Value) -> Option<i64> {
-        let canonical = Value::from_u32(self.canonical(value));
-        match func.dfg.insts[defining(func, canonical)?.1] {
-            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
-                Some(imm.zero_extend_from_width(func.dfg.value_type(canonical).bits()).bits())
-            }
+    fn constant(&mut self, func: &Function, value: Value) -> Option<i64> {
+        let value = Value::from_u32(self.name(func, value));
+        match known(func, &func.dfg.insts[defining(func, value)?.1], value)? {
+            Role::Constant(known) => Some(known),
             _ => None,
         }
+    }
+}
+
+/// What an instruction makes, if that is known.
+fn known(func: &Function, data: &InstructionData, result: Value) -> Option<Role> {
+    match *data {
+        InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
+            Some(Role::Constant(imm.zero_extend_from_width(func.dfg.value_type(result).bits()).bits()))
+        }
+        InstructionData::UnaryIeee32 { imm, .. } => Some(Role::FloatConstant(u64::from(imm.bits()))),
+        InstructionData::UnaryIeee64 { imm, .. } => Some(Role::FloatConstant(imm.bits())),
+        _ => None,
     }
 }
 
@@ -568,6 +595,9 @@ fn defining(func: &Function, value: Value) -> Option<(Opcode, Inst)> {
 
 /// Every edge out of an instruction.
 pub(super) fn each_call(func: &Function, data: &InstructionData, mut then: impl FnMut(&BlockCall)) {
+    if !data.opcode().is_branch() {
+        return;
+    }
     for call in data.branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables) {
         then(call);
     }

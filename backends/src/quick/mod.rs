@@ -88,7 +88,7 @@ pub(crate) fn compile(
             Some((sites, site)) => enter(func, facts, assignment, sites, site)?,
             None => {
                 let entry = func.layout.entry_block().ok_or(Unsupported("no blocks"))?;
-                facts.read(func, &[entry], &[])?;
+                facts.read(func, &[entry], 0)?;
                 Midst::default()
             }
         };
@@ -114,7 +114,7 @@ fn enter(
     let new = opened.blocks();
     let headers = sites.sites.iter().map(|site| site.header);
     let roots: Vec<Block> = new.iter().copied().chain(headers.clone()).collect();
-    facts.read(body, &roots, &[])?;
+    facts.read(body, &roots, new.len())?;
     assignment.find_live(facts, &[])?;
     let live = headers.map(|header| {
         let params = body.dfg.block_params(header).iter().copied().filter(|&param| facts.role_of(param) != Role::Unused);
@@ -123,11 +123,11 @@ fn enter(
     });
     let live: Vec<Vec<Value>> = live.collect();
     let midst = opened.enter(body, sites, &live).map_err(|_| Unsupported("a loop's header"))?;
-    // What is entered nowhere else can only be reached from a landing that there is not.
-    if midst.sites.len() == sites.sites.len() {
-        facts.read_first(body, new.len(), &midst.brought)?;
-    } else {
-        facts.read(body, &new[..1], &midst.brought)?;
+    let unread = midst.sites.len() + 1;
+    if unread < new.len() {
+        // What is left out of the sites may be all that leads somewhere.
+        facts.read(body, &new[..1], unread)?;
     }
+    facts.read_first(body, unread, &midst.brought)?;
     Ok(midst)
 }
