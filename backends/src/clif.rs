@@ -254,47 +254,92 @@ pub struct Heap {
 
 /// Prepares an access of `size` bytes at the 32-bit guest address `addr32 + offset`, without wrap-around.
 ///
-/// Returns the native address and the flags the load or store must carry.
-///
 /// # Panics
 ///
 /// If a checked heap has no length.
 pub fn access(
     b: &mut FunctionBuilder<'_>,
     traps: &mut Traps,
+    sums: &mut Sums,
     heap: &Heap,
     addr32: Value,
     offset: u64,
     size: u8,
-) -> (Value, MemFlagsData) {
-    let index = b.ins().uextend(I64, addr32);
+) -> Access {
     // Addresses and offsets are below 2^32, so neither sum wraps.
     let end = offset + u64::from(size);
-    let is_inside = constant_u32(b, addr32).is_some_and(|at| u64::from(at) + end <= heap.min_len);
-    let flags = match heap.style {
-        _ if is_inside => MemFlagsData::new().with_notrap(),
-        MemoryStyle::Guarded => MemFlagsData::new(),
-        MemoryStyle::Checked => {
-            let len = heap.len.expect("a checked heap has a length");
-            let outside = if end <= heap.min_len {
-                // Loops compare with one value, and what is below it can be added to without wrapping: to a compiler that knows
-                // the length's range, counters of the loop stay linear when they are extended.
-                let last = b.ins().iadd_imm_s(len, -end.cast_signed());
-                let last = b.ins().ireduce(I32, last);
-                b.ins().icmp(IntCC::UnsignedGreaterThan, addr32, last)
-            } else {
-                let end = b.ins().iadd_imm_u(index, end.cast_signed());
-                b.ins().icmp(IntCC::UnsignedGreaterThan, end, len)
-            };
-            traps.trap_if(b, outside, heap.out_of_bounds);
-            MemFlagsData::new().with_notrap()
+    let known = constant_u32(b, addr32).map(u64::from);
+    let is_inside = known.is_some_and(|at| at + end <= heap.min_len);
+    if heap.style == MemoryStyle::Guarded {
+        let flags = if is_inside { MemFlagsData::new().with_notrap() } else { MemFlagsData::new() };
+        if let Some(offset) = known.and_then(|at| i32::try_from(at + offset).ok()) {
+            return Access { address: heap.base, offset, flags };
         }
-    };
+        let sum = sums.of(b, heap.base, addr32);
+        return match i32::try_from(offset) {
+            Ok(offset) => Access { address: sum, offset, flags },
+            Err(_) => Access { address: b.ins().iadd_imm_u(sum, offset.cast_signed()), offset: 0, flags },
+        };
+    }
+    let index = b.ins().uextend(I64, addr32);
+    if !is_inside {
+        let len = heap.len.expect("a checked heap has a length");
+        let outside = if end <= heap.min_len {
+            // Loops compare with one value, and what is below it can be added to without wrapping: to a compiler that knows
+            // the length's range, counters of the loop stay linear when they are extended.
+            let last = b.ins().iadd_imm_s(len, -end.cast_signed());
+            let last = b.ins().ireduce(I32, last);
+            b.ins().icmp(IntCC::UnsignedGreaterThan, addr32, last)
+        } else {
+            let end = b.ins().iadd_imm_u(index, end.cast_signed());
+            b.ins().icmp(IntCC::UnsignedGreaterThan, end, len)
+        };
+        traps.trap_if(b, outside, heap.out_of_bounds);
+    }
     let mut address = b.ins().iadd(heap.base, index);
     if offset != 0 {
         address = b.ins().iadd_imm_u(address, offset.cast_signed());
     }
-    (address, flags)
+    Access { address, offset: 0, flags: MemFlagsData::new().with_notrap() }
+}
+
+/// What a load or store of linear memory has to be made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// The native address,
+    pub address: Value,
+    /// to which the instruction adds this.
+    pub offset: i32,
+    /// The flags it must carry.
+    pub flags: MemFlagsData,
+}
+
+/// Sums that the accesses before made in the same block: guests read several fields of what they have the address of.
+#[derive(Debug, Default)]
+pub struct Sums {
+    block: Option<Block>,
+    /// Each of a base and an index, the last ones last.
+    known: Vec<(Value, Value, Value)>,
+}
+
+impl Sums {
+    /// How many are looked through.
+    const MOST: usize = 4;
+
+    fn of(&mut self, b: &mut FunctionBuilder<'_>, base: Value, addr32: Value) -> Value {
+        if self.block != b.current_block() {
+            self.block = b.current_block();
+            self.known.clear();
+        }
+        let last = self.known.iter().rev().take(Self::MOST);
+        if let Some(&(.., sum)) = { last }.find(|&&(of, index, _)| (of, index) == (base, addr32)) {
+            return sum;
+        }
+        let index = b.ins().uextend(I64, addr32);
+        let sum = b.ins().iadd(base, index);
+        self.known.push((base, addr32, sum));
+        sum
+    }
 }
 
 /// The value of an `iconst.i32`.

@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use tierup_backends::{
     MemoryStyle,
     abi::{self, CountSlot, Regs, ThreadCells, TrapCode, WIDE_SLOTS},
-    clif::{self, Heap, Traps},
+    clif::{self, Access, Heap, Sums, Traps},
 };
 
 use super::SpikeCompiler;
@@ -82,8 +82,8 @@ fn checked_accesses_agree(compiler: &dyn SpikeCompiler, min_len: u64) {
         let [_, _, base, len, index] = *b.func.dfg.block_params(entry) else { unreachable!() };
         let heap = Heap { base, len: Some(len), min_len, style: MemoryStyle::Checked, out_of_bounds: OUT_OF_BOUNDS };
         let index = b.ins().ireduce(I32, index);
-        let (address, flags) = clif::access(b, &mut traps, &heap, index, 8, 1);
-        let byte = b.ins().uload8(I64, flags, address, 0);
+        let Access { address, offset, flags } = clif::access(b, &mut traps, &mut Sums::default(), &heap, index, 8, 1);
+        let byte = b.ins().uload8(I64, flags, address, offset);
         let one = b.ins().iconst(I64, 1);
         let odd = b.ins().band(byte, one);
         traps.trap_if(b, odd, ODD);

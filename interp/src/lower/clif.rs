@@ -2,8 +2,8 @@
 //! the backends.
 
 pub(super) use tierup::clif::{
-    BodyAbi, Countdown, Heap, MemoryStyle, Traps, access, call_code_cell, cells_again, leaf_prologue, load_wide, poll, poll_cell,
-    prologue, sampled_prologue, should_leave, silent_prologue, store_wide,
+    Access, BodyAbi, Countdown, Heap, MemoryStyle, Sums, Traps, access, call_code_cell, cells_again, leaf_prologue, load_wide,
+    poll, poll_cell, prologue, sampled_prologue, should_leave, silent_prologue, store_wide,
 };
 pub(super) use tierup::cranelift::codegen::cursor::{Cursor, FuncCursor};
 pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};

@@ -9,7 +9,7 @@ use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, Validat
 use super::arms::{ArmUse, FreeHeader};
 use super::assume::Assumed;
 use super::clif::{
-    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Traps, Type, Value, Variable, types,
+    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Sums, Traps, Type, Value, Variable, types,
 };
 use super::count::{Counter, Counting};
 use super::exit::Resuming;
@@ -31,6 +31,7 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) facts: Facts<'a>,
     pub(super) abi: BodyAbi,
     pub(super) traps: Traps,
+    pub(super) sums: Sums,
     pub(super) regions: Regions,
     /// The block the function is entered at.
     pub(super) entry: Block,
@@ -271,6 +272,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             facts,
             abi,
             traps,
+            sums: Sums::default(),
             regions,
             entry,
             b,
