@@ -36,7 +36,7 @@ use cranelift_codegen::{ir::Function, settings::FlagsOrIsa, verify_function};
 
 pub use error::OsrError;
 pub use limits::Limits;
-pub use midst::{Midst, Opened, open_in_midst};
+pub use midst::{Midst, Opened, Source, open_in_midst};
 pub use shared::{Shared, shared};
 pub use site::{Leave, Site, Sites, SlotBuffer, WideResults};
 

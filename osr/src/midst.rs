@@ -25,9 +25,18 @@ use crate::{
 pub struct Midst {
     /// Where the function can be entered. The first is the site that it was asked for.
     pub sites: Vec<u32>,
-    /// The landings, in the order of their numbers: what is the value on the left, of the body, once one has been left, is the one on the
-    /// right, of the landing.
-    pub brought: Vec<(Block, Vec<(Value, Value)>)>,
+    /// The landings, in the order of their numbers: where values of the body come from, those of the header's parameters included that are
+    /// used. A landing's jump passes nothing.
+    pub brought: Vec<(Block, Vec<(Value, Source)>)>,
+}
+
+/// Where a value of the body comes from when a landing is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It is this one, of the landing.
+    Value(Value),
+    /// It is in a slot of the frame, this many bytes behind where that value points to.
+    Slot(Value, i32),
 }
 
 /// A body that returns to its driver already, and cannot be entered yet.
@@ -276,35 +285,27 @@ struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    fn fill(&mut self, live: &[Value]) -> Result<Vec<(Value, Value)>, OsrError> {
-        let params = self.body.dfg.block_params(self.site.header).to_vec();
+    fn fill(&mut self, live: &[Value]) -> Result<Vec<(Value, Source)>, OsrError> {
         let mut brought = Vec::with_capacity(live.len());
         for &value in live {
-            if let ValueDef::Param(block, _) = self.body.dfg.value_def(value)
-                && (block == self.site.header || block == self.entry)
-            {
+            if matches!(self.body.dfg.value_def(value), ValueDef::Param(block, _) if block == self.entry) {
                 continue;
             }
-            brought.push((value, self.bring(value, Trust::Constant, 0)?));
-        }
-        let mut args = Vec::with_capacity(params.len());
-        for param in params {
-            // What nobody uses is in no slot.
-            let arg = match self.bring(param, Trust::Constant, 0) {
-                Ok(arg) => arg,
-                Err(error) if live.contains(&param) => return Err(error),
-                Err(_) => match self.body.dfg.value_type(param) {
-                    F32 => self.cursor().ins().f32const(0.0),
-                    F64 => self.cursor().ins().f64const(0.0),
-                    ty if slot::holds(ty) => self.cursor().ins().iconst(ty, 0),
-                    ty => return Err(OsrError::SlotType { value: param, ty }),
-                },
+            let source = match self.notes.at(value).slot {
+                Some(slot) => Source::Slot(self.frame, self.offset(value, slot)?),
+                None => Source::Value(self.bring(value, Trust::Constant, 0)?),
             };
-            args.push(arg.into());
+            brought.push((value, source));
         }
         let header = self.site.header;
-        self.cursor().ins().jump(header, &args);
+        self.cursor().ins().jump(header, &[]);
         Ok(brought)
+    }
+
+    /// Where in the frame a value's slot is.
+    fn offset(&self, value: Value, slot: u32) -> Result<i32, OsrError> {
+        let ty = self.body.dfg.value_type(value);
+        if slot::holds(ty) { slot::offset(slot) } else { Err(OsrError::SlotType { value, ty }) }
     }
 
     fn cursor(&mut self) -> FuncCursor<'_> {
@@ -319,11 +320,7 @@ impl Landing<'_> {
         }
         let recipe = recipe.expand();
         let new = if let Some(slot) = slot {
-            let ty = self.body.dfg.value_type(value);
-            if !slot::holds(ty) {
-                return Err(OsrError::SlotType { value, ty });
-            }
-            let (frame, offset) = (self.frame, slot::offset(slot)?);
+            let (frame, offset, ty) = (self.frame, self.offset(value, slot)?, self.body.dfg.value_type(value));
             self.cursor().ins().load(ty, MemFlagsData::trusted(), frame, offset)
         } else if depth >= MAX_DEPTH {
             return Err(self.lost(value));

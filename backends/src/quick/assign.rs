@@ -6,6 +6,7 @@
 
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
 use cranelift_codegen::isa::CallConv;
+use tierup_osr::Source;
 
 use super::{
     Unsupported,
@@ -303,16 +304,21 @@ impl Assignment {
                 if inst_is_last(func, at.block, current)
                     && let Some(brought) = brought_by(brought, at.block)
                 {
-                    for &(old, new) in brought {
-                        let (old, new) = (facts.canonical(old), facts.canonical(new));
+                    for &(old, source) in brought {
+                        let old = facts.canonical(old);
                         self.define(facts, old, position + WRITES, frequency);
-                        if matches!(facts.role(new), Role::Int | Role::Float) {
-                            self.lives[new as usize].weight += frequency;
-                            if self.open[new as usize] == NONE {
-                                self.open[new as usize] = position + READS;
-                            }
+                        let (Source::Value(new) | Source::Slot(new, _)) = source;
+                        let new = facts.canonical(new);
+                        if !matches!(facts.role(new), Role::Int | Role::Float) {
+                            continue;
                         }
-                        self.relate_two(facts, old, new);
+                        if let Source::Value(_) = source {
+                            self.lives[new as usize].weight += frequency;
+                            self.relate_two(facts, old, new);
+                        }
+                        if self.open[new as usize] == NONE {
+                            self.open[new as usize] = position + READS;
+                        }
                     }
                 }
             }
@@ -556,10 +562,10 @@ fn changes_rdx(func: &Function, inst: Inst) -> bool {
 }
 
 /// What landings bring: see [`Midst`](tierup_osr::Midst).
-pub(super) type Brought = [(Block, Vec<(Value, Value)>)];
+pub(super) type Brought = [(Block, Vec<(Value, Source)>)];
 
 /// What a block brings, if it is a landing.
-pub(super) fn brought_by(brought: &Brought, block: Block) -> Option<&[(Value, Value)]> {
+pub(super) fn brought_by(brought: &Brought, block: Block) -> Option<&[(Value, Source)]> {
     let at = brought.binary_search_by_key(&block, |&(landing, _)| landing).ok()?;
     Some(&brought[at].1)
 }

@@ -2,6 +2,7 @@
 //! own, and what is part of the instruction that uses it.
 
 use cranelift_codegen::ir::{Block, BlockCall, Function, Inst, InstructionData, Opcode, Type, Value, ValueDef, types};
+use tierup_osr::Source;
 
 use super::{
     Unsupported,
@@ -189,8 +190,9 @@ impl Facts {
     fn read_block(&mut self, func: &Function, at: usize, brought: &Brought) {
         let block = self.blocks[at].block;
         let (index, code, reads) = (at as u32, self.code.len(), self.reads.len());
-        for &(old, new) in brought_by(brought, block).into_iter().flatten() {
+        for &(old, source) in brought_by(brought, block).into_iter().flatten() {
             if matches!(self.role_of(old), Role::Int | Role::Float) {
+                let (Source::Value(new) | Source::Slot(new, _)) = source;
                 let new = self.name(func, new);
                 self.note(new, index, Use::Plain);
             }

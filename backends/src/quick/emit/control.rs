@@ -1,14 +1,15 @@
 //! Branches and comparisons.
 
 use cranelift_codegen::ir::{
-    BlockCall, Inst, InstructionData, Opcode, Value,
+    BlockCall, Inst, InstructionData, Opcode, Type, Value,
     condcodes::{CondCode, FloatCC, IntCC},
     types,
 };
+use tierup_osr::Source;
 
 use super::{
     super::{
-        asm::{Alu, Cond, Gpr, Label, R11, RAX, RCX, Rm, Width},
+        asm::{Alu, Cond, Gpr, Label, Mem, Precision, R11, RAX, RCX, Rm, Width},
         assign::brought_by,
     },
     Detour, Emitter, Flags, Place, Result, Role, Unsupported, X15, precision, width,
@@ -39,17 +40,50 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// What a landing brings is copied along with what it passes.
+    /// Puts what a landing brings in its places.
     fn bring(&mut self, inst: Inst) {
         if self.brought.is_empty() {
             return;
         }
         let Some(brought) = self.func.layout.inst_block(inst).and_then(|block| brought_by(self.brought, block)) else { return };
-        for &(old, new) in brought {
+        // Something may be brought to the register that points at the frame.
+        let frame = brought.iter().find_map(|&(old, source)| match source {
+            Source::Slot(frame, _) if self.place(old) != Place::None => Some(frame),
+            _ => None,
+        });
+        if let Some(frame) = frame {
+            self.int_into(RAX, frame);
+        }
+        for &(old, source) in brought {
             let place = self.place(old);
-            if place != Place::None {
+            if let Source::Value(new) = source
+                && place != Place::None
+            {
                 let (to, from) = (self.spot(place), self.source(new));
                 self.moves.push((to, from));
+            }
+        }
+        self.copy_all();
+        for &(old, source) in brought {
+            if let Source::Slot(_, offset) = source {
+                self.load_into(self.place(old), self.ty(old), Mem::Base(RAX, offset));
+            }
+        }
+    }
+
+    /// Loads to where a value is.
+    fn load_into(&mut self, to: Place, ty: Type, from: Mem) {
+        match to {
+            Place::None => {}
+            Place::Xmm(to) => self.asm.load_float(precision(ty), to, from),
+            Place::Slot(slot) if ty.is_float() => {
+                self.asm.load_float(precision(ty), X15, from);
+                self.asm.store_float(Precision::Double, self.slot(slot), X15);
+            }
+            Place::Gpr(to) => self.load_integer(ty, to, from),
+            Place::Slot(slot) => {
+                self.load_integer(ty, R11, from);
+                self.asm.store(8, self.slot(slot), R11);
             }
         }
     }

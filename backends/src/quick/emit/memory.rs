@@ -1,9 +1,9 @@
 //! Loads and stores.
 
-use cranelift_codegen::ir::{Inst, InstructionData, MemFlags, Opcode, Value, types};
+use cranelift_codegen::ir::{Inst, InstructionData, MemFlags, Opcode, Type, Value, types};
 
 use super::{
-    super::asm::{Mem, Precision, R11, RAX, RCX, Width},
+    super::asm::{Gpr, Mem, Precision, R11, RAX, RCX, Width},
     Emitter, Result, Role, Unsupported, X15, precision,
 };
 
@@ -76,16 +76,21 @@ impl Emitter<'_> {
             Opcode::Sload8 => e.asm.movsx(wide, 1, to, mem),
             Opcode::Sload16 => e.asm.movsx(wide, 2, to, mem),
             Opcode::Sload32 => e.asm.movsx(wide, 4, to, mem),
-            _ => match ty {
-                types::I8 => e.asm.movzx(1, to, mem),
-                types::I16 => e.asm.movzx(2, to, mem),
-                _ => e.asm.mov(wide, to, mem),
-            },
+            _ => e.load_integer(ty, to, mem),
         });
         match opcode {
             Opcode::Load | Opcode::Uload8 | Opcode::Uload16 | Opcode::Uload32 => Ok(()),
             Opcode::Sload8 | Opcode::Sload16 | Opcode::Sload32 => Ok(()),
             _ => Err(Unsupported("a load")),
+        }
+    }
+
+    /// Zero-extends it.
+    pub(super) fn load_integer(&mut self, ty: Type, to: Gpr, from: Mem) {
+        match ty {
+            types::I8 => self.asm.movzx(1, to, from),
+            types::I16 => self.asm.movzx(2, to, from),
+            _ => self.asm.mov(super::width(ty), to, from),
         }
     }
 
