@@ -1,7 +1,9 @@
 //! One helper process and the conversation with it.
 //!
 //! The pipes do not block, so that a helper that stopped answering costs the time it is given and not a thread. Dropping a
-//! connection kills its process; a helper whose parent is gone reads the end of its input and leaves.
+//! connection kills its process. A program that ends without dropping it closes the pipe all the same, for no child inherits our
+//! end; a thread of the helper does nothing but read, and takes the process with it at the end of its input, whatever the others
+//! are at. Only a helper that is not in its `main` yet gets there first.
 
 use std::{
     io::{self, Read, Write},

@@ -1,8 +1,9 @@
 //! The executable by itself: as a filter, and as a child whose parent goes.
 
 use std::{
+    fmt::Write as _,
     fs,
-    io::Write,
+    io::{Read, Write},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -106,6 +107,53 @@ fn the_end_of_input_ends_it_also_in_a_compile() {
     drop(requests);
     assert!(ends(&mut child));
     fs::remove_file(marker).unwrap();
+}
+
+/// LLVM is not asked to stop: the process goes from under it, whatever else was asked.
+#[test]
+fn the_end_of_input_ends_it_while_llvm_computes() {
+    let mut child = start(&["--serve", "--pipeline", "o2"]);
+    let (mut requests, mut answers) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    read_frame(&mut answers).unwrap().unwrap();
+    write_frame(&mut requests, takes_long(8000).as_bytes()).unwrap();
+    write_frame(&mut requests, UNIT.as_bytes()).unwrap();
+    requests.write_all(&[0xff]).unwrap();
+    // A hundred times what it takes to be ready, a twentieth of the compile.
+    while processor_time(child.id()) < Duration::from_secs(1) {
+        assert!(child.try_wait().unwrap().is_none(), "it compiles");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let closed = Instant::now();
+    drop(requests);
+    assert!(ends(&mut child));
+    assert!(closed.elapsed() < Duration::from_secs(2), "{:?}", closed.elapsed());
+    let mut answer = Vec::new();
+    answers.read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty(), "it was not over");
+}
+
+/// A function of so many blocks, each with a way back to the first: some seconds of LLVM's `O2`.
+fn takes_long(blocks: usize) -> String {
+    let mut clif =
+        "function %long(i64, i64, i64) -> i64 system_v {\nblock0(v0: i64, v1: i64, v2: i64):\n    jump block1(v2)\n".to_owned();
+    for block in 1..=blocks {
+        let v = |offset: usize| format!("v{}", 3 + 6 * (block - 1) + offset);
+        writeln!(clif, "block{block}({}: i64):\n    {} = iconst.i64 {}", v(0), v(1), 7 * block - 4).unwrap();
+        writeln!(clif, "    {} = imul {}, {}\n    {} = load.i64 {}", v(2), v(0), v(1), v(3), v(2)).unwrap();
+        writeln!(clif, "    {} = bxor {}, v2\n    {} = icmp ult {}, v1", v(4), v(3), v(5), v(4)).unwrap();
+        writeln!(clif, "    brif {}, block1({}), block{}({})", v(5), v(4), block + 1, v(4)).unwrap();
+    }
+    let last = 3 + 6 * blocks;
+    writeln!(clif, "block{}(v{last}: i64):\n    return v{last}\n}}", blocks + 1).unwrap();
+    clif
+}
+
+/// What a process has computed so far: `utime` of proc(5), in hundredths of a second.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = fields.split_whitespace().nth(11).unwrap().parse().unwrap();
+    Duration::from_millis(10 * ticks)
 }
 
 fn ends(child: &mut Child) -> bool {

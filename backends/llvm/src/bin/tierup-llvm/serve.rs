@@ -18,7 +18,7 @@ use crate::fault::Fault;
 pub(crate) type Requests = mpsc::Receiver<Vec<u8>>;
 
 /// Starts to listen. When the input ends, whoever started us is gone or wants us to be: the process ends, also in the middle
-/// of a compile.
+/// of a compile, and with requests that nobody waits for any more. They are read as they come, so none hides the end.
 pub(crate) fn listen() -> Requests {
     let (sender, requests) = mpsc::channel();
     thread::spawn(move || {
