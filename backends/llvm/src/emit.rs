@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,7 @@ use inkwell::{
     context::Context,
     module::Module,
     passes::PassBuilderOptions,
-    targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine},
+    targets::{CodeModel, FileType, RelocMode, Target, TargetMachine},
 };
 
 use tierup_backends::llvm::{LocationRange, Locations};
@@ -19,7 +18,7 @@ use tierup_backends::llvm::{LocationRange, Locations};
 use crate::{
     Cpu, LlvmError, Options, Pipeline, Unit,
     diagnostics::{Diagnostics, Reports},
-    lines, polls,
+    host, lines, polls,
     refusal::Refusal,
     translate::{self, Chains, Translated},
     unit::function_symbol,
@@ -81,11 +80,7 @@ impl ObjectCompiler {
     ///
     /// [`LlvmError`] when this LLVM does not know the host.
     pub fn new(options: Options) -> Result<Self, LlvmError> {
-        static TARGET: Once = Once::new();
-        TARGET.call_once(|| {
-            // LLVM's registry is process-wide. A host it lacks shows below.
-            let _ = Target::initialize_native(&InitializationConfig::default());
-        });
+        host::register();
         let triple = TargetMachine::get_default_triple();
         let target = Target::from_triple(&triple).map_err(|error| LlvmError::Host(error.to_string()))?;
         let (cpu, features) = match &options.cpu {

@@ -7,25 +7,22 @@ use std::{
     sync::Arc,
 };
 
-use inkwell::{
-    llvm_sys::{
-        core::{LLVMCreateMemoryBufferWithMemoryRangeCopy, LLVMDisposeMemoryBuffer},
-        error::{LLVMDisposeErrorMessage, LLVMErrorRef, LLVMGetErrorMessage},
-        object::{
-            LLVMBinaryRef, LLVMCreateBinary, LLVMDisposeBinary, LLVMDisposeSymbolIterator, LLVMGetSymbolName, LLVMGetSymbolSize,
-            LLVMMoveToNextSymbol, LLVMObjectFileCopySymbolIterator, LLVMObjectFileIsSymbolIteratorAtEnd,
-        },
-        orc2::{
-            LLVMJITEvaluatedSymbol, LLVMJITSymbolFlags, LLVMJITSymbolGenericFlags, LLVMOrcAbsoluteSymbols, LLVMOrcCSymbolMapPair,
-            LLVMOrcJITDylibCreateResourceTracker, LLVMOrcJITDylibDefine, LLVMOrcReleaseResourceTracker,
-            LLVMOrcResourceTrackerRef, LLVMOrcResourceTrackerRemove,
-            lljit::{
-                LLVMOrcCreateLLJIT, LLVMOrcDisposeLLJIT, LLVMOrcLLJITAddObjectFileWithRT, LLVMOrcLLJITGetMainJITDylib,
-                LLVMOrcLLJITLookup, LLVMOrcLLJITMangleAndIntern, LLVMOrcLLJITRef,
-            },
+use inkwell::llvm_sys::{
+    core::{LLVMCreateMemoryBufferWithMemoryRangeCopy, LLVMDisposeMemoryBuffer},
+    error::{LLVMDisposeErrorMessage, LLVMErrorRef, LLVMGetErrorMessage},
+    object::{
+        LLVMBinaryRef, LLVMCreateBinary, LLVMDisposeBinary, LLVMDisposeSymbolIterator, LLVMGetSymbolName, LLVMGetSymbolSize,
+        LLVMMoveToNextSymbol, LLVMObjectFileCopySymbolIterator, LLVMObjectFileIsSymbolIteratorAtEnd,
+    },
+    orc2::{
+        LLVMJITEvaluatedSymbol, LLVMJITSymbolFlags, LLVMJITSymbolGenericFlags, LLVMOrcAbsoluteSymbols, LLVMOrcCSymbolMapPair,
+        LLVMOrcJITDylibCreateResourceTracker, LLVMOrcJITDylibDefine, LLVMOrcReleaseResourceTracker, LLVMOrcResourceTrackerRef,
+        LLVMOrcResourceTrackerRemove,
+        lljit::{
+            LLVMOrcCreateLLJIT, LLVMOrcDisposeLLJIT, LLVMOrcLLJITAddObjectFileWithRT, LLVMOrcLLJITGetMainJITDylib,
+            LLVMOrcLLJITLookup, LLVMOrcLLJITMangleAndIntern, LLVMOrcLLJITRef,
         },
     },
-    targets::{InitializationConfig, Target},
 };
 use tierup_backends::{
     abi::{POLL_SYMBOL, TRAP_SYMBOL, poll_stub, trap_stub},
@@ -33,7 +30,7 @@ use tierup_backends::{
 };
 use tierup_broker::Bailout;
 
-use crate::refusal::Refusal;
+use crate::{host, refusal::Refusal};
 
 /// Links objects into this process. Shared by everything it linked.
 pub struct Linker {
@@ -56,7 +53,7 @@ impl Linker {
     ///
     /// Each address is a function of the signature code calls it with, alive as long as any code linked here.
     pub unsafe fn new(symbols: &[(&str, *const u8)]) -> Result<Arc<Self>, Bailout> {
-        let _ = Target::initialize_native(&InitializationConfig::default());
+        host::register();
         let mut jit = ptr::null_mut();
         // SAFETY: a null builder asks for the defaults; `jit` is an out-parameter.
         check(unsafe { LLVMOrcCreateLLJIT(&mut jit, ptr::null_mut()) })?;
