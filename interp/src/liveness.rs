@@ -66,12 +66,13 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    /// Analyses a body with that many locals, parameters included; `operators` begin after their declarations.
+    /// Analyses a body with that many locals, parameters included; `operators` begin after their declarations. Shows each, with its
+    /// offset, to `watch` as well, so that nobody else need read them.
     ///
     /// The body need not have been validated. Of one that is not valid the answer means nothing; `None` if it cannot even be
     /// read.
-    pub(crate) fn of(operators: OperatorsReader<'_>, locals: u32) -> Option<Self> {
-        Self::fixed_point(&Body::read(operators, At::Loops)?, locals)
+    pub(crate) fn watching(operators: OperatorsReader<'_>, locals: u32, watch: impl FnMut(&Operator<'_>, u64)) -> Option<Self> {
+        Self::fixed_point(&Body::read(operators, At::Loops, watch)?, locals)
     }
 
     fn fixed_point(body: &Body, locals: u32) -> Option<Self> {
@@ -82,9 +83,9 @@ impl Liveness {
         Some(liveness)
     }
 
-    /// As [`Liveness::of`], and analyses all other resume points too.
+    /// As [`Liveness::watching`], watched by nobody, and analyses all other resume points too.
     pub(crate) fn at_points(operators: OperatorsReader<'_>, locals: u32) -> Option<Self> {
-        let body = Body::read(operators, At::Points)?;
+        let body = Body::read(operators, At::Points, |_, _| ())?;
         let mut liveness = Self::fixed_point(&body, locals)?;
         let empty = LocalSet::new(locals);
         let size = empty.0.len();
@@ -212,13 +213,14 @@ enum Kind {
 }
 
 impl Body {
-    fn read(mut operators: OperatorsReader<'_>, at: At) -> Option<Self> {
+    fn read(mut operators: OperatorsReader<'_>, at: At, mut watch: impl FnMut(&Operator<'_>, u64)) -> Option<Self> {
         let mut body = Self { events: Vec::new(), loops: Vec::new(), points: Vec::new() };
         // The function's own block is the first.
         let mut open = vec![Kind::Other];
         let mut arrived = true;
         while !operators.eof() {
             let (operator, offset) = operators.read_with_offset().ok()?;
+            watch(&operator, offset);
             if at == At::Points && (arrived || is_point(&operator)) && !matches!(operator, Operator::Loop { .. }) {
                 body.events.push(Event::Point(body.points.len()));
                 body.points.push(offset as u32);

@@ -23,7 +23,7 @@ fn headers(body: &str) -> Vec<Vec<u32>> {
         reader.read_var_u32().expect("how many locals");
         reader.read_u8().expect("their type");
     }
-    let liveness = Liveness::of(OperatorsReader::new(reader), 6).expect("readable");
+    let liveness = Liveness::watching(OperatorsReader::new(reader), 6, |_, _| ()).expect("readable");
     liveness.headers.iter().map(|(_, live)| live.iter().collect()).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ptr;
+use std::rc::Rc;
 
 use tierup::{Bailout, BailoutReason, LowerCx};
 use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, ValidatorResources};
@@ -61,7 +62,7 @@ pub(super) struct FuncLower<'a, 'f> {
     /// The header that a variant is entered at with what the code knows nothing of.
     pub(super) free: Option<FreeHeader>,
     /// What lives at loops, if they are to have exits for their polls.
-    pub(super) live_at_polls: Option<Liveness>,
+    pub(super) live_at_polls: Option<Rc<Liveness>>,
     /// The function's index in its module.
     pub(super) function: u32,
     /// What frame states call its body: the address.
@@ -102,10 +103,12 @@ pub(super) struct Opened<'a> {
     is_leaf: bool,
     /// It polls nowhere.
     pub(super) is_silent: bool,
+    /// What lives at loops, if anybody may ask and the body can be read.
+    liveness: Option<Rc<Liveness>>,
 }
 
 impl<'a> Opened<'a> {
-    /// Reads the locals of `body`.
+    /// Reads `body` once, also for what lives at its loops if `needs_liveness`.
     ///
     /// # Errors
     ///
@@ -115,13 +118,24 @@ impl<'a> Opened<'a> {
         body: &'a Body,
         validator: &mut FuncValidator<ValidatorResources>,
         plants_exits: bool,
+        needs_liveness: bool,
     ) -> Result<Self, Bailout> {
         let mut reader = body.read(module).get_binary_reader();
         validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
         let size = validator.len_locals() as usize + body.bytes(module).len();
-        let Has { calls, loops, calling_loops } = Has::of(OperatorsReader::new(reader.clone()))?;
+        let operators = || OperatorsReader::new(reader.clone());
+        let mut has = Has::default();
+        let liveness = match needs_liveness {
+            true => Liveness::watching(operators(), validator.len_locals(), |op, offset| has.see(op, offset)).map(Rc::new),
+            false => None,
+        };
+        if liveness.is_none() {
+            has = Has::of(operators())?;
+        }
+        let Has { calls, loops, mut calling_loops, .. } = has;
+        calling_loops.sort_unstable();
         let is_leaf = size <= SMALL_LEAF && !plants_exits && !calls;
-        Ok(Opened { body, reader, calling_loops, is_leaf, is_silent: is_leaf && !loops })
+        Ok(Opened { body, reader, calling_loops, is_leaf, is_silent: is_leaf && !loops, liveness })
     }
 }
 
@@ -165,14 +179,14 @@ pub(super) fn lower<'a>(
     let mut f = FuncLower::enter(cx, Facts::new(module), prologue, b);
     if cx.wants_sites() {
         // A body that cannot be read is refused below.
-        f.sites = Liveness::of(OperatorsReader::new(reader.clone()), validator.len_locals()).map(LoopSites::new);
+        f.sites = opened.liveness.clone().map(LoopSites::new);
         if let results @ 2.. = function.ty.results().len() {
             cx.wide_results(results as u32);
         }
     }
     (f.resuming, f.plants_exits, f.profiling) = (manner.resuming, manner.plants_exits, manner.profiling);
     if manner.counting.is_none() && (!cx.polls_loops() || manner.leaves_at_polls) {
-        f.live_at_polls = Liveness::of(OperatorsReader::new(reader.clone()), validator.len_locals());
+        f.live_at_polls = opened.liveness;
     }
     (f.function, f.body) = (function.index, ptr::from_ref(body).addr() as u64);
     f.leaves_at_polls = manner.leaves_at_polls;
@@ -227,33 +241,36 @@ struct Has {
     /// Calls of guest code: frames can pile up above its own.
     calls: bool,
     loops: bool,
-    /// Offsets of those that have a call in them, ascending.
+    /// Offsets of those that have a call in them.
     calling_loops: Vec<u32>,
+    /// Blocks around; a loop is taken from its block at the first call.
+    around: Vec<Option<u32>>,
 }
 
 impl Has {
     fn of(mut reader: OperatorsReader<'_>) -> Result<Self, Bailout> {
         let mut has = Has::default();
-        // Blocks around; a loop is taken from its block at the first call.
-        let mut around: Vec<Option<u32>> = Vec::new();
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset().map_err(|e| invalid(&e))?;
-            match op {
-                Operator::Call { .. } | Operator::CallIndirect { .. } => {
-                    has.calls = true;
-                    has.calling_loops.extend(around.iter_mut().filter_map(Option::take));
-                }
-                Operator::Loop { .. } => {
-                    has.loops = true;
-                    around.push(Some(offset as u32));
-                }
-                Operator::Block { .. } | Operator::If { .. } => around.push(None),
-                Operator::End => drop(around.pop()),
-                _ => {}
-            }
+            has.see(&op, offset);
         }
-        has.calling_loops.sort_unstable();
         Ok(has)
+    }
+
+    fn see(&mut self, op: &Operator<'_>, offset: u64) {
+        match op {
+            Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                self.calls = true;
+                self.calling_loops.extend(self.around.iter_mut().filter_map(Option::take));
+            }
+            Operator::Loop { .. } => {
+                self.loops = true;
+                self.around.push(Some(offset as u32));
+            }
+            Operator::Block { .. } | Operator::If { .. } => self.around.push(None),
+            Operator::End => drop(self.around.pop()),
+            _ => {}
+        }
     }
 }
 

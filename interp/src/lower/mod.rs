@@ -141,7 +141,8 @@ impl Lower<FuncHandle> for WasmLower {
         let index = function.index;
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
-        let opened = Opened::new(&module, body, &mut validator, self.plants_exits)?;
+        let needs_liveness = cx.wants_sites() || !cx.polls_loops() || self.leaves_at_polls;
+        let opened = Opened::new(&module, body, &mut validator, self.plants_exits, needs_liveness)?;
         // What never polls would never be sampled.
         let sampled = if self.flush > 0 && !opened.is_silent { cx.sampled() } else { None };
         let counting = match sampled {

@@ -4,6 +4,8 @@
 //! order, a local has the slot of its index, an operand the one after the control slots that its height gives it. Locals that
 //! nobody reads any more are in no slot.
 
+use std::rc::Rc;
+
 use tierup::Site;
 
 use super::clif::{Block, Value};
@@ -14,13 +16,13 @@ use crate::prepare::CONTROL_SLOTS;
 
 /// The sites of one body under way, if anybody wants them.
 pub(super) struct LoopSites {
-    liveness: Liveness,
+    liveness: Rc<Liveness>,
     /// How many there were.
     next: u32,
 }
 
 impl LoopSites {
-    pub(super) fn new(liveness: Liveness) -> Self {
+    pub(super) fn new(liveness: Rc<Liveness>) -> Self {
         Self { liveness, next: 0 }
     }
 }
