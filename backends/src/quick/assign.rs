@@ -106,6 +106,64 @@ impl Taken {
     }
 }
 
+/// The same for registers, of which there are `N`: side by side, so that all are looked at together.
+struct Registers<const N: usize>(Vec<[u64; N]>);
+
+impl<const N: usize> Default for Registers<N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<const N: usize> Registers<N> {
+    fn clear(&mut self, positions: u32) {
+        self.0.clear();
+        self.0.resize((positions as usize).div_ceil(64), [0; N]);
+    }
+
+    /// Calls `then` for the words of a range, each with the bits in question.
+    fn each_word(&mut self, from: u32, to: u32, mut then: impl FnMut(&mut [u64; N], u64)) {
+        let (first, last) = (from as usize / 64, to as usize / 64);
+        let (mut bits, high) = (u64::MAX << (from % 64), u64::MAX >> (63 - to % 64));
+        let (at_last, before) = self.0[first..=last].split_last_mut().expect("a range is not empty");
+        for words in before {
+            then(words, bits);
+            bits = u64::MAX;
+        }
+        then(at_last, bits & high);
+    }
+
+    /// The registers that are free all of a life, as a set of bits.
+    fn free(&mut self, ranges: &[Range], first: u32) -> u32 {
+        let mut taken = [0; N];
+        each_range(ranges, first, |from, to| {
+            self.each_word(from, to, |words, bits| {
+                for (taken, word) in taken.iter_mut().zip(words) {
+                    *taken |= *word & bits;
+                }
+            });
+        });
+        taken.iter().enumerate().fold(0, |free, (register, &taken)| free | u32::from(taken == 0) << register)
+    }
+
+    fn take(&mut self, register: usize, ranges: &[Range], first: u32) {
+        each_range(ranges, first, |from, to| self.take_from(register, from, to));
+    }
+
+    fn take_from(&mut self, register: usize, from: u32, to: u32) {
+        self.each_word(from, to, |words, bits| words[register] |= bits);
+    }
+}
+
+fn each_range(ranges: &[Range], first: u32, mut then: impl FnMut(u32, u32)) {
+    let mut next = first;
+    while next != NONE {
+        let Range { from, to, next: behind } = ranges[next as usize];
+        then(from, to);
+        next = behind;
+    }
+}
+
 /// Scratch space, and the result.
 #[derive(Default)]
 pub(super) struct Assignment {
@@ -125,8 +183,8 @@ pub(super) struct Assignment {
     made: Vec<u64>,
     live: Vec<u64>,
     open: Vec<u32>,
-    gprs: Taken,
-    xmms: Taken,
+    gprs: Registers<{ GPRS.len() }>,
+    xmms: Registers<{ XMMS as usize }>,
     frame: Taken,
     order: Vec<u64>,
 }
@@ -262,8 +320,8 @@ impl Assignment {
     /// Builds the lives, from the last position to the first, and marks what calls change.
     fn build(&mut self, func: &Function, facts: &Facts, brought: &Brought, is_volatile: impl Fn(Inst) -> bool) {
         let positions = self.extent.last().map_or(0, |&(_, to)| to + 1);
-        self.gprs.clear(GPRS.len(), positions);
-        self.xmms.clear(usize::from(XMMS), positions);
+        self.gprs.clear(positions);
+        self.xmms.clear(positions);
         self.ranges.clear();
         self.affinities.clear();
         self.open.clear();
@@ -283,14 +341,14 @@ impl Assignment {
                 }
                 if is_volatile(current) {
                     for register in 0..VOLATILE {
-                        self.gprs.take(register, position + CHANGES, position + CHANGES);
+                        self.gprs.take_from(register, position + CHANGES, position + CHANGES);
                     }
                     for register in 0..usize::from(XMMS) {
-                        self.xmms.take(register, position + CHANGES, position + CHANGES);
+                        self.xmms.take_from(register, position + CHANGES, position + CHANGES);
                     }
                 }
                 if changes_rdx(func, current) {
-                    self.gprs.take(VOLATILE - 1, position + CHANGES, position + CHANGES);
+                    self.gprs.take_from(VOLATILE - 1, position + CHANGES, position + CHANGES);
                 }
                 let (lives, open) = (&mut self.lives, &mut self.open);
                 facts.each_use(func, current, &mut |value| {
@@ -460,6 +518,32 @@ impl Assignment {
 
     fn best(&mut self, value: u32, is_float: bool) -> Place {
         let life = self.lives[value as usize];
+        let free = match is_float {
+            true => self.xmms.free(&self.ranges, life.first),
+            false => self.gprs.free(&self.ranges, life.first),
+        };
+        if free == 0 {
+            return self.slot(life);
+        }
+        let is_free = |register: usize| free.checked_shr(register as u32).unwrap_or(0) & 1 != 0;
+        let register = self.related(life, is_free).unwrap_or_else(|| match usize::from(life.wish) {
+            wish if is_free(wish) => wish,
+            _ => free.trailing_zeros() as usize,
+        });
+        if is_float {
+            self.xmms.take(register, &self.ranges, life.first);
+            return Place::Xmm(Xmm(register as u8));
+        }
+        self.gprs.take(register, &self.ranges, life.first);
+        let reg = GPRS[register];
+        if register >= VOLATILE && !self.saved.contains(&reg) {
+            self.saved.push(reg);
+        }
+        Place::Gpr(reg)
+    }
+
+    /// A register that would save a move, if one of them is free.
+    fn related(&self, life: Life, is_free: impl Fn(usize) -> bool) -> Option<usize> {
         let mut next = life.affinities;
         while next != NONE {
             let Affinity { with, next: behind } = self.affinities[next as usize];
@@ -469,39 +553,11 @@ impl Assignment {
                 Place::Xmm(Xmm(reg)) => Some(usize::from(reg)),
                 _ => None,
             };
-            if let Some(register) = found
-                && let Some(place) = self.try_register(life.first, register, is_float)
-            {
-                return place;
+            if let Some(register) = found.filter(|&register| is_free(register)) {
+                return Some(register);
             }
         }
-        let count = if is_float { usize::from(XMMS) } else { GPRS.len() };
-        if usize::from(life.wish) < count
-            && let Some(place) = self.try_register(life.first, usize::from(life.wish), is_float)
-        {
-            return place;
-        }
-        for register in 0..count {
-            if let Some(place) = self.try_register(life.first, register, is_float) {
-                return place;
-            }
-        }
-        self.slot(life)
-    }
-
-    fn try_register(&mut self, first: u32, register: usize, is_float: bool) -> Option<Place> {
-        let taken = if is_float { &mut self.xmms } else { &mut self.gprs };
-        if !fits(taken, &self.ranges, first, register) {
-            return None;
-        }
-        if is_float {
-            return Some(Place::Xmm(Xmm(register as u8)));
-        }
-        let reg = GPRS[register];
-        if register >= VOLATILE && !self.saved.contains(&reg) {
-            self.saved.push(reg);
-        }
-        Some(Place::Gpr(reg))
+        None
     }
 
     /// A word of the frame: that of something it is copied from or to, one of the last ones, or a new one.
