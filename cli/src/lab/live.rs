@@ -23,10 +23,11 @@ pub(crate) fn live(options: &LiveOptions) -> Result<i32, CliError> {
     let policies = policies(&options.lab)?;
     let replayed = policies.iter().map(|policy| replayed(&program, policy, options)).collect::<Result<Vec<_>, _>>()?;
     let mut times = vec![Vec::new(); policies.len()];
-    // In turns, so that what else the machine does is everybody's.
-    for _ in 0..options.repeats {
-        for ((name, _), times) in policies.iter().zip(&mut times) {
-            times.push(run(name, options)?);
+    // In turns, so that what else the machine does is everybody's, and each time another one first, so that none always comes after the same.
+    for round in 0..options.repeats as usize {
+        for turn in 0..policies.len() {
+            let at = (round + turn) % policies.len();
+            times[at].push(run(&policies[at].0, options)?);
         }
     }
     output::line("| policy | replayed, ms | live, ms: first quartile, median, third |\n|---|---|---|")?;
