@@ -5,7 +5,7 @@
 mod config;
 
 use std::num::NonZeroU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -356,6 +356,7 @@ fn one_call_goes_through_all_tiers() {
         let begun = Instant::now();
         // When the first thread had gone through all of them.
         let through: Arc<OnceLock<Instant>> = Arc::default();
+        let together = Barrier::new(threads);
         let run = || {
             let mut linker: Linker<u64> = Linker::new();
             let through = Arc::clone(&through);
@@ -367,13 +368,14 @@ fn one_call_goes_through_all_tiers() {
                     through.get_or_init(Instant::now);
                     return 0;
                 }
-                // Who comes late may have found the highest tier's variant first, and gets no further.
-                let is_late = entries > 0 && through.get().is_some_and(|first| first.elapsed() > GRACE);
+                // Who comes late may have found the highest tier's variant first, or began in the body, and gets no further.
+                let is_late = through.get().is_some_and(|first| first.elapsed() > GRACE);
                 i32::from(!is_late && begun.elapsed() < PATIENCE)
             });
             let mut store = Store::new(module.engine(), 0_u64).expect("a store");
             let instance = linker.instantiate(&mut store, &module).expect("it gets what it needs");
             let run = instance.func(&store, "run").expect("it has one");
+            together.wait();
             let result = run.call(&mut store, &[Val::I32(INNER)]).expect("no trap");
             assert_eq!(result, [Val::I32(nest(INNER, *store.data()))], "no turn is lost or done twice");
             store.osr_entries()
@@ -388,7 +390,9 @@ fn one_call_goes_through_all_tiers() {
             assert!(tier.installed_osr >= 1, "{mode:?}, {threads} threads: {stats:?}");
             assert!(tier.bailouts.is_empty(), "{stats:?}");
         }
-        assert!(entries.iter().all(|&entries| entries >= 1), "{mode:?}, {threads} threads: {entries:?}");
+        // Where a second call is made while there is a variant the body is compiled, and whose call begins when it is there has nothing to enter.
+        let bodies = stats.tiers.iter().map(|tier| tier.installed - tier.installed_osr).sum::<u64>();
+        assert!(bodies > 0 || entries.iter().all(|&entries| entries >= 1), "{mode:?}, {threads} threads: {entries:?}");
         assert_eq!(entries.iter().max(), Some(&u64::from(highest)), "{mode:?}, {threads} threads");
     }
 }

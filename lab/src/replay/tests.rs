@@ -125,7 +125,7 @@ fn the_default_on_what_is_made_up_to_be_hard() {
         // know the future: what is lost against interpreting everything is bounded instead.
         let (against, most) = match &program.name[..] {
             "stops when promoted" => (plan::time(&program, Machine::default(), &[]), 1.0),
-            _ => (best.time, 2.05),
+            _ => (best.time, 2.0),
         };
         assert!(outcome.total <= against * most + 1.0, "{}: {} times", program.name, outcome.total / against);
     }
