@@ -175,23 +175,38 @@ mod tests {
         assert_eq!(unsafe { again.start().add(8191).read() }, 0);
     }
 
-    /// As a forked child must not, and where the system does not let it.
+    /// A forked child must not write to its parent's, and some systems refuse to.
     #[test]
     fn pages_are_filled_with_and_without_the_process_s_own_memory() {
-        let memory = CodeMemory::reserve(1 << 20).unwrap();
-        let mut pages = memory.take(9000).unwrap();
         let image: Vec<u8> = (0..9000).map(|n| n as u8).collect();
-        for own in [None, Some(u32::MAX)] {
-            if let Some(process) = own {
-                let memory = CodeMemory::reserve(1 << 20).unwrap();
-                memory.own.belongs_to(process);
-                pages = memory.take(9000).unwrap();
+        for own in [None, Some(("/dev/null", u32::MAX)), Some(("/dev/full", std::process::id()))] {
+            let memory = CodeMemory::reserve(1 << 20).unwrap();
+            if let Some((file, process)) = own {
+                memory.own.pretend(file, process);
             }
+            let mut pages = memory.take(9000).unwrap();
             pages.seal_with(&image).unwrap();
             // SAFETY: sealed pages are readable, and ours.
             let found = unsafe { std::slice::from_raw_parts(pages.start(), pages.bytes()) };
             assert!(found.starts_with(&image) && found[image.len()..].iter().all(|&byte| byte == 0), "{own:?}");
         }
+    }
+
+    /// Nothing else would tell, but that it takes longer.
+    #[test]
+    fn where_the_system_allows_it_pages_are_never_writable() {
+        let is_hardened = std::fs::read_to_string("/proc/cmdline").is_ok_and(|options| options.contains("proc_mem"));
+        if is_hardened || std::fs::OpenOptions::new().write(true).open("/proc/self/mem").is_err() {
+            println!("skipped: /proc/self/mem is not for writing here");
+            return;
+        }
+        let memory = CodeMemory::reserve(1 << 20).unwrap();
+        let mut pages = memory.take(16).unwrap();
+        pages.seal_with(&[]).unwrap();
+        // SAFETY: the pages are the test's, and nobody else uses them.
+        unsafe { memory.own.write(pages.start(), &[0xc3; 16]) }.unwrap();
+        // SAFETY: as above; pages are readable.
+        assert_eq!(unsafe { pages.start().add(15).read() }, 0xc3);
     }
 
     #[test]

@@ -40,10 +40,10 @@ impl OwnMemory {
         opened.file.write_all_at(bytes, address.expose_provenance() as u64)
     }
 
-    /// Pretends that it was opened by another process.
+    /// Pretends that it is this file, opened by that process.
     #[cfg(test)]
-    pub(super) fn belongs_to(&self, process: u32) {
-        let file = OpenOptions::new().write(true).open("/dev/null").expect("the null device");
+    pub(super) fn pretend(&self, file: &str, process: u32) {
+        let file = OpenOptions::new().write(true).open(file).expect("a device");
         self.0.set(Some(Opened { file, process })).expect("not opened before");
     }
 
