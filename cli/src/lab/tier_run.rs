@@ -74,6 +74,11 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
         subject.run(&engine, &module)?;
         engine.broker().drain();
     }
+    if let Wanted::Optimized(some) = wanted {
+        // Who was always inlined was not called, and so not compiled: what that costs is to be known nevertheless. Who refuses has said so in
+        // an event.
+        some.iter().for_each(|&index| _ = module.tier_up(index, Tier::new(tier)));
+    }
     let mut met = HashMap::<u32, SelfTime>::new();
     let (mut inside, mut outside, mut time, mut runs) = (0, 0, Duration::ZERO, 0);
     let started = Instant::now();

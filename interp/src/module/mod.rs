@@ -213,6 +213,18 @@ impl Module {
         self.0.engine.broker().tier_down(self.0.function(index)?.bead.as_ref())
     }
 
+    /// Compiles function `index`, imports counted, for a tier, on the calling thread, and installs it: who knows what will be hot need not
+    /// wait until that shows. Returns at once when it runs in that tier, or a higher one, already.
+    ///
+    /// `None` if the module defines no such function.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not run in that tier now, as [`Broker::compile_now`](tierup::Broker::compile_now) says.
+    pub fn tier_up(&self, index: u32, tier: tierup::Tier) -> Option<Result<(), tierup::CompileNowError>> {
+        Some(self.0.engine.broker().compile_now(self.0.function(index)?.bead.as_ref(), tier))
+    }
+
     /// What events call function `index`, imports counted. `None` if the module defines no such function.
     pub fn bead_id(&self, index: u32) -> Option<tierup::BeadId> {
         Some(self.0.function(index)?.bead.id())
