@@ -55,7 +55,10 @@ fn no_call_is_of_two_bodies() {
                     }
                 });
             }
-            while Instant::now() < until && calls.load(Ordering::Relaxed) < 4000 || calls.load(Ordering::Relaxed) < 4 {
+            let are_few = |calls, reloads| calls < 4 || reloads < 4;
+            while Instant::now() < until && calls.load(Ordering::Relaxed) < 4000
+                || are_few(calls.load(Ordering::Relaxed), reloads)
+            {
                 reloads += 1;
                 let edition = &editions[reloads % editions.len()];
                 assert_eq!(module.reload_from(edition).expect("an edition").functions.len(), 1, "{configuration}");
@@ -64,7 +67,6 @@ fn no_call_is_of_two_bodies() {
             done.store(true, Ordering::Relaxed);
         });
         println!("{configuration}: {} calls, {reloads} reloads", calls.load(Ordering::Relaxed));
-        assert!(reloads > 3);
         // Compiles of old ones may be under way.
         while module.later_bodies() > 1 {
             assert!(until.elapsed() < Duration::from_secs(60), "{configuration}: {} bodies", module.later_bodies());
