@@ -252,11 +252,16 @@ impl<'a, G> LowerCx<'a, G> {
     /// [tells](Countdown::tell) of no work where it finds the cell raised. Where there is nobody to sample it, or it does not poll, ask for
     /// the [countdown](Self::countdown).
     pub fn sampled(&mut self) -> Option<Countdown> {
-        let countdown = self.countdown.filter(|_| self.samples);
+        let countdown = self.countdown.filter(|_| self.may_be_sampled());
         if countdown.is_some() {
             self.label.tally = Tally::Sampled;
         }
         countdown
+    }
+
+    /// Whether code with a tier above it need not count if it polls: who asks whether it may be [sampled](Self::sampled) is given the countdown.
+    pub fn may_be_sampled(&self) -> bool {
+        self.countdown.is_some() && self.samples
     }
 
     /// How [`clif::access`] protects linear memory in this tier.

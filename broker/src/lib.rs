@@ -111,4 +111,4 @@ pub use tuning::{CALL_WORK, SAMPLE_PERIOD, SAMPLE_WORK, SAMPLED_FROM, TYPICAL_CA
 pub use unit::{CodeUnit, UnitKind};
 pub use validity::{UnitId, ValidityCell};
 pub use version::{CodeCell, Face};
-pub use why::{ClosedBy, FrozenBy, LastAnswer, PendingRequest, Progress, UnitExits, Why};
+pub use why::{ClosedBy, CountedBy, FrozenBy, LastAnswer, PendingRequest, Progress, UnitExits, Why};

@@ -32,6 +32,8 @@ pub struct Why {
     pub spent: u64,
     /// Of `spent`, about how much in loops.
     pub loop_work: u64,
+    /// Who counts what it does in the code that runs.
+    pub counted: CountedBy,
     /// How much faster the code is than what ran before, if enough calls were [timed](crate::InterpThread::timed).
     pub speedup: Option<Speedup>,
     /// What the bead's thresholds are multiplied by.
@@ -54,6 +56,18 @@ pub struct Why {
     pub closed: Vec<(Tier, ClosedBy)>,
     /// Why it does not go anywhere any more.
     pub frozen: Option<FrozenBy>,
+}
+
+/// Who counts what a body does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CountedBy {
+    /// Interpreters that call it. What native code calls is not counted.
+    Interpreters,
+    /// [The code itself](crate::CodeUnit::counting).
+    Itself,
+    /// Nobody: it is [sampled](crate::CodeUnit::sampled).
+    Samples,
 }
 
 /// What the policy said about a bead when it was last asked.
@@ -192,6 +206,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
             work,
             spent,
             loop_work,
+            counted: match version.body.as_deref() {
+                Some(body) if body.sampled => CountedBy::Samples,
+                Some(body) if body.counting => CountedBy::Itself,
+                _ => CountedBy::Interpreters,
+            },
             speedup: tally.timings.speedup(),
             scale: tally.scale(),
             placement: tally.placement(),
@@ -275,7 +294,10 @@ struct Outlook<'w>(&'w Why);
 
 impl fmt::Display for Outlook<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Why { exits, suppressed, answer, requests, closed, frozen, next, missing, .. } = self.0;
+        let Why { tier, counted, exits, suppressed, answer, requests, closed, frozen, next, missing, .. } = self.0;
+        if next.is_some() && !tier.is_interpreter() && *counted == CountedBy::Interpreters {
+            writeln!(f, "native code that calls it does not count that: it may become part of its callers' code")?;
+        }
         for exits in exits {
             writeln!(f, "{exits}")?;
         }

@@ -117,6 +117,10 @@ impl WasmLower {
     }
 }
 
+/// Bytes of a body up to which it is taken to become part of its callers' code in a higher tier: two for each instruction that LLVM's units take in of
+/// what is called often.
+const MOST_INLINED: usize = 160;
+
 impl Lower<FuncHandle> for WasmLower {
     fn lower(&self, cx: &mut LowerCx<'_, FuncHandle>) -> Result<(), Bailout> {
         let handle = cx.guest();
@@ -143,11 +147,12 @@ impl Lower<FuncHandle> for WasmLower {
         let mut validator = module.validator(function).into_validator(scratch);
         let needs_liveness = cx.wants_sites() || !cx.polls_loops() || self.leaves_at_polls;
         let opened = Opened::new(&module, body, &mut validator, self.plants_exits, needs_liveness)?;
-        // What never polls would never be sampled.
-        let sampled = if self.flush > 0 && !opened.is_silent { cx.sampled() } else { None };
-        let counting = match sampled {
-            Some(countdown) => Some(Counting { countdown, function: index, flush: None }),
-            None => cx.countdown().map(|countdown| Counting { countdown, function: index, flush: Some(self.flush) }),
+        let samples = self.flush > 0 && cx.may_be_sampled();
+        let counting = match (samples, opened.is_silent) {
+            (true, false) => cx.sampled().map(|countdown| Counting { countdown, function: index, flush: None }),
+            // It would never be sampled. But its callers are while it runs, and what makes it faster is that they are compiled, with it inside.
+            (true, true) if body.bytes(&module).len() <= MOST_INLINED && module.is_called_from_within(index) => None,
+            _ => cx.countdown().map(|countdown| Counting { countdown, function: index, flush: Some(self.flush) }),
         };
         let mut builder = cx.start(signature::body(&function.ty, cx.call_conv()));
         let profiling = match self.speculate {

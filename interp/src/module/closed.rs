@@ -58,6 +58,18 @@ impl ModuleInner {
         (!matches!(initial, ConstExpr::Global(_))).then_some(initial)
     }
 
+    /// Whether nobody else can name function `index`, nor a table that holds it: then all its callers are of this module. (Most often such tables are
+    /// closed, which is not found out for this.)
+    pub(crate) fn is_called_from_within(&self, index: u32) -> bool {
+        let is_own = |mode: &SegmentMode| match *mode {
+            SegmentMode::Active { index, .. } => index >= self.imported_tables && !is_exported(self, index),
+            _ => false,
+        };
+        let holds = |item: &ConstExpr| matches!(*item, ConstExpr::Func(function) if function == index);
+        let is_exported = self.exports.iter().any(|export| export.kind == ExportKind::Func && export.index == index);
+        !is_exported && self.elements.iter().all(|segment| is_own(&segment.mode) || !segment.items.iter().any(holds))
+    }
+
     /// Whether any table is closed; if not, none will be.
     pub(super) fn has_closed_tables(&self) -> bool {
         self.initial_tables().iter().flatten().any(|table| table.is_closed)
