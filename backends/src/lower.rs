@@ -259,7 +259,8 @@ impl<'a, G> LowerCx<'a, G> {
         countdown
     }
 
-    /// Whether code with a tier above it need not count if it polls: who asks whether it may be [sampled](Self::sampled) is given the countdown.
+    /// Whether there is a tier above this one, and code is sampled until it gets there: what [`sampled`](Self::sampled) would tell, without a promise. For lowerings
+    /// that do neither, where they count otherwise.
     pub fn may_be_sampled(&self) -> bool {
         self.countdown.is_some() && self.samples
     }

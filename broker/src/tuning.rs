@@ -9,8 +9,8 @@ pub const CALL_WORK: u32 = 64;
 
 /// Work units the presets of [`Tiered`](crate::Tiered) take a call to be worth, what the callee does included.
 ///
-/// A compile has to be earned: a quick compiler takes about 0.2 ms for a small function when it begins, Cranelift 0.5, and where it shares a core
-/// with the interpreter, half of that is the interpreter's. 50 to 100 calls of this much are interpreted in about as long (the break-even of
+/// A compile has to be earned: a quick compiler takes about 0.1 ms for a small function when it begins, Cranelift 0.5, and where it shares a core
+/// with the interpreter, half of that is the interpreter's. 25 to 100 calls of this much are interpreted in about as long (the break-even of
 /// the ski-rental problem: Karlin, Manasse, Rudolph, Sleator 1988). Over seven whole programs 100 calls of 2,000 to 10,000 units
 /// were equally fast, 5 % faster in geometric mean than 100 of 64, and a run of 16 ms was 25 % faster.
 pub const TYPICAL_CALL_WORK: u32 = 4096;
@@ -106,8 +106,8 @@ pub(crate) const AGING: Duration = Duration::from_millis(50);
 pub(crate) const LARGE_COST: Duration = Duration::from_millis(if cfg!(miri) { 300 } else { 10 });
 
 /// Nanoseconds a compile is reckoned to take per size unit before any was measured: tier 1, where a quick compiler takes 0.4 us and
-/// Cranelift 1.4, and every tier above, where LLVM takes 122 us for the functions that matter (medians of fifteen programs).
-pub(crate) const FIRST_PACES: [f64; 2] = [1e3, 120e3];
+/// Cranelift 1.4, and every tier above, where LLVM takes 20 to 180 us for the functions that matter (fifteen programs).
+pub(crate) const FIRST_PACES: [f64; 2] = [1e3, 60e3];
 
 /// Work units the interpreter does in a microsecond, about; see [`TYPICAL_CALL_WORK`].
 pub(crate) const INTERPRETED_PER_MICROSECOND: f64 = 1024.0;

@@ -29,6 +29,8 @@ pub struct Llvm {
     pub arguments: Vec<OsString>,
     /// Which of LLVM's passes run.
     pub pipeline: LlvmPipeline,
+    /// Whether each function is compiled by itself: [`LlvmBackendBuilder::apart`].
+    pub apart: bool,
     /// How long the helper may take for one function before it is taken for hung and killed; by default
     /// [`LlvmBackendBuilder::answer_limit`]'s.
     pub answer_limit: Option<Duration>,
@@ -60,7 +62,7 @@ impl Llvm {
     }
 
     fn builder(&self, mut builder: LlvmBackendBuilder) -> LlvmBackendBuilder {
-        builder = builder.pipeline(self.pipeline);
+        builder = builder.pipeline(self.pipeline).apart(self.apart);
         if let Some(helper) = &self.helper {
             builder = builder.helper(helper);
         }

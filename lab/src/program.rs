@@ -12,12 +12,14 @@ pub struct TierFacts {
     /// The same for code that counts what it does, as it must for a policy that waits for too little work to
     /// [sample](tierup_broker::CompileRequest::samples) it. What cannot be promoted never counts.
     pub counting: Counting,
+    /// Nobody knows of what it does, where others are sampled: it never polls, and is taken to become part of its callers' code.
+    pub silent: bool,
 }
 
 impl TierFacts {
     /// Of code that is none the slower for counting.
     pub fn new(pace: f64, compile: u64, code_bytes: u32) -> Self {
-        TierFacts { pace, compile, code_bytes, counting: Counting { pace, compile } }
+        TierFacts { pace, compile, code_bytes, counting: Counting { pace, compile }, silent: false }
     }
 }
 

@@ -22,7 +22,7 @@ use cranelift_codegen::{
     isa::CallConv,
 };
 use tierup_backends::{
-    CraneliftBackend, LlvmBackend, LowerCx,
+    CraneliftBackend, LlvmBackend, LlvmBackendBuilder, LowerCx,
     abi::{self, Regs, ThreadCells},
     clif,
 };
@@ -186,8 +186,12 @@ unsafe extern "C" fn bridge(vmctx: *mut c_void, callee: u64, regs: *mut Regs) ->
 }
 
 fn broker(mode: Mode, calls: u32) -> Broker<Guest> {
+    broker_of(LlvmBackend::builder(), mode, calls)
+}
+
+fn broker_of(llvm: LlvmBackendBuilder, mode: Mode, calls: u32) -> Broker<Guest> {
     let baseline = CraneliftBackend::builder();
-    let llvm = LlvmBackend::builder().beside(&baseline).build_with(InProcess::new(Options::default()), lower).unwrap();
+    let llvm = llvm.beside(&baseline).build_with(InProcess::new(Options::default()), lower).unwrap();
     let tiers = Broker::builder().bridge(abi::bridge_stub()).compiler(baseline.build(lower).unwrap()).compiler(llvm);
     tiers.mode(mode).policy(Threshold { calls }).build().unwrap()
 }
@@ -224,6 +228,18 @@ fn a_reloaded_callee_is_followed_in_the_next_call() {
     assert_eq!(machine.native(&caller, 1), (8, 0));
     assert!(!broker.invalidate(callee.bead.as_ref(), InvalidateReason::Requested), "it has no code of its own");
     assert_eq!(machine.call(&caller, 1), (8, false));
+}
+
+#[test]
+fn functions_that_are_to_be_apart_are() {
+    let broker = broker_of(LlvmBackend::builder().apart(true), Mode::Sync, 1 << 20);
+    let machine = Machine::of(&broker);
+    let callee = function(&broker, guest(5, None));
+    let caller = function(&broker, guest(0, Some(&callee)));
+    compile(&broker, &caller, LLVM).unwrap();
+    assert_eq!(machine.native(&caller, 1), (6, 1), "the callee has no code");
+    compile(&broker, &callee, LLVM).unwrap();
+    assert_eq!((machine.native(&caller, 1), broker.stats().contained), ((6, 0), 0));
 }
 
 /// By way of a third function, and where the callee has code itself.

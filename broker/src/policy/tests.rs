@@ -16,11 +16,11 @@ fn budgets_are_calls_times_their_work() {
         (&Threshold { calls: 0 }, CALL_WORK, 0, 0),
         (&Threshold { calls: 7 }, CALL_WORK, 7, 7),
         (&Tiered::development(), TYPICAL_CALL_WORK, 10, 100),
-        (&Tiered::default(), TYPICAL_CALL_WORK, 50, 10_000),
+        (&Tiered::default(), TYPICAL_CALL_WORK, 25, 10_000),
         (&Tiered::production(), TYPICAL_CALL_WORK, 1_000, 10_000),
         (&Tiered::production_llvm(), TYPICAL_CALL_WORK, 1_000, 100_000),
-        (&Tiered::default().queue_ahead(0), TYPICAL_CALL_WORK, 50, 10_000),
-        (&Tiered::default().queue_ahead(20), TYPICAL_CALL_WORK, 40, 8_000),
+        (&Tiered::default().queue_ahead(0), TYPICAL_CALL_WORK, 25, 10_000),
+        (&Tiered::default().queue_ahead(20), TYPICAL_CALL_WORK, 20, 8_000),
         (&Tiered::default().queue_ahead(100), TYPICAL_CALL_WORK, 0, 0),
         (&Tiered::default().queue_ahead(200), TYPICAL_CALL_WORK, 0, 0),
     ];
@@ -37,7 +37,7 @@ fn budgets_are_calls_times_their_work() {
 fn loops_have_budgets_of_their_own() {
     let table: &[(&dyn HotnessPolicy, u32, u32)] = &[
         (&Threshold { calls: 7 }, 7 * CALL_WORK, 7 * CALL_WORK),
-        (&Tiered::default(), 204_800, 40_960_000),
+        (&Tiered::default(), 102_400, 40_960_000),
         (&Tiered::default().osr_work(5, 6), 5, 6),
         (&Tiered::new(0, 0).osr_work(u32::MAX, u32::MAX), u32::MAX, u32::MAX),
         (&OsrAfter { policy: Tiered::default(), work: 9 }, 9, 9),
@@ -46,7 +46,7 @@ fn loops_have_budgets_of_their_own() {
         assert_eq!(policy.osr_budget(TIER1, 10), baseline, "row {row}");
         assert_eq!(policy.osr_budget(TIER2, 10), optimizing, "row {row}");
     }
-    assert_eq!(OsrAfter { policy: Tiered::default(), work: 9 }.first_budget(TIER1, 10), 204_800);
+    assert_eq!(OsrAfter { policy: Tiered::default(), work: 9 }.first_budget(TIER1, 10), 102_400);
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn the_default_has_large_functions_wait() {
     };
     let threshold = 10_000 * u64::from(TYPICAL_CALL_WORK);
     assert!(matches!(after(threshold, 1_000_000), Decision::Promote { tier: TIER2, .. }));
-    let waits = Decision::Wait { budget: 200_000_000 - threshold as u32, reason: WaitReason::NotHot };
+    let waits = Decision::Wait { budget: 500_000_000 - threshold as u32, reason: WaitReason::NotHot };
     assert_eq!(after(threshold, 1_000_000_000), waits);
-    assert!(matches!(after(200_000_000, 1_000_000_000), Decision::Promote { tier: TIER2, .. }));
+    assert!(matches!(after(500_000_000, 1_000_000_000), Decision::Promote { tier: TIER2, .. }));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn decisions_and_their_reasons() {
         (&Tiered::default(), sample, promote(Reason::Budget)),
         (&Tiered::default().queue_ahead(10), sample, promote(Reason::QueueAhead)),
         (&Tiered::default(), Sample { bailouts: 3, ..sample }, promote(Reason::Retry)),
-        (&Tiered::default(), Sample { pending: true, ..sample }, wait(50 * TYPICAL_CALL_WORK)),
+        (&Tiered::default(), Sample { pending: true, ..sample }, wait(25 * TYPICAL_CALL_WORK)),
         (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), ..sample }, promote(Reason::Budget)),
         (&Tiered::default().osr_work(9, 9), Sample { site: Some(3), pending: true, ..sample }, wait(9)),
         (&Tiered::default().osr_work(0, 9), Sample { site: Some(3), bailouts: 1, ..sample }, promote(Reason::Retry)),

@@ -14,7 +14,7 @@ use crate::{CALL_WORK, TYPICAL_CALL_WORK, Tier};
 ///
 /// Loops have thresholds of their own, for OSR variants. Unless [set](Self::osr_work) they are what the same number of calls is
 /// worth: a variant costs about what the body does, so the work that must have been done before either pays is the same (the
-/// break-even of the ski-rental problem, as for [`TYPICAL_CALL_WORK`]). In the default preset these 204,800 units are 20,000 turns
+/// break-even of the ski-rental problem, as for [`TYPICAL_CALL_WORK`]). In the default preset these 102,400 units are 10,000 turns
 /// of a loop of ten operators. It is what others have come to by other ways: HotSpot enters its first compiler's code after
 /// 60,000 back-edges (`Tier3BackEdgeThreshold`; `Tier4BackEdgeThreshold` is 40,000 more, counted in compiled code), Truffle after
 /// 100,352 (`OSRCompilationThreshold`), .NET after 10,000 by its source and 69,000 by its documentation. In calls they wait for
@@ -90,11 +90,11 @@ impl Tiered {
 }
 
 impl Default for Tiered {
-    /// 50 and 10,000 calls: some milliseconds of native code before a compiler that takes as long for it. And a tenth of the time that
-    /// pays for the compile: where one compiler is a hundred times slower than the other, a large function waits until it has been
-    /// seen to go on.
+    /// 25 and 10,000 calls: a tenth of a millisecond, as long as a quick compiler takes, and some milliseconds of native code before a
+    /// compiler that takes as long for it. And a quarter of the time that pays for the compile: where one compiler is a hundred times
+    /// slower than the other, a large function waits until it has been seen to go on.
     fn default() -> Self {
-        Tiered::new(50, 10_000).call_worth(TYPICAL_CALL_WORK).optimizing_pays(10)
+        Tiered::new(25, 10_000).call_worth(TYPICAL_CALL_WORK).optimizing_pays(25)
     }
 }
 

@@ -31,7 +31,9 @@ pub(crate) fn record(options: &RecordOptions) -> Result<i32, CliError> {
     let hot = hot(&functions, &runs[0]);
     runs.extend((tiers.len() > 1).then(|| tier_run(&subject, Wanted::Baseline, &functions)).transpose()?);
     runs.extend((tiers.len() > 2).then(|| tier_run(&subject, Wanted::Optimized(&hot), &functions)).transpose()?);
+    let apart = (tiers.len() > 2).then(|| tier_run(&subject, Wanted::Apart(&hot), &functions)).transpose()?;
     tiers.iter().zip(&runs).for_each(|(name, seen)| tell(name, seen, &runs[0]));
+    apart.iter().for_each(|seen| tell("optimizing, nothing inlined", seen, &runs[0]));
     let mut counting = None;
     if tiers.len() > 2 {
         let mut sampled = tier_run(&subject, Wanted::Sampled, &functions)?;
@@ -46,7 +48,8 @@ pub(crate) fn record(options: &RecordOptions) -> Result<i32, CliError> {
     }
     let measured: Vec<_> = functions.iter().map(|function| Measured { size: function.size, work: function.work }).collect();
     let runs: Vec<_> = runs.into_iter().map(|seen| seen.run).collect();
-    recorder.finish(&facts::facts(&measured, &runs, counting.map(|seen| seen.run).as_ref())).map_err(failed)?;
+    let [counting, apart] = [counting, apart].map(|seen| seen.map(|seen| seen.run));
+    recorder.finish(&facts::facts(&measured, &runs, counting.as_ref(), apart.as_ref())).map_err(failed)?;
     Ok(0)
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tierup::{
-    BeadId, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Tiered, Transition, WaitReason,
+    BeadId, CountedBy, Decision, Event, HotnessPolicy, Mode, NeverReason, Reason, Rule, Rules, Sample, Tier, Tiered, Transition,
+    WaitReason,
 };
 use tierup_interp::{Config, Engine, SelfTime, TierMode};
 use tierup_lab::Recorded;
@@ -21,6 +22,8 @@ const ENOUGH: u64 = 2_500;
 /// A program is not run again after so much time, or so often.
 const LONG: Duration = Duration::from_secs(2);
 const MOST_RUNS: u32 = 12;
+/// What takes less to compile takes noticeably less the second time.
+const BRIEF: Duration = Duration::from_millis(200);
 
 /// What was seen of one tier, besides what functions' facts depend on.
 #[derive(Debug)]
@@ -51,6 +54,18 @@ pub(crate) enum Wanted<'f> {
     Counting,
     /// These functions in the highest tier, the others in the first.
     Optimized(&'f [u32]),
+    /// The same, with no callee's body in another's code.
+    Apart(&'f [u32]),
+}
+
+impl<'f> Wanted<'f> {
+    /// Who is in the highest tier.
+    fn optimized(self) -> Option<&'f [u32]> {
+        match self {
+            Wanted::Optimized(some) | Wanted::Apart(some) => Some(some),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the program with its functions in one tier, often enough to see where its time goes. They are compiled when they are called first, in
@@ -66,7 +81,7 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
     let tier = match wanted {
         Wanted::Interpreted => 0,
         Wanted::Baseline | Wanted::Sampled | Wanted::Counting => 1,
-        Wanted::Optimized(_) => 2,
+        Wanted::Optimized(_) | Wanted::Apart(_) => 2,
     };
     let engine = Engine::new(config(subject, wanted, functions, &compiles)).map_err(CliError::Engine)?;
     let module = subject.load(&engine)?;
@@ -74,10 +89,20 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
         subject.run(&engine, &module)?;
         engine.broker().drain();
     }
-    if let Wanted::Optimized(some) = wanted {
+    if let Some(some) = wanted.optimized() {
         // Who was always inlined was not called, and so not compiled: what that costs is to be known nevertheless. Who refuses has said so in
         // an event.
-        some.iter().for_each(|&index| _ = module.tier_up(index, Tier::new(tier)));
+        let tier_up = |&index: &u32| _ = module.tier_up(index, Tier::new(tier));
+        some.iter().for_each(tier_up);
+        // The first compiles were by a helper that had just begun. Where a program asks for that tier, it has been warmed up.
+        let known = compiles.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for index in some {
+            let took = module.bead_id(*index).and_then(|bead| known.get(&(bead, tier)));
+            if took.is_some_and(|(nanos, _)| Duration::from_nanos(*nanos) < BRIEF) {
+                let _all_are_done = module.tier_down(*index);
+                tier_up(index);
+            }
+        }
     }
     let mut met = HashMap::<u32, SelfTime>::new();
     let (mut inside, mut outside, mut time, mut runs) = (0, 0, Duration::ZERO, 0);
@@ -102,13 +127,21 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
     let compiles = compiles.lock().unwrap_or_else(PoisonError::into_inner);
     let compile = |index| compiles.get(&(module.bead_id(index)?, tier)).copied();
     let here = |function: &Recorded| match wanted {
-        Wanted::Optimized(some) if !some.contains(&function.id) => None,
+        Wanted::Optimized(some) | Wanted::Apart(some) if !some.contains(&function.id) => None,
         // What does little stays interpreted.
         Wanted::Sampled | Wanted::Counting if compile(function.id).is_none() => None,
         _ => Some(met.get(&function.id).map_or(0, of)),
     };
+    let is_silent = |index| {
+        let why = module.bead_id(index).and_then(|bead| engine.broker().why(bead));
+        why.is_some_and(|why| !why.tier.is_interpreter() && why.counted == CountedBy::Interpreters)
+    };
     let run = TierRun {
         met: functions.iter().map(here).collect(),
+        silent: match wanted {
+            Wanted::Sampled => (0..functions.len()).filter(|&at| is_silent(functions[at].id)).collect(),
+            _ => Vec::new(),
+        },
         look,
         compiles: functions.iter().map(|function| compile(function.id)).collect(),
     };
@@ -124,7 +157,12 @@ fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], com
             noted.lock().unwrap_or_else(PoisonError::into_inner).insert((event.bead, event.to.index()), cost);
         }
     };
-    let config = Config { on_event: Some(Arc::new(on_event)), ..subject.config() };
+    #[cfg_attr(not(feature = "llvm"), expect(unused_mut))]
+    let mut config = Config { on_event: Some(Arc::new(on_event)), ..subject.config() };
+    #[cfg(feature = "llvm")]
+    if let (Wanted::Apart(_), Some(llvm)) = (wanted, &mut config.llvm) {
+        llvm.apart = true;
+    }
     match wanted {
         Wanted::Interpreted => counted(config),
         Wanted::Baseline => Config { tier: TierMode::Baseline, ..config },
@@ -133,7 +171,7 @@ fn config(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[Recorded], com
         Wanted::Counting => {
             Config { tier: TierMode::Auto, mode: Some(Mode::Sync), policy: Some(Arc::new(StaysInBaseline)), ..config }
         }
-        Wanted::Optimized(some) => {
+        Wanted::Optimized(some) | Wanted::Apart(some) => {
             let stop = |name: &str, tier| Rule { function: name.to_owned(), stop_at_tier: Some(tier), ..Rule::default() };
             let named = functions.iter().filter(|function| some.contains(&function.id)).map(|function| stop(&function.name, 2));
             let rules = Rules([stop("*", 1)].into_iter().chain(named).collect());

@@ -23,7 +23,7 @@ use timer::{Moment, Timer};
 pub struct SelfTime {
     /// Interpreted.
     pub interpreted: u64,
-    /// In native code of whatever tier; of functions that were inlined, the innermost.
+    /// In native code of whatever tier. What an optimizing tier has inlined counts for the function whose code it is in, but where it calls or traps.
     pub native: u64,
 }
 

@@ -1,7 +1,7 @@
 //! What code there is under a policy: its pace, what its compile takes, and how its work becomes known.
 //!
 //! Code that may go to a higher tier is sampled, which costs it nothing, or counts, which does. Which of both, the broker says by how much
-//! work the policy waits for: what is wanted after less than four samples is counted.
+//! work the policy waits for: what is wanted after less than four samples is counted. Silent code does neither: the sample that finds it is the next one's.
 
 use tierup_broker::{HotnessPolicy, SAMPLE_PERIOD, SAMPLED_FROM, Tier};
 
@@ -42,6 +42,11 @@ impl<'p> Codes<'p> {
 
     pub(super) fn is_sampled(&self, function: usize, tier: usize) -> bool {
         self.sampled[function][tier]
+    }
+
+    /// Whether nobody knows of what its code does: where others are sampled.
+    pub(super) fn is_silent(&self, function: usize, tier: usize) -> bool {
+        self.is_sampled(function, tier) && self.program.functions[function].tiers[tier].silent
     }
 
     /// Nanoseconds a work unit takes.

@@ -106,12 +106,14 @@ impl<'p> GuestThread<'p> {
             }
         }
         let Some((record, left)) = self.record else { return };
-        let sampled = now >= self.sample;
+        let (function, top) = (record.function as usize, self.codes.top());
+        let bead = &beads[function];
+        // What runs in a loop's variant is met there.
+        let is_silent = record.kind == Kind::Calls && self.codes.is_silent(function, self.frames[function].0);
+        let sampled = now >= self.sample && !is_silent;
         if sampled {
             self.sample = now + PERIOD;
         }
-        let (function, top) = (record.function as usize, self.codes.top());
-        let bead = &beads[function];
         let frame = match record.kind {
             Kind::Calls => self.call(bead, function, sampled),
             // The highest tier counts nothing, and nothing is better.
@@ -122,7 +124,7 @@ impl<'p> GuestThread<'p> {
         self.frames[function] = frame;
         let pace = self.codes.pace(function, frame.0);
         let most = match record.kind {
-            _ if frame.0 == top => left,
+            _ if frame.0 == top || self.codes.is_silent(function, frame.0) => left,
             _ if self.codes.is_sampled(function, frame.0) => ((self.sample - now) / pace).max(1.0),
             Kind::Calls | Kind::Short { .. } => (CALLS * CALL_WORK).into(),
             Kind::Loop { .. } => TURN.into(),

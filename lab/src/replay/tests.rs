@@ -65,6 +65,27 @@ fn sampled_code_is_promoted_by_the_time_it_takes() {
 }
 
 #[test]
+fn what_is_silent_is_put_down_to_who_is_sampled_next() {
+    let records: Vec<_> = (0..20_000).map(|turn| calls(turn % 2, 10_000)).collect();
+    let compiles = |silent| {
+        let functions = [false, silent].map(|silent| {
+            let mut function = function(&[2.0, 1.0, 0.5], 10_000);
+            function.tiers[1].silent = silent;
+            function
+        });
+        let outcome = replay(&program(functions.into(), records.clone()), ONE, sampled(20)).unwrap();
+        (outcome.compiles, outcome.residency[1])
+    };
+    let ((both, until_both), (one, until_one)) = (compiles(false), compiles(true));
+    assert_eq!((both, one), (4, 3), "the silent one stays in the first tier");
+    assert!(until_one > until_both, "{until_one} {until_both}");
+    // Counted by a policy that waits for less than samples tell, nothing is silent.
+    let mut silent = function(&[2.0, 1.0, 0.5], 10_000);
+    silent.tiers[1].silent = true;
+    assert_eq!(replay(&program(vec![silent], vec![calls(0, 20_000_000)]), ONE, Tiered::new(1, 15_625)).unwrap().compiles, 2);
+}
+
+#[test]
 fn code_that_counts_takes_longer_and_is_promoted_by_its_work() {
     let mut slow = function(&[2.0, 1.0, 0.5], 10_000);
     slow.tiers[1].counting = Counting { pace: 1.5, compile: 20_000 };

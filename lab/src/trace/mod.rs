@@ -7,7 +7,7 @@
 //! tag 2    functions  a name and a size each; numbered as they come, through the whole file
 //! tag 3    records    see below; each section is read by itself
 //! tag 4    facts      of the function with this number, for each tier: pace (f64), compile time, code bytes; pace and compile time
-//!                     of code that counts
+//!                     of code that counts; 1 if it is silent, or 0
 //! tag 5    end        how many functions and records there were
 //! ```
 //!
@@ -27,7 +27,7 @@ pub use read::{TraceError, TraceReader, What};
 pub use write::TraceWriter;
 
 const MAGIC: &[u8; 12] = b"tierup\x1atrace";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// No section is larger, so that a damaged length costs no memory.
 const MAX_SECTION: usize = 1 << 20;

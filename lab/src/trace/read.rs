@@ -279,8 +279,10 @@ fn facts(bytes: &mut &[u8], count: usize) -> Option<Vec<TierFacts>> {
         let (own, compile) = (pace(bytes)?, varint::take(bytes)?);
         let code_bytes = u32::try_from(varint::take(bytes)?).ok()?;
         let counting = Counting { pace: pace(bytes)?, compile: varint::take(bytes)? };
+        let (&silent, rest) = bytes.split_first().filter(|(silent, _)| **silent <= 1)?;
+        *bytes = rest;
         // What counts is no faster.
-        (counting.pace >= own).then_some(TierFacts { pace: own, compile, code_bytes, counting })
+        (counting.pace >= own).then_some(TierFacts { pace: own, compile, code_bytes, counting, silent: silent == 1 })
     };
     (0..count).map(|_| one(bytes)).collect()
 }

@@ -103,6 +103,7 @@ impl<W: Write> TraceWriter<W> {
             varint::put(&mut payload, facts.code_bytes.into());
             payload.extend(facts.counting.pace.to_le_bytes());
             varint::put(&mut payload, facts.counting.compile);
+            payload.push(facts.silent.into());
         }
         self.section(Tag::Facts, &payload)
     }
