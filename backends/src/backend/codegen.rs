@@ -93,7 +93,7 @@ impl Codegen {
     fn place(&self, code: &quick::Code, label: &Label, exits: ExitTableBuilder) -> Result<CompiledFunction, Bailout> {
         let bytes = code.bytes.len();
         let full = |_| Bailout::retryable(BailoutReason::OutOfCodeMemory);
-        let mut pages = self.publisher.memory().take(bytes).map_err(full)?;
+        let mut pages = self.publisher.memory().take(bytes, 1).map_err(full)?;
         pages.seal_with(&code.bytes).map_err(full)?;
         let entry = pages.start() as usize;
         let locations = code.locations.iter().copied().collect();

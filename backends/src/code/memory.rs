@@ -16,6 +16,18 @@ use crate::trap::{self, RegisteredRange};
 /// Address space a [`CodeMemory`] reserves unless told otherwise. Uncommitted until used.
 pub const DEFAULT_CODE_BYTES: usize = 512 << 20;
 
+/// Units begin so far apart in their pages, or further: a line of the instruction cache.
+const LINE: usize = 64;
+
+/// Where a unit begins in its pages, which begin with page `first` and have `room` bytes to spare. Each has pages of its own: if all began at the start of
+/// one, the small ones would share a few sets of the instruction cache, and the rest of it would be for nobody.
+fn place(first: u32, room: usize, align: usize) -> usize {
+    // Odd, so that neighbours are spread over all places there are.
+    const STRIDE: usize = 13;
+    let step = align.max(LINE);
+    (first as usize * STRIDE) % (room / step + 1) * step
+}
+
 /// Memory for generated code, shared by the backends of a broker.
 ///
 /// Compile workers and whoever drops the last lease of a unit take its lock for a few instructions; interpreter threads look
@@ -71,16 +83,18 @@ impl CodeMemory {
 
     /// Takes pages for at least `bytes`, writable and not executable.
     pub(crate) fn take_writable(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
-        let pages = self.take(bytes)?;
+        let mut pages = self.take(bytes, 1)?;
+        pages.begin = 0;
         pages.protect(libc::PROT_READ | libc::PROT_WRITE)?;
         Ok(pages)
     }
 
-    /// Takes pages for at least `bytes`, inaccessible until they are [filled](CodePages::seal_with).
-    pub(crate) fn take(self: &Arc<Self>, bytes: usize) -> io::Result<CodePages> {
+    /// Takes pages for `bytes` that are aligned so, inaccessible until they are [filled](CodePages::seal_with).
+    pub(crate) fn take(self: &Arc<Self>, bytes: usize, align: usize) -> io::Result<CodePages> {
         let count = u32::try_from(bytes.div_ceil(self.page).max(1)).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let span = self.lock().take(count).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(CodePages { memory: Arc::clone(self), span })
+        let begin = place(span.first, count as usize * self.page - bytes, align);
+        Ok(CodePages { memory: Arc::clone(self), span, begin })
     }
 
     fn lock(&self) -> MutexGuard<'_, FreePages> {
@@ -101,25 +115,34 @@ impl Drop for CodeMemory {
 pub(crate) struct CodePages {
     memory: Arc<CodeMemory>,
     span: PageSpan,
+    /// Where in them the unit begins.
+    begin: usize,
 }
 
 impl CodePages {
+    /// Where the unit begins.
     pub(crate) fn start(&self) -> *mut u8 {
+        // SAFETY: less than what the pages have to spare.
+        unsafe { self.first().add(self.begin) }
+    }
+
+    fn first(&self) -> *mut u8 {
         // SAFETY: the span lies in the reservation.
         unsafe { self.memory.base.add(self.span.first as usize * self.memory.page) }
     }
 
+    /// From the first to the last, whatever of them the unit takes.
     pub(super) fn bytes(&self) -> usize {
         self.span.count as usize * self.memory.page
     }
 
-    /// Copies `image` to the start of pages fresh from `take`, and makes them readable and executable and no longer writable.
+    /// Copies `image` to where it is to begin in pages fresh from `take`, and makes them readable and executable and no longer writable.
     ///
     /// # Panics
     ///
-    /// If it is longer than the pages.
+    /// If it is longer than what they were taken for.
     pub(crate) fn seal_with(&mut self, image: &[u8]) -> io::Result<()> {
-        assert!(image.len() <= self.bytes(), "an image larger than its pages");
+        assert!(self.begin + image.len() <= self.bytes(), "an image larger than its pages");
         // x86-64 keeps instruction fetch coherent with stores; elsewhere there are no stubs and so no backend.
         self.protect(libc::PROT_READ | libc::PROT_EXEC)?;
         // SAFETY: the pages are ours, as long as asserted, and nobody else knows of them yet.
@@ -135,7 +158,7 @@ impl CodePages {
     pub(super) fn protect(&self, protection: libc::c_int) -> io::Result<()> {
         debug_assert!(protection & (libc::PROT_WRITE | libc::PROT_EXEC) != libc::PROT_WRITE | libc::PROT_EXEC);
         // SAFETY: whole pages that belong to this span; its owner decides when code in them may run.
-        let status = unsafe { libc::mprotect(self.start().cast(), self.bytes(), protection) };
+        let status = unsafe { libc::mprotect(self.first().cast(), self.bytes(), protection) };
         if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }
@@ -145,7 +168,7 @@ impl Drop for CodePages {
         // Inaccessible first: a stray jump into freed code faults instead of running what comes next.
         let sealed = self.protect(libc::PROT_NONE);
         // SAFETY: the pages are ours and nobody can be inside them: their lease is being dropped.
-        let returned = unsafe { libc::madvise(self.start().cast(), self.bytes(), libc::MADV_DONTNEED) };
+        let returned = unsafe { libc::madvise(self.first().cast(), self.bytes(), libc::MADV_DONTNEED) };
         if sealed.is_ok() && returned == 0 {
             self.memory.lock().release(self.span);
         } else {
@@ -157,7 +180,9 @@ impl Drop for CodePages {
 
 #[cfg(test)]
 mod tests {
-    use super::CodeMemory;
+    use std::collections::BTreeSet;
+
+    use super::{CodeMemory, LINE};
 
     #[test]
     fn pages_are_counted_and_come_back_zeroed() {
@@ -184,11 +209,13 @@ mod tests {
             if let Some((file, process)) = own {
                 memory.own.pretend(file, process);
             }
-            let mut pages = memory.take(9000).unwrap();
+            let mut pages = memory.take(9000, 16).unwrap();
             pages.seal_with(&image).unwrap();
             // SAFETY: sealed pages are readable, and ours.
-            let found = unsafe { std::slice::from_raw_parts(pages.start(), pages.bytes()) };
-            assert!(found.starts_with(&image) && found[image.len()..].iter().all(|&byte| byte == 0), "{own:?}");
+            let found = unsafe { std::slice::from_raw_parts(pages.first(), pages.bytes()) };
+            let (before, found) = found.split_at(pages.begin);
+            let (found, behind) = found.split_at(image.len());
+            assert!(found == image && before.iter().chain(behind).all(|&byte| byte == 0), "{own:?}");
         }
     }
 
@@ -201,7 +228,7 @@ mod tests {
             return;
         }
         let memory = CodeMemory::reserve(1 << 20).unwrap();
-        let mut pages = memory.take(16).unwrap();
+        let mut pages = memory.take(16, 16).unwrap();
         pages.seal_with(&[]).unwrap();
         // SAFETY: the pages are the test's, and nobody else uses them.
         unsafe { memory.own.write(pages.start(), &[0xc3; 16]) }.unwrap();
@@ -210,9 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn units_begin_at_different_places_of_their_pages() {
+        let memory = CodeMemory::reserve(1 << 20).unwrap();
+        let all: Vec<_> = (0..64).map(|_| memory.take(100, 16).unwrap()).collect();
+        let places: BTreeSet<usize> = all.iter().map(|pages| pages.start().addr() % memory.page).collect();
+        assert!(places.len() > 48 && places.iter().all(|place| place % LINE == 0 && place + 100 <= memory.page), "{places:?}");
+        let aligned: Vec<_> = (0..8).map(|_| memory.take(5000, 256).unwrap()).collect();
+        assert!(aligned.iter().all(|pages| pages.start().addr() % 256 == 0 && pages.begin + 5000 <= pages.bytes()));
+        let full = memory.take(2 * memory.page, 16).unwrap();
+        assert_eq!(full.start(), full.first());
+    }
+
+    #[test]
     fn an_exhausted_arena_says_so() {
         let memory = CodeMemory::reserve(1 << 16).unwrap();
-        let error = memory.take(1 << 17).unwrap_err();
+        let error = memory.take(1 << 17, 16).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
         assert_eq!(memory.used_bytes(), 0);
     }

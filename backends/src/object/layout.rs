@@ -1,4 +1,4 @@
-//! Where everything of a unit goes, as offsets from its first page.
+//! Where everything of a unit goes, as offsets from its beginning.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,7 @@ pub(super) struct Layout {
     slots: BTreeMap<Target, usize>,
     code_end: usize,
     bytes: usize,
+    align: usize,
 }
 
 impl Layout {
@@ -32,6 +33,7 @@ impl Layout {
             slots: BTreeMap::new(),
             code_end: 0,
             bytes: 0,
+            align: LINE,
         };
         layout.place(input, true)?;
         let relocations = || input.sections.iter().flat_map(|section| &section.relocations);
@@ -71,6 +73,11 @@ impl Layout {
         self.sections[index]
     }
 
+    /// What the unit's address is a multiple of.
+    pub(super) fn align(&self) -> usize {
+        self.align
+    }
+
     /// Import → its veneer.
     pub(super) fn veneers(&self) -> &BTreeMap<usize, usize> {
         &self.veneers
@@ -83,6 +90,7 @@ impl Layout {
 
     fn place(&mut self, input: &Input<'_>, code: bool) -> Result<(), LoadError> {
         for (index, section) in input.sections.iter().enumerate().filter(|(_, section)| section.is_code == code) {
+            self.align = self.align.max(section.align);
             self.sections[index] = self.reserve(section.bytes.len(), section.align)?;
         }
         Ok(())

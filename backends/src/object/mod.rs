@@ -106,7 +106,7 @@ pub fn load(
     });
     let addresses = addresses.collect::<Result<Vec<u64>, _>>()?;
     let layout = layout::Layout::new(&input)?;
-    let mut pages = memory.take(layout.bytes()).map_err(LoadError::OutOfCodeMemory)?;
+    let mut pages = memory.take(layout.bytes(), layout.align()).map_err(LoadError::OutOfCodeMemory)?;
     let base = pages.start() as usize;
     let image = image::build(&input, &layout, &addresses, base as u64)?;
     pages.seal_with(&image).map_err(LoadError::OutOfCodeMemory)?;
