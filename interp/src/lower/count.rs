@@ -1,7 +1,8 @@
 //! How the work of compiled code becomes known, where the function may go to a higher tier.
 //!
 //! *Sampled* code has nothing to do for that but to poll, at its entry, which the prologue does, and at its loops, where it tells of the
-//! site as well and may leave for better code. Where nobody samples, and where it would never poll, code counts.
+//! site as well and may leave for better code. Where nobody samples, and where it would never poll, code counts; but for the smallest leaves, which
+//! are left to their callers.
 //!
 //! *Counting* code has calls and loops' turns to tell of. A variable has the work that the thread's countdown was not told of: a call's,
 //! and that of every turn of a loop, which costs an addition and a compare-and-branch at the header. It is taken from the countdown on
