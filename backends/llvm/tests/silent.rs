@@ -53,14 +53,14 @@ impl Program {
     }
 }
 
-fn tiers() -> Config {
-    // Enough work for samples to tell of.
-    Config { policy: Some(Arc::new(Tiered::new(2, 1_000_000))), ..Config::default() }
+/// LLVM after so many calls: a million are enough work for samples to tell of.
+fn tiers(optimizing: u32) -> Config {
+    Config { policy: Some(Arc::new(Tiered::new(2, optimizing))), ..Config::default() }
 }
 
 #[test]
 fn a_leaf_becomes_part_of_its_callers_code() {
-    let mut program = Program::new("", tiers());
+    let mut program = Program::new("", tiers(1_000_000));
     let start = Instant::now();
     while program.why(1).tier != Tier::new(2) {
         program.run(10_000);
@@ -74,7 +74,7 @@ fn a_leaf_becomes_part_of_its_callers_code() {
 
 #[test]
 fn a_leaf_that_others_can_name_counts() {
-    let mut program = Program::new("(export \"table\")", tiers());
+    let mut program = Program::new("(export \"table\")", tiers(30_000_000));
     let start = Instant::now();
     while program.why(0).tier.is_interpreter() || program.why(1).tier.is_interpreter() {
         program.run(10_000);
