@@ -22,10 +22,10 @@ const LINE: usize = 64;
 /// Where a unit begins in its pages, which begin with page `first` and have `room` bytes to spare. Each has pages of its own: if all began at the start of
 /// one, the small ones would share a few sets of the instruction cache, and the rest of it would be for nobody.
 fn place(first: u32, room: usize, align: usize) -> usize {
-    // Odd, so that neighbours are spread over all places there are.
-    const STRIDE: usize = 13;
     let step = align.max(LINE);
-    (first as usize * STRIDE) % (room / step + 1) * step
+    // The golden ratio's multiples spread neighbours, however many places there are (Knuth's multiplicative hashing).
+    let spread = first.wrapping_mul(0x9e37_79b1) >> 16;
+    spread as usize % (room / step + 1) * step
 }
 
 /// Memory for generated code, shared by the backends of a broker.
@@ -239,9 +239,13 @@ mod tests {
     #[test]
     fn units_begin_at_different_places_of_their_pages() {
         let memory = CodeMemory::reserve(1 << 20).unwrap();
-        let all: Vec<_> = (0..64).map(|_| memory.take(100, 16).unwrap()).collect();
-        let places: BTreeSet<usize> = all.iter().map(|pages| pages.start().addr() % memory.page).collect();
-        assert!(places.len() > 48 && places.iter().all(|place| place % LINE == 0 && place + 100 <= memory.page), "{places:?}");
+        for bytes in [100, 800, 2_000] {
+            let all: Vec<_> = (0..64).map(|_| memory.take(bytes, 16).unwrap()).collect();
+            let places: BTreeSet<usize> = all.iter().map(|pages| pages.start().addr() % memory.page).collect();
+            let there_are = (memory.page - bytes) / LINE + 1;
+            assert!(places.len() > there_are.min(64) / 2, "{} of {there_are}: {places:?}", places.len());
+            assert!(places.iter().all(|place| place % LINE == 0 && place + bytes <= memory.page), "{places:?}");
+        }
         let aligned: Vec<_> = (0..8).map(|_| memory.take(5000, 256).unwrap()).collect();
         assert!(aligned.iter().all(|pages| pages.start().addr() % 256 == 0 && pages.begin + 5000 <= pages.bytes()));
         let full = memory.take(2 * memory.page, 16).unwrap();
