@@ -106,7 +106,7 @@ pub(crate) const AGING: Duration = Duration::from_millis(50);
 pub(crate) const LARGE_COST: Duration = Duration::from_millis(if cfg!(miri) { 300 } else { 10 });
 
 /// Nanoseconds a compile is reckoned to take per size unit before any was measured: tier 1, where a quick compiler takes 0.4 us and
-/// Cranelift 1.4, and every tier above, where LLVM takes 20 to 180 us for the functions that matter (fifteen programs).
+/// Cranelift 1.4, and every tier above, where LLVM takes 20 to 180 us for most functions that matter (fifteen programs).
 pub(crate) const FIRST_PACES: [f64; 2] = [1e3, 60e3];
 
 /// Work units the interpreter does in a microsecond, about; see [`TYPICAL_CALL_WORK`].

@@ -94,7 +94,7 @@ pub(crate) fn tier_run(subject: &Subject<'_>, wanted: Wanted<'_>, functions: &[R
         // an event.
         let tier_up = |&index: &u32| _ = module.tier_up(index, Tier::new(tier));
         some.iter().for_each(tier_up);
-        // The first compiles were by a helper that had just begun. Where a program asks for that tier, it has been warmed up.
+        // The first compiles were by a helper that had just begun. A program has one of these, and all others by one that is warm.
         let known = compiles.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for index in some {
             let took = module.bead_id(*index).and_then(|bead| known.get(&(bead, tier)));
