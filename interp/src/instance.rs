@@ -130,7 +130,7 @@ impl Instance {
 pub(crate) struct InstanceInner {
     pub(crate) module: Arc<ModuleInner>,
     pub(crate) store: *mut StoreInner,
-    /// The allocation of the vmctx and its global cells.
+    /// The vmctx and its global cells: before memory 0 ([`ModuleInner::distance_to_memory`]), or an allocation of their own.
     pub(crate) vmctx: *mut VmCtx,
     funcs: Box<[FuncRef]>,
     tables: Box<[*mut TableDef]>,
@@ -194,13 +194,17 @@ pub(crate) unsafe fn instantiate(
 ///
 /// As [`instantiate`].
 unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: Vec<Import>) -> Result<*mut InstanceInner, Error> {
-    let defined_globals = module.globals.len() - module.imported_globals as usize;
-    let layout = vmctx_layout(defined_globals);
-    // SAFETY: the layout is not empty.
-    let vmctx = unsafe { alloc::alloc_zeroed(layout) }.cast::<VmCtx>();
-    if vmctx.is_null() {
-        alloc::handle_alloc_error(layout);
-    }
+    let mut memories: Vec<*mut MemoryInner> = Vec::with_capacity(module.memories.len());
+    let vmctx = match module.distance_to_memory() {
+        Some(distance) => {
+            // SAFETY: by the caller, the store is ours; no other borrow of it exists.
+            let memory = unsafe { &mut *store }.add_memory(module.memories[0], distance)?;
+            memories.push(memory);
+            // SAFETY: the memory was just made, with so many bytes before it.
+            unsafe { (*memory).def.base.sub(distance) }.cast::<VmCtx>()
+        }
+        None => allocate_vmctx(module),
+    };
     let record = Owned::new(InstanceInner {
         module: module.clone(),
         store,
@@ -225,7 +229,6 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
     let mut hosts = Vec::new();
     let mut funcs = Vec::with_capacity(module.function_types.len());
     let mut tables: Vec<*mut TableDef> = Vec::with_capacity(module.tables.len());
-    let mut memories: Vec<*mut MemoryInner> = Vec::with_capacity(module.memories.len());
     let mut globals: Vec<*const GlobalInner> = Vec::with_capacity(module.globals.len());
     for import in imports {
         match import {
@@ -259,9 +262,6 @@ unsafe fn allocate(store: *mut StoreInner, module: &Arc<ModuleInner>, imports: V
     }
     for &ty in &module.tables[module.imported_tables as usize..] {
         tables.push(store.add_table(ty)?.cast());
-    }
-    for &ty in &module.memories[module.imported_memories as usize..] {
-        memories.push(store.add_memory(ty)?);
     }
     inner.funcs = funcs.into();
     let funcs = inner.funcs.as_mut_ptr();
@@ -366,7 +366,19 @@ unsafe fn watch_tables(instance: *mut InstanceInner) {
     }
 }
 
-fn vmctx_layout(defined_globals: usize) -> Layout {
+/// A zeroed vmctx that is not before a memory.
+fn allocate_vmctx(module: &ModuleInner) -> *mut VmCtx {
+    let layout = vmctx_layout(module);
+    // SAFETY: the layout is not empty.
+    let vmctx = unsafe { alloc::alloc_zeroed(layout) }.cast::<VmCtx>();
+    if vmctx.is_null() {
+        alloc::handle_alloc_error(layout);
+    }
+    vmctx
+}
+
+fn vmctx_layout(module: &ModuleInner) -> Layout {
+    let defined_globals = module.globals.len() - module.imported_globals as usize;
     Layout::from_size_align(GLOBAL_CELLS + 8 * defined_globals, 16).expect("the number of globals is limited")
 }
 
@@ -409,9 +421,10 @@ impl InstanceInner {
 
 impl Drop for InstanceInner {
     fn drop(&mut self) {
-        let defined_globals = self.module.globals.len() - self.module.imported_globals as usize;
-        // SAFETY: `allocate` made it with this layout, and the store drops its instances when no guest runs.
-        unsafe { alloc::dealloc(self.vmctx.cast(), vmctx_layout(defined_globals)) };
+        if self.module.distance_to_memory().is_none() {
+            // SAFETY: `allocate_vmctx` made it with this layout, and the store drops its instances when no guest runs.
+            unsafe { alloc::dealloc(self.vmctx.cast(), vmctx_layout(&self.module)) };
+        }
     }
 }
 

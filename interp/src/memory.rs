@@ -25,25 +25,31 @@ pub(crate) struct MemoryInner {
     pub(crate) ty: MemoryType,
     /// Pages it may grow to: the least of the type's maximum, the configuration's and [`MAX_PAGES`].
     cap: u64,
+    /// Bytes of the region before its own.
+    before: usize,
     region: GuardedRegion,
 }
 
 impl MemoryInner {
-    /// A zeroed memory of the type's minimum size that never grows past `cap` pages.
+    /// A zeroed memory of the type's minimum size that never grows past `cap` pages, and `before` zeroed bytes that end where it begins.
     ///
     /// # Errors
     ///
     /// [`Error::Limit`] if the minimum passes `cap`; [`Error::Memory`] when the system refuses.
-    pub(crate) fn new(ty: MemoryType, cap: u64) -> Result<Self, Error> {
+    pub(crate) fn new(ty: MemoryType, cap: u64, before: usize) -> Result<Self, Error> {
         let cap = cap.min(MAX_PAGES).min(ty.limits.maximum.unwrap_or(MAX_PAGES));
         if ty.limits.minimum > cap {
             return Err(Error::Limit { what: "a memory" });
         }
         let refused = |source| Error::Memory { what: "a memory", source };
-        let region = GuardedRegion::reserve(RESERVATION, TrapCode::MemoryOutOfBounds as u64).map_err(refused)?;
+        // Whole pages of whatever system.
+        let before = before.next_multiple_of(PAGE as usize);
+        let region = GuardedRegion::reserve(before + RESERVATION, TrapCode::MemoryOutOfBounds as u64).map_err(refused)?;
         let len_bytes = ty.limits.minimum * PAGE;
-        region.make_accessible(0, len_bytes as usize).map_err(refused)?;
-        Ok(Self { def: MemoryDef { base: region.base(), len_bytes }, ty, cap, region })
+        region.make_accessible(0, before + len_bytes as usize).map_err(refused)?;
+        // SAFETY: inside the region.
+        let base = unsafe { region.base().add(before) };
+        Ok(Self { def: MemoryDef { base, len_bytes }, ty, cap, before, region })
     }
 
     /// Current size in pages.
@@ -56,7 +62,7 @@ impl MemoryInner {
         let old = self.pages();
         let new = old.checked_add(delta).filter(|&new| new <= self.cap)?;
         if delta > 0 {
-            self.region.make_accessible((old * PAGE) as usize, (delta * PAGE) as usize).ok()?;
+            self.region.make_accessible(self.before + (old * PAGE) as usize, (delta * PAGE) as usize).ok()?;
         }
         self.def.len_bytes = new * PAGE;
         Some(old)

@@ -185,7 +185,7 @@ impl<T: 'static> Store<T> {
     /// [`Error::Limit`], [`Error::Memory`].
     pub fn new_memory(&mut self, ty: MemoryType) -> Result<Memory, Error> {
         let inner = self.inner();
-        let memory = inner.add_memory(ty)?;
+        let memory = inner.add_memory(ty, 0)?;
         Ok(Memory { token: inner.token.clone(), memory })
     }
 
@@ -216,8 +216,9 @@ impl<T: 'static> Store<T> {
 }
 
 impl StoreInner {
-    pub(crate) fn add_memory(&mut self, ty: MemoryType) -> Result<*mut MemoryInner, Error> {
-        let memory = Owned::new(MemoryInner::new(ty, self.engine.config().max_memory_pages)?);
+    /// A memory, and `before` zeroed bytes right before it.
+    pub(crate) fn add_memory(&mut self, ty: MemoryType, before: usize) -> Result<*mut MemoryInner, Error> {
+        let memory = Owned::new(MemoryInner::new(ty, self.engine.config().max_memory_pages, before)?);
         let address = memory.as_ptr();
         self.memories.push(memory);
         Ok(address)

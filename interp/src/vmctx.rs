@@ -11,6 +11,10 @@
 //! A guest value is a *slot*, a `u64`: `i32` and `f32` bits zero-extended, a function reference the address of its
 //! [`FuncRef`] or 0, an external reference its number plus one or 0.
 //!
+//! An instance that defines memory 0 has its vmctx right before that memory, [`distance`] below its base: code then knows the base as soon as it
+//! knows the vmctx, without a load. Loads of a callee's memory would otherwise wait for one before the processor knows whether what its caller
+//! stored is meant, or worse, guess wrong.
+//!
 //! All of these belong to one store and are touched only by the thread that runs it. None moves while the store lives,
 //! so their addresses may be kept in tables, globals and on stacks.
 
@@ -65,6 +69,11 @@ impl VmCtx {
 
 /// Offset of the first defined global's cell in a [`VmCtx`].
 pub(crate) const GLOBAL_CELLS: usize = 64;
+
+/// Bytes from the vmctx of an instance with so many globals of its own to memory 0, if it defines that, too. A multiple of a cache line.
+pub(crate) fn distance(defined_globals: usize) -> usize {
+    (GLOBAL_CELLS + 8 * defined_globals).next_multiple_of(64)
+}
 
 const _: () = {
     assert!(offset_of!(VmCtx, cells) == 0);

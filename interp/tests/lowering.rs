@@ -38,15 +38,31 @@ fn vmctx_loads(text: &str, offset: u32) -> usize {
     text.lines().filter(|line| line.contains("load.i64") && line.trim_end().ends_with(&format!(" v0+{offset}"))).count()
 }
 
-#[test]
-fn the_memory_base_is_loaded_once() {
-    let text = clif(
-        "(module (memory 1) (func (param i32) (result i32)
+/// A module with a memory, and a function that uses it in several places.
+fn uses_memory(memory: &str) -> String {
+    format!(
+        "(module {memory} (func (param i32) (result i32)
             (loop (i32.store (local.get 0) (i32.load offset=8 (local.get 0)))
                   (br_if 0 (local.tee 0 (i32.load (i32.sub (local.get 0) (i32.const 1))))))
-            (i32.load8_u (local.get 0))))",
-    );
+            (i32.load8_u (local.get 0))))"
+    )
+}
+
+#[test]
+fn an_imported_memory_s_base_is_loaded_once() {
+    let text = clif(&uses_memory(r#"(import "host" "memory" (memory 1))"#));
     assert_eq!(vmctx_loads(&text, 8), 1, "{text}");
+}
+
+#[test]
+fn the_base_of_an_instance_s_own_memory_is_never_loaded() {
+    for (globals, distance) in [(0, 64), (1, 128), (8, 128), (9, 192)] {
+        let text = clif(&uses_memory(&format!("{} (memory 1)", "(global (mut i32) (i32.const 7))".repeat(globals))));
+        assert_eq!(vmctx_loads(&text, 8), 0, "{text}");
+        let number = text.lines().find(|line| line.trim_end().ends_with(&format!("= iconst.i64 {distance}")));
+        let number = number.and_then(|line| line.split_whitespace().next()).unwrap_or_else(|| panic!("{distance}: {text}"));
+        assert_eq!(count(&text, &format!("= iadd v0, {number} ")), 1, "{text}");
+    }
 }
 
 #[test]

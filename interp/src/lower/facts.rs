@@ -86,6 +86,11 @@ impl<'m> Facts<'m> {
         !self.module.memories.is_empty()
     }
 
+    /// How far behind the vmctx the guest's memory begins, if that is the same in every instance.
+    pub(super) fn distance_to_memory(self) -> Option<usize> {
+        self.module.distance_to_memory()
+    }
+
     /// The least and the greatest size the guest's memory can have, in bytes.
     pub(super) fn memory_len_range(self) -> (u64, u64) {
         let Some(memory) = self.module.memories.first() else { return (0, 0) };

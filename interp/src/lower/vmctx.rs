@@ -126,14 +126,17 @@ impl FuncLower<'_, '_> {
         Heap { base, len, min_len, style: self.cx.memory_style(), out_of_bounds }
     }
 
-    /// The memory's base, loaded once, at the top of the entry block, which dominates every use.
+    /// The memory's base, made once, at the top of the entry block, which dominates every use.
     fn memory_base(&mut self) -> Value {
         if let Some(base) = self.memory_base {
             return base;
         }
         let vmctx = self.abi.vmctx;
         let mut cursor = FuncCursor::new(self.b.func).at_first_insertion_point(self.entry);
-        let base = cursor.ins().load(types::I64, constant(), vmctx, offset_of!(VmCtx, memory_base) as i32);
+        let base = match self.facts.distance_to_memory() {
+            Some(distance) => cursor.ins().iadd_imm_u(vmctx, distance as i64),
+            None => cursor.ins().load(types::I64, constant(), vmctx, offset_of!(VmCtx, memory_base) as i32),
+        };
         self.memory_base = Some(base);
         base
     }

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 use crate::unwritten::AllUnwritten;
+use crate::vmctx;
 
 pub(crate) use body::Body;
 pub use compare::Part;
@@ -275,6 +276,12 @@ impl ModuleInner {
             ty: self.function_types[function.index as usize],
             features: features(),
         }
+    }
+
+    /// How far before memory 0 the vmctx of an instance is, where each instance has a memory 0 of its own.
+    pub(crate) fn distance_to_memory(&self) -> Option<usize> {
+        let defined_globals = self.globals.len() - self.imported_globals as usize;
+        (self.imported_memories == 0 && !self.memories.is_empty()).then(|| vmctx::distance(defined_globals))
     }
 
     /// The bytes of data segment `index`.
