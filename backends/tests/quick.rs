@@ -357,3 +357,95 @@ fn loads_are_part_of_what_comes_next() {
         assert_eq!(call(&number(&call_through(loads)), address, 3), 3 * 36, "{loads}");
     }
 }
+
+/// What callers leave in the upper halves is nobody's, wherever the arguments go: `%f` passes on its two in each other's place.
+#[test]
+fn narrow_parameters_are_extended_when_they_change_places() {
+    let text = "function %f(i32, i32) -> i64 system_v {
+        fn0 = %eight(i64, i64, i64, i64, i64, i64, i64, i64) -> i64 system_v
+    block0(v0: i32, v1: i32):
+        v2 = uextend.i64 v0
+        v3 = uextend.i64 v1
+        v4 = call fn0(v3, v2, v3, v2, v3, v2, v3, v2)
+        v5 = call fn0(v2, v3, v2, v3, v2, v3, v2, v4)
+        return v5
+    }";
+    for (a, b) in [(7, 9), (-1, 3), (i64::MIN | 5, -2), (1 << 32, 1 << 33)] {
+        let (x, y) = (i64::from(a as u32), i64::from(b as u32));
+        assert_eq!(call(text, a, b), eight(x, y, x, y, x, y, x, eight(y, x, y, x, y, x, y, x)), "{a:#x} {b:#x}");
+    }
+}
+
+/// Nor is what they leave beside one on the stack.
+#[test]
+fn narrow_parameters_on_the_stack_are_extended() {
+    let text = "function %f(i64, i64, i64, i64, i64, i64, i32, i16) -> i64 system_v {
+    block0(v0: i64, v1: i64, v2: i64, v3: i64, v4: i64, v5: i64, v6: i32, v7: i16):
+        v8 = uextend.i64 v6
+        v9 = uextend.i64 v7
+        v12 = iconst.i64 1000
+        v10 = imul v9, v12
+        v11 = iadd v8, v10
+        return v11
+    }";
+    let (code, is_quick) = compile(text);
+    let code = code.unwrap();
+    assert!(is_quick || !is_x86_feature_detected!("bmi2"));
+    // SAFETY: of that signature, but for what is beside narrow arguments.
+    let entry: extern "C" fn(i64, i64, i64, i64, i64, i64, i64, i64) -> i64 = unsafe { std::mem::transmute(code.entry()) };
+    assert_eq!(entry(0, 0, 0, 0, 0, 0, -1, -1), 0xffff_ffff + 1000 * 0xffff);
+    assert_eq!(entry(0, 0, 0, 0, 0, 0, 5 << 32 | 3, 7 << 16 | 2), 2003);
+}
+
+/// It is read where it is, by whatever can read it.
+#[test]
+fn the_stack_pointer_is_an_operand() {
+    let text = with_body(
+        " v2 = get_stack_pointer.i64
+          v3 = icmp ult v2, v0
+          v4 = uextend.i64 v3
+          v5 = call fn0(v2, v4, v4, v4, v4, v4, v4, v2)
+          v12 = iconst.i64 -9
+          v6 = imul v2, v12
+          v7 = iadd v5, v6
+          v8 = isub v2, v1
+          v9 = iadd v8, v1
+          v10 = bxor v9, v2
+          v11 = iadd v7, v10
+          return v11",
+    );
+    assert_eq!(call(&text, 0, 12345), 0);
+    assert_eq!(call(&text, -1, 12345), 2 + 3 + 4 + 5 + 6 + 7);
+}
+
+/// Wherever what is before them ends: the short jump back that each of these has leads to a multiple of what processors fetch at once.
+#[test]
+fn loops_begin_where_a_fetch_does() {
+    if !is_x86_feature_detected!("bmi2") {
+        return;
+    }
+    for before in 0..40 {
+        let filler: String = (0..before).map(|at| format!(" v{} = iadd v{}, v1\n", 11 + at, 10 + at)).collect();
+        let text = with_body(&format!(
+            " v10 = iadd v0, v1
+            {filler} jump block1(v{})
+            block1(v2: i64):
+              v3 = iadd v2, v1
+              v4 = icmp ugt v3, v0
+              brif v4, block1(v3), block2
+            block2:
+              return v3",
+            10 + before
+        ));
+        let (code, is_quick) = compile(&text);
+        let code = code.unwrap();
+        assert!(is_quick);
+        // SAFETY: that many bytes are readable, and stay while `code` lives.
+        let bytes = unsafe { std::slice::from_raw_parts(code.entry(), code.code_bytes()) };
+        let jumps_back =
+            bytes.windows(2).enumerate().filter(|(_, jump)| matches!(jump[0], 0x70..=0x7f | 0xeb) && jump[1] >= 0x80);
+        let targets: Vec<_> = jumps_back.map(|(at, jump)| at as isize + 2 + jump[1].cast_signed() as isize).collect();
+        assert!(targets.iter().any(|&target| target > 0 && target % 32 == 0), "{before}: {targets:?} of {bytes:x?}");
+        assert_eq!(code.entry().addr() % 32, 0);
+    }
+}

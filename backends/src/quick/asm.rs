@@ -224,6 +224,28 @@ impl Assembler {
         self.labels[label.0 as usize] = self.position();
     }
 
+    /// Goes on at a multiple of `to`, with instructions that do nothing before it.
+    pub(super) fn align(&mut self, to: u32) {
+        // By length (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, NOP).
+        const NOPS: [&[u8]; 9] = [
+            &[0x90],
+            &[0x66, 0x90],
+            &[0x0f, 0x1f, 0x00],
+            &[0x0f, 0x1f, 0x40, 0x00],
+            &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+            &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        ];
+        let mut missing = (self.position().next_multiple_of(to) - self.position()) as usize;
+        while missing > 0 {
+            let nop = NOPS[missing.min(NOPS.len()) - 1];
+            self.code.extend_from_slice(nop);
+            missing -= nop.len();
+        }
+    }
+
     pub(super) fn constant(&mut self, bits: u64) -> Constant {
         let next = self.narrow.len() as u32;
         let at = *self.known.entry(bits).or_insert(next);
@@ -389,6 +411,12 @@ impl Assembler {
             self.op_short(8, 0xb8, dst);
             self.code.extend_from_slice(&value.to_le_bytes());
         }
+    }
+
+    /// Loads eight bytes at a constant address into `rax`.
+    pub(super) fn load_rax_from(&mut self, address: i64) {
+        self.code.extend_from_slice(&[0x48, 0xa1]);
+        self.code.extend_from_slice(&address.to_le_bytes());
     }
 
     fn op_short(&mut self, rex: u8, opcode: u8, reg: Gpr) {
@@ -710,8 +738,8 @@ impl Assembler {
         self.op_short(0, 0x50, reg);
     }
 
-    pub(super) fn leave(&mut self) {
-        self.byte(0xc9);
+    pub(super) fn pop(&mut self, reg: Gpr) {
+        self.op_short(0, 0x58, reg);
     }
 
     pub(super) fn ret(&mut self) {

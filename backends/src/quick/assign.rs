@@ -24,8 +24,8 @@ pub(super) enum Place {
     Slot(u32),
 }
 
-/// General purpose registers values live in: first those that calls change. `rax`, `rcx` and `r11` are for the moment.
-const GPRS: [Gpr; 11] = [RSI, RDI, R8, R9, R10, RDX, RBX, R12, R13, R14, R15];
+/// General purpose registers values live in: first those that calls change, of these first the ones that pass few functions' arguments. `rax`, `rcx` and `r11` are for the moment.
+const GPRS: [Gpr; 11] = [R8, R9, R10, RSI, RDI, RDX, RBX, R12, R13, R14, R15];
 /// How many of them calls change.
 const VOLATILE: usize = 6;
 /// Vector registers values live in. Calls change all. The last two are for the moment.
@@ -183,6 +183,8 @@ pub(super) struct Assignment {
     made: Vec<u64>,
     live: Vec<u64>,
     open: Vec<u32>,
+    /// Whether a block is a loop's header, outside of cold code.
+    headers: Vec<bool>,
     gprs: Registers<{ GPRS.len() }>,
     xmms: Registers<{ XMMS as usize }>,
     frame: Taken,
@@ -239,6 +241,8 @@ impl Assignment {
                 self.open[to as usize] = from as u32;
             }
         }
+        self.headers.clear();
+        self.headers.extend(self.open.iter().map(|&last| last != NONE));
         for (header, &last) in self.open.iter().enumerate().filter(|&(_, &last)| last != NONE) {
             for frequency in &mut self.frequency[header..=last as usize] {
                 *frequency = (*frequency * 8.0).min(1e9);
@@ -249,6 +253,11 @@ impl Assignment {
                 *frequency = 0.01;
             }
         }
+    }
+
+    /// Whether a block is where a loop begins again.
+    pub(super) fn is_header(&self, block: usize) -> bool {
+        self.headers[block]
     }
 
     /// Finds what is live where a block begins, of what is used in other blocks than the one that makes it.
@@ -606,7 +615,7 @@ fn fits(taken: &mut Taken, ranges: &[Range], first: u32, set: usize) -> bool {
 }
 
 /// Indices in `GPRS` of the registers that arguments are passed in (`rcx` is none of them).
-const ARGUMENTS: [u8; 6] = [1, 0, 5, u8::MAX, 2, 3];
+const ARGUMENTS: [u8; 6] = [4, 3, 5, u8::MAX, 0, 1];
 
 pub(super) fn is_commutative(opcode: Opcode) -> bool {
     matches!(opcode, Opcode::Iadd | Opcode::Imul | Opcode::Band | Opcode::Bor | Opcode::Bxor | Opcode::Fadd | Opcode::Fmul)

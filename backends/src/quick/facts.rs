@@ -434,6 +434,10 @@ impl Facts {
                     {
                         Role::Folded(inst)
                     }
+                    // What reads it reads the register.
+                    InstructionData::NullAry { opcode: Opcode::GetStackPointer } if uses.addresses == 0 && uses.sums == 0 => {
+                        Role::Folded(inst)
+                    }
                     // Scaled.
                     InstructionData::Binary { opcode: Opcode::Ishl, args }
                         if is_here
@@ -509,8 +513,9 @@ impl Facts {
             && matches!(ty, types::I32 | types::I64)
             && !is_trapping_load(func, data);
         let mut next = next;
-        while let Some(constant) = next.filter(|&next| func.dfg.insts[next].opcode() == Opcode::Iconst) {
-            next = func.layout.next_inst(constant);
+        let has_no_code = |inst| matches!(func.dfg.insts[inst].opcode(), Opcode::Iconst | Opcode::GetStackPointer);
+        while let Some(inst) = next.filter(|&next| has_no_code(next)) {
+            next = func.layout.next_inst(inst);
         }
         let Some(next) = next.filter(|_| is_plain) else { return false };
         let is = |value: Value| self.canonical(value) == loaded.as_u32() && func.dfg.value_type(value) == ty;

@@ -6,6 +6,8 @@ use super::asm::{Constant, Gpr, Mem, Xmm};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spot {
     Gpr(Gpr),
+    /// The low half of a register, zero-extended; a source only, and for registers.
+    Half(Gpr),
     Xmm(Xmm),
     /// Eight bytes of the frame.
     Word(Mem),
@@ -13,6 +15,13 @@ pub(super) enum Spot {
     Known(i64),
     /// A float; a source only.
     Pool(Constant),
+}
+
+impl Spot {
+    /// Whether it is read from `spot`.
+    fn is_in(self, spot: Spot) -> bool {
+        self == spot || matches!((self, spot), (Spot::Half(half), Spot::Gpr(reg)) if half == reg)
+    }
 }
 
 /// What does one copy.
@@ -31,7 +40,7 @@ pub(super) fn copy_all(moves: &mut Vec<(Spot, Spot)>, mover: &mut impl Mover) {
         let mut at = 0;
         while at < moves.len() {
             let (to, from) = moves[at];
-            if moves.iter().enumerate().any(|(other, &(_, read))| other != at && read == to) {
+            if moves.iter().enumerate().any(|(other, &(_, read))| other != at && read.is_in(to)) {
                 at += 1;
             } else {
                 mover.copy(to, from);
@@ -44,8 +53,8 @@ pub(super) fn copy_all(moves: &mut Vec<(Spot, Spot)>, mover: &mut impl Mover) {
             let aside = moves[0].0;
             let spare = mover.spare(aside);
             mover.copy(spare, aside);
-            for (_, from) in moves.iter_mut().filter(|(_, from)| *from == aside) {
-                *from = spare;
+            for (_, from) in moves.iter_mut().filter(|(_, from)| from.is_in(aside)) {
+                *from = if let (Spot::Half(_), Spot::Gpr(spare)) = (*from, spare) { Spot::Half(spare) } else { spare };
             }
         }
     }

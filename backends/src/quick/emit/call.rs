@@ -8,7 +8,7 @@ use super::{
         assign::{Place, changes_registers},
         moves::Spot,
     },
-    Emitter, Result, Unsupported,
+    Emitter, Frame, Result, Unsupported,
 };
 
 /// Registers of integer arguments, in order (System V ABI, AMD64, 3.2.3).
@@ -62,21 +62,31 @@ impl Emitter<'_> {
         let params = self.func.dfg.block_params(entry);
         let mut passing = Passing::new();
         for &param in params {
+            let place = self.place(param);
             let from = match passing.next(self.ty(param)) {
+                Passed::Gpr(reg) if self.is_extended_by_copy(param) => Spot::Half(reg),
                 Passed::Gpr(reg) => Spot::Gpr(reg),
                 Passed::Xmm(reg) => Spot::Xmm(reg),
                 Passed::Word(word) => Spot::Word(Mem::Base(RBP, 16 + 8 * word as i32)),
             };
-            let place = self.place(param);
             if place != Place::None {
                 let to = self.spot(place);
                 self.moves.push((to, from));
             }
         }
         self.copy_all();
+        let mut passing = Passing::new();
         for &param in params {
-            self.extend(param);
+            let is_in_register = matches!(passing.next(self.ty(param)), Passed::Gpr(_));
+            if !(is_in_register && self.is_extended_by_copy(param)) {
+                self.extend(param);
+            }
         }
+    }
+
+    /// Whether a parameter that is passed in a register is extended when it is copied.
+    fn is_extended_by_copy(&self, param: Value) -> bool {
+        self.ty(param) == types::I32 && matches!(self.place(param), Place::Gpr(_))
     }
 
     /// Clears what callers leave undefined of a narrow integer.
@@ -176,6 +186,10 @@ impl Emitter<'_> {
             return Ok(RAX.into());
         };
         let (mem, target) = match self.loaded(address) {
+            Some((cell, at)) if let Some(cell) = self.known(cell) => {
+                self.asm.load_rax_from(cell.wrapping_add(at.into()));
+                return Ok(Mem::Base(RAX, offset).into());
+            }
             Some((cell, at)) => (self.address(cell, at)?, Mem::Base(RAX, offset).into()),
             None => (self.address(address, offset)?, RAX.into()),
         };
@@ -184,6 +198,6 @@ impl Emitter<'_> {
     }
 
     fn kept(&self, at: usize) -> Mem {
-        Mem::Base(RBP, -8 * (self.frame.kept as i32 + at as i32 + 1))
+        Frame::word(self.frame.kept + at as u32)
     }
 }
