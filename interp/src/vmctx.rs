@@ -12,8 +12,8 @@
 //! [`FuncRef`] or 0, an external reference its number plus one or 0.
 //!
 //! An instance that defines memory 0 has its vmctx right before that memory, [`distance`] below its base: code then knows the base as soon as it
-//! knows the vmctx, without a load. Loads of a callee's memory would otherwise wait for one before the processor knows whether what its caller
-//! stored is meant, or worse, guess wrong.
+//! knows the vmctx. If it had to load it, what a callee stores would have no address until that is done, and the processor would have to guess
+//! whether loads behind it may go ahead (`benches/record/cold-2026-11-23.md`). Guests do not get there: their addresses are unsigned.
 //!
 //! All of these belong to one store and are touched only by the thread that runs it. None moves while the store lives,
 //! so their addresses may be kept in tables, globals and on stacks.
