@@ -13,7 +13,7 @@ use std::fmt;
 use crate::{
     BailoutKind, Mode, Stats, Tier, Transition,
     contain::contained,
-    elsewhere::{begin_elsewhere, sleep_precisely},
+    elsewhere::{Here, begin_elsewhere, sleep_precisely},
     job::Outcome,
     mutation::dropped,
     parking::Parking,
@@ -189,12 +189,15 @@ impl<G: Send + Sync + 'static> Crew<G> {
         if seat >= SEATS {
             return false;
         }
-        let spawned = thread::Builder::new()
-            .name(format!("tierup-worker-{seat}"))
-            .stack_size(WORKER_STACK)
-            .spawn(move || shared.work(seat, only));
-        match &spawned {
+        let here = Here::now();
+        let spawned = thread::Builder::new().name(format!("tierup-worker-{seat}")).stack_size(WORKER_STACK).spawn(move || {
             // An interpreter thread goes on beside it; other workers have time.
+            if seat == 0 {
+                here.leave();
+            }
+            shared.work(seat, only);
+        });
+        match &spawned {
             Ok(worker) if seat == 0 => begin_elsewhere(worker),
             Ok(_) => {}
             // Ordering: Relaxed. Counter.
