@@ -30,6 +30,7 @@ pub use code::{CodeMap, CodeMemory, CompiledFunction, DEFAULT_CODE_BYTES, Positi
 pub use llvm::{LlvmBackend, LlvmBackendBuilder, LlvmPipeline};
 pub use lower::{Builder, Lower, LowerCx};
 pub use stats::CompileTotals;
+pub use symbols::HostSymbol;
 pub use tierup_deopt as deopt;
 pub use tierup_osr::Site;
 pub use trap::GuardedRegion;

@@ -363,7 +363,7 @@ impl<'a, G> LowerCx<'a, G> {
     /// Terminal, [`BailoutReason::UnknownSymbol`].
     pub fn helper(&self, b: &mut FunctionBuilder<'_>, name: &str) -> Result<FuncRef, Bailout> {
         match self.target.symbols.signature(name) {
-            Some(signature) => Ok(clif::import_symbol(b, name, signature.clone())),
+            Some(signature) => Ok(clif::import_symbol(b, name, signature)),
             None => Err(Bailout::terminal(BailoutReason::UnknownSymbol { name: name.to_owned() })),
         }
     }

@@ -14,8 +14,8 @@ use cranelift_codegen::{
     isa::CallConv,
 };
 use tierup_backends::{
-    Builder, CodeMemory, CraneliftBackend, LowerCx,
-    abi::{MAX_FRAME, Regs, Segment, ThreadCells, WIDE_SLOTS, enter},
+    BackendError, Builder, CodeMemory, CraneliftBackend, CraneliftBackendBuilder, HostSymbol, LowerCx, OptLevel,
+    abi::{MAX_FRAME, Regs, Segment, TRAP_SYMBOL, ThreadCells, WIDE_SLOTS, enter},
     clif::{self, Traps},
 };
 use tierup_broker::{Bailout, BailoutReason, Tier};
@@ -285,6 +285,71 @@ fn helpers_are_called_and_panics_pass_through() {
     assert_eq!(call(code.entry(), 14), 42);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backend.compile_direct(&false, TIER)));
     assert!(panicked.is_err(), "the broker's boundary is the place to catch it");
+}
+
+fn unary() -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(I64));
+    signature.returns.push(AbiParam::new(I64));
+    signature
+}
+
+extern "C" fn twice(x: u64) -> u64 {
+    x * 2
+}
+
+static TABLE: [HostSymbol; 2] = [
+    HostSymbol { name: "twice", address: || twice as *const u8, signature: unary },
+    HostSymbol { name: "again", address: || twice as *const u8, signature: unary },
+];
+
+#[test]
+fn helpers_are_called_from_a_table_by_either_compiler() {
+    for level in [OptLevel::Quick, OptLevel::Speed] {
+        // SAFETY: static functions of that signature.
+        let builder = unsafe { CraneliftBackend::builder().opt_level(level).symbol_table(&TABLE) };
+        let backend = builder
+            .build(|cx: &mut LowerCx<'_, &str>| {
+                let mut b = cx.start(body());
+                let [.., argument] = entry_block(&mut b);
+                let helper = cx.helper(&mut b, cx.guest())?;
+                let call = b.ins().call(helper, &[argument]);
+                let result = b.inst_results(call)[0];
+                b.ins().return_(&[result]);
+                b.finish();
+                Ok(())
+            })
+            .unwrap();
+        let code = backend.compile_direct(&"again", TIER).unwrap();
+        assert_eq!(call(code.entry(), 21), 42, "{level:?}");
+        // Not in the table, or what code calls of itself only.
+        for unknown in ["thrice", "memcpy"] {
+            let why = reason(backend.compile_direct(&unknown, TIER));
+            assert!(matches!(&why, BailoutReason::UnknownSymbol { name } if name == unknown), "{why:?}");
+        }
+    }
+}
+
+#[test]
+fn a_name_is_registered_once() {
+    static ITSELF_TWICE: [HostSymbol; 2] = [TABLE[0], TABLE[0]];
+    let [one, other] = ["trap", "twice"].map(|name| (name, twice as *const u8, unary()));
+    let refused = |builder: CraneliftBackendBuilder| match builder.build(add_guest) {
+        Err(BackendError::DuplicateSymbol(name)) => Some(name),
+        _ => None,
+    };
+    let builder = CraneliftBackend::builder;
+    // SAFETY: static functions of those signatures.
+    unsafe {
+        assert_eq!(refused(builder().symbol_table(&TABLE).symbol(one.0, one.1, one.2)), None);
+        assert_eq!(refused(builder().symbol_table(&ITSELF_TWICE)).as_deref(), Some("twice"));
+        assert_eq!(refused(builder().symbol_table(&TABLE).symbol_table(&TABLE)).as_deref(), Some("twice"));
+        assert_eq!(refused(builder().symbol(other.0, other.1, other.2.clone()).symbol_table(&TABLE)).as_deref(), Some("twice"));
+        assert_eq!(refused(builder().symbol_table(&TABLE).symbol(other.0, other.1, other.2)).as_deref(), Some("twice"));
+        // What every backend has is taken as well.
+        assert_eq!(refused(builder().symbol(TRAP_SYMBOL, twice as *const u8, unary())).as_deref(), Some(TRAP_SYMBOL));
+        assert_eq!(refused(builder().symbol("memcpy", twice as *const u8, unary())).as_deref(), Some("memcpy"));
+    }
 }
 
 /// Where a trap was, in guest offsets: innermost frame exactly, and its callers at their calls.

@@ -11,7 +11,7 @@ use crate::{
     frontend::Frontend,
     lower::Lower,
     stats::CompileStats,
-    symbols::Symbols,
+    symbols::{HostSymbol, Symbols, Taken},
 };
 
 /// Which code generator compiles, and how much it optimizes.
@@ -61,15 +61,24 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn new(memory_style: MemoryStyle, optimizes_loops: bool) -> Self {
-        let symbols = Symbols::builtin();
+        let symbols = Symbols::default();
         Parts { symbols, duplicate: None, memory_style, optimizes_loops, is_trusted: false, memory: None, perf_map: false }
     }
 
     pub(crate) fn symbol(&mut self, name: &str, address: *const u8, signature: Signature) {
-        if self.symbols.address(name).is_some() {
-            self.duplicate.get_or_insert_with(|| name.to_owned());
+        let inserted = self.symbols.insert(name, address, signature);
+        self.note(inserted);
+    }
+
+    pub(crate) fn symbol_table(&mut self, table: &'static [HostSymbol]) {
+        let inserted = self.symbols.insert_table(table);
+        self.note(inserted);
+    }
+
+    fn note(&mut self, inserted: Result<(), Taken>) {
+        if let Err(Taken(name)) = inserted {
+            self.duplicate.get_or_insert(name);
         }
-        self.symbols.insert(name, address, signature);
     }
 
     pub(crate) fn memory_style(&mut self, style: MemoryStyle) {
@@ -158,6 +167,16 @@ impl CraneliftBackendBuilder {
     /// not unwind, and may be called by any thread that runs such code.
     pub unsafe fn symbol(mut self, name: &str, address: *const u8, signature: Signature) -> Self {
         self.parts.symbol(name, address, signature);
+        self
+    }
+
+    /// As [`symbol`](Self::symbol), for a whole table, which costs nothing before something is compiled.
+    ///
+    /// # Safety
+    ///
+    /// As for [`symbol`](Self::symbol), of each; and what a table's functions return does not change.
+    pub unsafe fn symbol_table(mut self, table: &'static [HostSymbol]) -> Self {
+        self.parts.symbol_table(table);
         self
     }
 

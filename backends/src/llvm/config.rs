@@ -6,7 +6,7 @@ use cranelift_codegen::ir::Signature;
 
 use super::{Helper, LlvmBackend, ObjectSource, helper::ANSWER_LIMIT};
 use crate::{
-    BackendError, CodeMemory, CraneliftBackendBuilder, MemoryStyle, OptLevel,
+    BackendError, CodeMemory, CraneliftBackendBuilder, HostSymbol, MemoryStyle, OptLevel,
     backend::{Assembled, HostIsa, Parts},
     lower::Lower,
 };
@@ -69,6 +69,16 @@ impl LlvmBackendBuilder {
     /// As for [`CraneliftBackendBuilder::symbol`].
     pub unsafe fn symbol(mut self, name: &str, address: *const u8, signature: Signature) -> Self {
         self.parts.symbol(name, address, signature);
+        self
+    }
+
+    /// As [`symbol`](Self::symbol), for a whole table, which costs nothing before something is compiled.
+    ///
+    /// # Safety
+    ///
+    /// As for [`CraneliftBackendBuilder::symbol_table`].
+    pub unsafe fn symbol_table(mut self, table: &'static [HostSymbol]) -> Self {
+        self.parts.symbol_table(table);
         self
     }
 

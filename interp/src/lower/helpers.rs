@@ -4,120 +4,75 @@
 //! A helper is a plain `extern "C"` function that always returns an `i32`. One that can fail tells so by its result,
 //! and the generated code raises the trap: nothing of the host's is on the stack when guest frames are left.
 
+use tierup::HostSymbol;
+
 use super::clif::{AbiParam, CallConv, Signature, Type, types};
 use crate::bulk;
 use crate::profile::CallSite;
 use crate::trap::TrapCode;
 use crate::vmctx::VmCtx;
 
-/// A helper, as the lowering names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Helper {
+macro_rules! helpers {
+    ($($(#[$doc:meta])* $helper:ident = $name:literal, $function:ident($($param:ident),*);)*) => {
+        /// A helper, as the lowering names it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Helper {
+            $($(#[$doc])* $helper,)*
+        }
+
+        /// All, as a backend is told of them, in their order.
+        pub(super) static HELPERS: &[HostSymbol] = &[$(HostSymbol {
+            name: $name,
+            address: || $function as *const u8,
+            signature: || signature(&[$(types::$param),*]),
+        }),*];
+    };
+}
+
+// After the vmctx.
+helpers! {
     /// Pages to add → pages before, or -1.
-    MemoryGrow,
+    MemoryGrow = "wasm_memory_grow", memory_grow(I32);
     /// Target, byte, length → nonzero when out of bounds. So are the results of all bulk helpers.
-    MemoryFill,
+    MemoryFill = "wasm_memory_fill", memory_fill(I32, I32, I32);
     /// Target, source, length.
-    MemoryCopy,
+    MemoryCopy = "wasm_memory_copy", memory_copy(I32, I32, I32);
     /// Segment, target, source, length.
-    MemoryInit,
+    MemoryInit = "wasm_memory_init", memory_init(I32, I32, I32, I32);
     /// Segment → zero.
-    DataDrop,
+    DataDrop = "wasm_data_drop", data_drop(I32);
     /// Table, value of the new elements, elements to add → elements before, or -1.
-    TableGrow,
+    TableGrow = "wasm_table_grow", table_grow(I32, I64, I32);
     /// Table, target, value, length.
-    TableFill,
+    TableFill = "wasm_table_fill", table_fill(I32, I32, I64, I32);
     /// Target table, source table, target, source, length.
-    TableCopy,
+    TableCopy = "wasm_table_copy", table_copy(I32, I32, I32, I32, I32);
     /// Segment, table, target, source, length.
-    TableInit,
+    TableInit = "wasm_table_init", table_init(I32, I32, I32, I32, I32);
     /// Segment → zero.
-    ElemDrop,
+    ElemDrop = "wasm_elem_drop", elem_drop(I32);
     /// Table that is about to be written to → zero.
-    TableWritten,
+    TableWritten = "wasm_table_written", table_written(I32);
     /// Global → zero.
-    GlobalWritten,
+    GlobalWritten = "wasm_global_written", global_written(I32);
     /// Address of a call site, bytes from the instance's first function reference to what it calls → zero.
-    NoteTarget,
+    NoteTarget = "wasm_note_target", note_target(I64, I64);
 }
 
 impl Helper {
-    pub(super) const ALL: [Self; 13] = [
-        Self::MemoryGrow,
-        Self::MemoryFill,
-        Self::MemoryCopy,
-        Self::MemoryInit,
-        Self::DataDrop,
-        Self::TableGrow,
-        Self::TableFill,
-        Self::TableCopy,
-        Self::TableInit,
-        Self::ElemDrop,
-        Self::TableWritten,
-        Self::GlobalWritten,
-        Self::NoteTarget,
-    ];
-
     /// The name it is registered under.
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::MemoryGrow => "wasm_memory_grow",
-            Self::MemoryFill => "wasm_memory_fill",
-            Self::MemoryCopy => "wasm_memory_copy",
-            Self::MemoryInit => "wasm_memory_init",
-            Self::DataDrop => "wasm_data_drop",
-            Self::TableGrow => "wasm_table_grow",
-            Self::TableFill => "wasm_table_fill",
-            Self::TableCopy => "wasm_table_copy",
-            Self::TableInit => "wasm_table_init",
-            Self::ElemDrop => "wasm_elem_drop",
-            Self::TableWritten => "wasm_table_written",
-            Self::GlobalWritten => "wasm_global_written",
-            Self::NoteTarget => "wasm_note_target",
-        }
+        HELPERS[self as usize].name
     }
+}
 
-    /// Where it is.
-    pub(super) fn address(self) -> *const u8 {
-        match self {
-            Self::MemoryGrow => memory_grow as *const u8,
-            Self::MemoryFill => memory_fill as *const u8,
-            Self::MemoryCopy => memory_copy as *const u8,
-            Self::MemoryInit => memory_init as *const u8,
-            Self::DataDrop => data_drop as *const u8,
-            Self::TableGrow => table_grow as *const u8,
-            Self::TableFill => table_fill as *const u8,
-            Self::TableCopy => table_copy as *const u8,
-            Self::TableInit => table_init as *const u8,
-            Self::ElemDrop => elem_drop as *const u8,
-            Self::TableWritten => table_written as *const u8,
-            Self::GlobalWritten => global_written as *const u8,
-            Self::NoteTarget => note_target as *const u8,
-        }
-    }
-
-    /// Parameters after the vmctx.
-    fn params(self) -> &'static [Type] {
-        use types::{I32, I64};
-        match self {
-            Self::NoteTarget => &[I64, I64],
-            Self::MemoryGrow | Self::DataDrop | Self::ElemDrop | Self::TableWritten | Self::GlobalWritten => &[I32],
-            Self::MemoryFill | Self::MemoryCopy => &[I32, I32, I32],
-            Self::MemoryInit => &[I32, I32, I32, I32],
-            Self::TableGrow => &[I32, I64, I32],
-            Self::TableFill => &[I32, I32, I64, I32],
-            Self::TableCopy | Self::TableInit => &[I32, I32, I32, I32, I32],
-        }
-    }
-
-    /// Its signature: `vmctx`, [`Helper::params`], an `i32` result.
-    pub(super) fn signature(self) -> Signature {
-        let mut signature = Signature::new(CallConv::SystemV);
-        signature.params.push(AbiParam::new(types::I64));
-        signature.params.extend(self.params().iter().map(|&ty| AbiParam::new(ty)));
-        signature.returns.push(AbiParam::new(types::I32));
-        signature
-    }
+/// A helper's signature: `vmctx`, parameters, an `i32` result.
+fn signature(params: &[Type]) -> Signature {
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(types::I64));
+    signature.params.extend(params.iter().map(|&ty| AbiParam::new(ty)));
+    signature.returns.push(AbiParam::new(types::I32));
+    signature
 }
 
 // All helpers are called by generated code only, with the vmctx of the function that calls and with indices that

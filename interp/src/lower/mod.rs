@@ -106,12 +106,10 @@ impl WasmLower {
             Baseline::Quick => OptLevel::Quick,
             Baseline::Cranelift => OptLevel::Speed,
         };
-        let mut builder = CraneliftBackend::builder().opt_level(level).memory_style(MemoryStyle::Guarded);
-        for helper in helpers::Helper::ALL {
-            // SAFETY: a plain function of that signature, in this program for good; it returns, and may run on any
-            // thread that runs the instance whose vmctx it is given.
-            builder = unsafe { builder.symbol(helper.name(), helper.address(), helper.signature()) };
-        }
+        let builder = CraneliftBackend::builder().opt_level(level).memory_style(MemoryStyle::Guarded);
+        // SAFETY: plain functions of those signatures, in this program for good; they return, and may run on any thread that runs the
+        // instance whose vmctx they are given.
+        let builder = unsafe { builder.symbol_table(helpers::HELPERS) };
         // SAFETY: whatever the tests lower is verified, and nothing is refused.
         unsafe { builder.trust_lowering() }
     }
