@@ -5,9 +5,9 @@ use std::{
     ffi::OsString,
     fmt::Write,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -41,7 +41,8 @@ const MORE_TIME_BYTES: usize = 2 << 20;
 /// the system shares.
 #[derive(Debug)]
 pub struct Helper {
-    program: PathBuf,
+    /// Looked for when it is needed: to ask the system where this program is takes as long as a short one runs.
+    program: OnceLock<PathBuf>,
     arguments: Vec<OsString>,
     answer_limit: Duration,
     idle: Mutex<Vec<Connection>>,
@@ -49,12 +50,13 @@ pub struct Helper {
 
 impl Helper {
     pub(super) fn new(program: Option<PathBuf>, arguments: Vec<OsString>, answer_limit: Duration) -> Self {
-        Helper { program: program.unwrap_or_else(find), arguments, answer_limit, idle: Mutex::default() }
+        let program = program.map_or_else(OnceLock::new, OnceLock::from);
+        Helper { program, arguments, answer_limit, idle: Mutex::default() }
     }
 
-    /// The executable that is run.
-    pub fn program(&self) -> &std::path::Path {
-        &self.program
+    /// The executable that is run. Unless it was named it is looked for when this is called, or LLVM is needed, for the first time.
+    pub fn program(&self) -> &Path {
+        self.program.get_or_init(find)
     }
 
     /// What the helper says it is, for example `LLVM 19.1.7`. Starts one, which is kept for the first compile.
@@ -81,7 +83,7 @@ impl Helper {
     }
 
     fn start(&self) -> Result<Connection, super::HelperError> {
-        Connection::start(Command::new(&self.program).arg("--serve").args(&self.arguments))
+        Connection::start(Command::new(self.program()).arg("--serve").args(&self.arguments))
     }
 
     fn ask(&self, clif: &str, cancelled: &dyn Fn() -> bool) -> Result<Answer, super::HelperError> {
