@@ -465,6 +465,14 @@ pub fn should_leave(b: &mut FunctionBuilder<'_>, abi: &BodyAbi) -> Value {
 /// Leaves a body of the current function's signature with its live slots: ends the current, cold block. `resume` is a
 /// [`Resume`](crate::abi::Resume), encoded.
 pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, live: &[(u32, Value)]) {
+    let frame = call_finish(b, abi, resume, live);
+    let returns: Vec<Type> = b.func.signature.returns.iter().map(|result| result.value_type).collect();
+    let results: Vec<Value> = returns.iter().map(|&ty| b.ins().load(ty, MemFlagsData::trusted(), frame, 0)).collect();
+    b.ins().return_(&results);
+}
+
+/// Has somebody else finish a call, in a cold block, and returns where its results are, a word each.
+pub(crate) fn call_finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, live: &[(u32, Value)]) -> Value {
     let cells = cells_again(b, abi.vmctx);
     // The frame is the wide buffer: it has to be copied at once anyway, and two or more results are returned there.
     let frame = b.ins().load(I64, constant(), cells, offset::WIDE);
@@ -475,10 +483,7 @@ pub(crate) fn finish(b: &mut FunctionBuilder<'_>, abi: &BodyAbi, resume: u32, li
     let resume = b.ins().iconst(I64, i64::from(resume));
     let call = b.ins().call(stub, &[abi.vmctx, abi.callee, frame, resume]);
     // Told again where the frame is, code keeps nothing across the call, and saves no register for it on every entry.
-    let frame = b.inst_results(call)[0];
-    let returns: Vec<Type> = b.func.signature.returns.iter().map(|result| result.value_type).collect();
-    let results: Vec<Value> = returns.iter().map(|&ty| b.ins().load(ty, MemFlagsData::trusted(), frame, 0)).collect();
-    b.ins().return_(&results);
+    b.inst_results(call)[0]
 }
 
 /// `fn(vmctx, callee, frame, resume) -> frame`.

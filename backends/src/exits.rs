@@ -116,6 +116,8 @@ impl<G> LowerCx<'_, G> {
         let status = Resume::Exit(exit.number).encode();
         b.set_cold_block(block);
         b.switch_to_block(block);
-        self.sites.leave(b, abi, status, live, SlotBuffer::Thread(offset::WIDE));
+        if !self.leave_inlined(b, abi, status, &live) {
+            self.sites.leave(b, abi, status, live, SlotBuffer::Thread(offset::WIDE));
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod clif;
 mod code;
 mod exits;
 mod frontend;
+mod inlined;
 #[cfg(feature = "llvm")]
 pub mod llvm;
 mod lower;
@@ -26,6 +27,7 @@ pub mod trap;
 pub use backend::{BackendError, CraneliftBackend, CraneliftBackendBuilder, FunctionReport, OptLevel};
 pub use clif::MemoryStyle;
 pub use code::{CodeMap, CodeMemory, CompiledFunction, DEFAULT_CODE_BYTES, Position};
+pub use inlined::Inlined;
 #[cfg(feature = "llvm")]
 pub use llvm::{LlvmBackend, LlvmBackendBuilder, LlvmPipeline};
 pub use lower::{Builder, Lower, LowerCx};

@@ -21,6 +21,7 @@ use crate::{
     MemoryStyle,
     clif::{self, Countdown},
     exits::DeclaredExits,
+    inlined::{Inlining, Places},
     sites::DeclaredSites,
     speculation::{Premises, Speculation},
     stack,
@@ -59,6 +60,7 @@ pub struct LowerCx<'a, G> {
     label: Label,
     pub(crate) sites: DeclaredSites,
     pub(crate) exits: DeclaredExits,
+    pub(crate) inlining: RefCell<Inlining>,
     pub(crate) premises: Option<&'a dyn Premises>,
     is_callee: bool,
     pub(crate) assumed: RefCell<Vec<Assumption>>,
@@ -149,6 +151,8 @@ pub(crate) struct Label {
     /// All sites that it can be entered at, if there are several.
     pub(crate) entered_at: Vec<u32>,
     pub(crate) tally: Tally,
+    /// What source locations beyond the guest's stand for.
+    pub(crate) places: Places,
     /// What tag and code refer to.
     pub(crate) kept: Option<Kept>,
 }
@@ -211,6 +215,7 @@ impl<'a, G> LowerCx<'a, G> {
             label: Label { site: job.site(), ..Label::default() },
             sites: DeclaredSites::new(job),
             exits: DeclaredExits::new(job),
+            inlining: RefCell::default(),
             premises: job.premises,
             is_callee: job.is_callee,
             assumed: RefCell::default(),
@@ -224,7 +229,8 @@ impl<'a, G> LowerCx<'a, G> {
 
     pub(crate) fn into_parts(self) -> (Lowered, Sites) {
         let speculation = Speculation { exits: self.exits.into_inner(), assumed: self.assumed.into_inner() };
-        (Lowered { label: self.label, speculation }, self.sites.into_inner())
+        let label = Label { places: self.inlining.into_inner().into_places(), ..self.label };
+        (Lowered { label, speculation }, self.sites.into_inner())
     }
 
     /// The guest function's handle.

@@ -100,7 +100,9 @@ impl<G> LowerCx<'_, G> {
         b.set_cold_block(block);
         b.switch_to_block(block);
         let status = Resume::Site(site).encode();
-        self.sites.leave(b, abi, status, live.to_vec(), SlotBuffer::Frame);
+        if !self.leave_inlined(b, abi, status, live) {
+            self.sites.leave(b, abi, status, live.to_vec(), SlotBuffer::Frame);
+        }
         Some(block)
     }
 }

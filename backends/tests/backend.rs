@@ -1,5 +1,7 @@
 //! The Cranelift backend from outside: hostile lowerings, memory that comes back, several workers, maps from pcs.
 
+mod inlined;
+
 use std::{
     fs,
     sync::{
@@ -404,6 +406,15 @@ fn a_backtrace_names_guest_offsets() {
     let position = |&pc: &usize| backend.code_memory().map().find_return(pc).map(|at| (at.tag, at.guest_offset));
     let found: Vec<_> = PCS.with(|pcs| pcs.borrow().iter().map(position).collect());
     assert_eq!(found, [Some((2, Some(30))), Some((1, Some(20)))]);
+}
+
+/// A call that the lowering has inlined is a frame.
+#[test]
+fn what_a_lowering_inlines_is_told() {
+    for level in [OptLevel::Quick, OptLevel::None, OptLevel::Speed] {
+        let backend = CraneliftBackend::builder().opt_level(level).build(inlined::lower).unwrap();
+        inlined::check(backend.code_memory().map(), &backend.compile_direct(&(), TIER).unwrap());
+    }
 }
 
 /// What `clif_text` prints is CLIF.

@@ -88,6 +88,23 @@ fn a_callee_of_the_same_instance_is_given_the_vmctx_that_is_there() {
 }
 
 #[test]
+fn a_small_body_is_inlined_into_itself_once() {
+    let fib = |more: usize| {
+        clif(&format!(
+            "(module (func $fib (param i32) (result i32)
+                (if (i32.lt_u (local.get 0) (i32.const 2)) (then (return (local.get 0)))) {}
+                (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1))) (call $fib (i32.sub (local.get 0) (i32.const 2))))))",
+            "(drop (i32.const 1))".repeat(more)
+        ))
+    };
+    // Each of the two copies calls twice, and neither checks the stack again.
+    let text = fib(0);
+    assert_eq!((count(&text, "call_indirect"), count(&text, "get_stack_pointer")), (4, 1), "{text}");
+    let text = fib(100);
+    assert_eq!((count(&text, "call_indirect"), count(&text, "get_stack_pointer")), (2, 1), "{text}");
+}
+
+#[test]
 fn a_large_leaf_checks_the_stack() {
     let text = clif(&format!("(module (func {}))", "(local i64)".repeat(600)));
     assert_eq!(count(&text, "get_stack_pointer"), 1, "{text}");

@@ -267,6 +267,91 @@ fn a_trap_beneath_a_loop_names_every_frame_once() {
     assert_eq!(frames.iter().map(|&(function, _)| function).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
+/// The first tier has a small body within itself: its loops are left there, and the call goes on behind.
+#[test]
+fn a_loop_in_a_body_within_itself() {
+    let text = r#"(module
+        (func $visit (param i32) (result i32 i64) (local i32 i64)
+          (if (i32.eqz (local.get 0)) (then (return (i32.const 1) (i64.const 2))))
+          (loop
+            (call $visit (i32.sub (local.get 0) (i32.const 1)))
+            (local.set 2 (i64.add (local.get 2)))
+            (local.set 1 (i32.add (local.get 1)))
+            (br_if 0 (i32.lt_u (local.get 1) (i32.mul (local.get 0) (i32.const 3)))))
+          (local.get 1) (i64.shl (local.get 2) (i64.const 1)))
+        (func (export "run") (param i32) (result i32 i64)
+          (loop (result i32 i64) (call $visit (local.get 0)))))"#;
+    fn visit(n: i32) -> (i32, i64) {
+        if n == 0 {
+            return (1, 2);
+        }
+        let mut sums = (0, 0);
+        while sums.0 < n * 3 {
+            let (a, b) = visit(n - 1);
+            sums = (sums.0 + a, sums.1 + b);
+        }
+        (sums.0, sums.1 << 1)
+    }
+    let (a, b) = visit(6);
+    returned(text, 6, &[Val::I32(a), Val::I64(b)]);
+}
+
+/// Its frames are told, whether it is within itself or not, and whether the loop was left or not.
+#[test]
+fn a_trap_in_a_body_within_itself_names_every_frame_once() {
+    let text = r#"(module
+        (func $f (param i32) (result i32) (local i32)
+          (local.set 1 (i32.const 8))
+          (loop
+            (local.set 1 (i32.sub (local.get 1) (i32.add (i32.const 1) (i32.div_u (i32.const 1) (local.get 0)))))
+            (br_if 0 (i32.gt_u (local.get 1) (local.get 0))))
+          (i32.add (call $f (i32.sub (local.get 0) (i32.const 1))) (local.get 1)))
+        (func (export "run") (param i32) (result i32)
+          (loop (result i32) (call $f (local.get 0)))))"#;
+    for depth in 1..5 {
+        let (code, frames) = everywhere(text, depth).expect_err("a trap");
+        assert_eq!(code, TrapCode::IntegerDivideByZero);
+        let depth = depth as usize;
+        assert_eq!(frames.iter().map(|&(function, _)| function).collect::<Vec<_>>(), [vec![0; depth + 1], vec![1]].concat());
+        let (divides, calls) = (frames[0].1, frames[1].1);
+        assert!(divides < calls && frames[1..=depth].iter().all(|frame| frame.1 == calls), "{frames:?}");
+    }
+}
+
+/// Every way a body can return by, and one that never does.
+#[test]
+fn a_body_within_itself_returns_or_not() {
+    let text = r#"(module
+        (func $f (param i32) (result i32)
+          (block $three (block $two (block $one (block $zero
+            (br_table $zero $one $two $three (i32.and (local.get 0) (i32.const 3))))
+            (return (i32.const 5)))
+            (br 2 (i32.add (call $f (i32.div_u (local.get 0) (i32.const 2))) (i32.const 7))))
+            (return (i32.mul (call $f (i32.sub (local.get 0) (i32.const 1))) (i32.const 3))))
+          (local.get 0))
+        (func $never (param i32) (result i32)
+          (if (i32.eqz (local.get 0)) (then (unreachable)))
+          (call $never (i32.sub (local.get 0) (i32.const 1)))
+          (unreachable))
+        (func (export "run") (param i32) (result i32)
+          (loop (result i32)
+            (i32.add (call $f (local.get 0)) (if (result i32) (i32.eqz (local.get 0)) (then (call $never (i32.const 3))) (else (i32.const 0)))))))"#;
+    fn f(n: i32) -> i32 {
+        match n & 3 {
+            0 => 5,
+            1 => f(n / 2) + 7,
+            2 => f(n - 1) * 3,
+            _ => n,
+        }
+    }
+    for n in [4, 5, 21, 42, 43] {
+        returned(text, n, &[Val::I32(f(n))]);
+    }
+    let (code, frames) = everywhere(text, 0).expect_err("a trap");
+    assert_eq!(code, TrapCode::Unreachable);
+    assert_eq!(frames.iter().map(|&(function, _)| function).collect::<Vec<_>>(), [1, 1, 1, 1, 2]);
+}
+
 /// Two instances call each other from within loops; the one that imports is on both sides of the other in a backtrace.
 #[test]
 fn instances_call_each_other() {

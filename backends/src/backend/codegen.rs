@@ -96,8 +96,7 @@ impl Codegen {
         let mut pages = self.publisher.memory().take(bytes, 1).map_err(full)?;
         pages.seal_with(&code.bytes).map_err(full)?;
         let entry = pages.start() as usize;
-        let locations = code.locations.iter().copied().collect();
-        let function = FunctionMap { start: entry, len: bytes, tag: label.tag, locations, chains: Box::default() };
+        let function = FunctionMap::new(entry, bytes, label, code.locations.iter().copied());
         let functions = vec![(function, label.name())];
         let (pages, kept) = (vec![pages], label.kept.iter().cloned().collect());
         Ok(self.publisher.publish(LinkedCode { entry, bytes, functions, exits: exits.build(), kept, pages }))
@@ -175,8 +174,8 @@ impl Codegen {
 
         let code_bytes = code.code_buffer().len();
         let locations = code.buffer.get_srclocs_sorted().iter().filter(|at| !at.loc.is_default());
-        let locations = locations.map(|at| (at.start, at.end, at.loc.bits())).collect();
-        let function = FunctionMap { start: entry, len: code_bytes, tag: label.tag, locations, chains: Box::default() };
+        let locations = locations.map(|at| (at.start, at.end, at.loc.bits()));
+        let function = FunctionMap::new(entry, code_bytes, label, locations);
         let functions = vec![(function, label.name())];
         let (pages, kept) = (memory.into_pages(), label.kept.iter().cloned().collect());
         Ok(self.publisher.publish(LinkedCode { entry, bytes: code_bytes, functions, exits: exits.build(), kept, pages }))

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use tierup_broker::UnitId;
 use tierup_deopt::ExitTable;
 
-use crate::lower::Kept;
+use crate::lower::{Kept, Label};
 
 /// Where a pc lies: one of the functions that are under way there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,12 @@ pub(crate) struct Chain {
 }
 
 impl FunctionMap {
+    /// That of a function which nothing but its own lowering inlined anything into.
+    pub(crate) fn new(start: usize, len: usize, label: &Label, locations: impl IntoIterator<Item = (u32, u32, u32)>) -> Self {
+        let (locations, chains) = label.places.part(label.tag, locations);
+        FunctionMap { start, len, tag: label.tag, locations: locations.into(), chains: chains.into() }
+    }
+
     fn chain_at(&self, code_offset: u32) -> Option<&Chain> {
         let after = self.chains.partition_point(|chain| chain.start <= code_offset);
         self.chains[..after].last().filter(|chain| code_offset < chain.end)

@@ -195,8 +195,11 @@ fn chains(locations: &Locations, symbol: &str, unit: &Unit) -> Box<[Chain]> {
     let ranges = locations.ranges.iter().filter(|range| symbol_of(range.function) == Some(symbol));
     let chain = |range: &LocationRange| {
         // A stub is nobody's function.
-        let frame = |frame: &LocationFrame| Some((unit.labels.get(symbol_of(frame.function)?)?.tag, frame.offset));
-        Chain { start: range.start, end: range.end, frames: range.frames.iter().filter_map(frame).collect() }
+        let frames = |frame: &LocationFrame| {
+            let label = unit.labels.get(symbol_of(frame.function)?)?;
+            Some(label.places.frames(label.tag, frame.offset))
+        };
+        Chain { start: range.start, end: range.end, frames: range.frames.iter().filter_map(frames).flatten().collect() }
     };
     ranges.map(chain).filter(|chain| !chain.frames.is_empty()).collect()
 }

@@ -75,7 +75,7 @@ impl FuncLower<'_, '_> {
 
     /// Counts the arm that begins with the operator whose lowering does, if there is one, or leaves it out: then no code can follow here.
     pub(super) fn begin_arm(&mut self) {
-        let at = self.b.srcloc().bits();
+        let at = self.offset;
         match &mut self.arms {
             ArmUse::Ignore => {}
             ArmUse::Count { arms, behind } => {

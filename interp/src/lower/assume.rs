@@ -165,7 +165,7 @@ impl<'a> FuncLower<'a, '_> {
     /// A call was lowered, whatever of.
     pub(super) fn note_call(&mut self) {
         let in_loop = || self.frames.iter().any(|frame| matches!(frame.kind, FrameKind::Loop { .. }));
-        let is_used_later = || self.b.srcloc().bits() < self.assumed.last_use || in_loop();
+        let is_used_later = || self.offset < self.assumed.last_use || in_loop();
         self.assumed.must_look = self.assumes() && is_used_later();
     }
 
@@ -176,7 +176,7 @@ impl<'a> FuncLower<'a, '_> {
             return Ok(());
         }
         let left = self.reserved_state().and_then(|state| {
-            let guard = GuardKind::Unwritten.at(self.b.srcloc().bits());
+            let guard = GuardKind::Unwritten.at(self.offset);
             // A constant, so that the parameter is not kept for this.
             let callee = self.b.ins().iconst(types::I64, i64::from(self.function));
             let abi = BodyAbi { callee, ..self.abi };

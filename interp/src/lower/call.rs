@@ -16,15 +16,18 @@ use wasmparser::Operator;
 /// Lowers `op` if it is a call; `false` if it belongs to another family.
 pub(super) fn lower(f: &mut FuncLower<'_, '_>, op: &Operator<'_>) -> Result<bool, Bailout> {
     match *op {
-        Operator::Call { function_index } => direct(f, function_index),
+        Operator::Call { function_index } => direct(f, function_index)?,
         Operator::CallIndirect { type_index, table_index } => indirect(f, type_index, table_index)?,
         _ => return Ok(false),
     }
     Ok(true)
 }
 
-fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
+fn direct(f: &mut FuncLower<'_, '_>, function: u32) -> Result<(), Bailout> {
     let ty = f.facts.type_of_function(function);
+    if function == f.function && f.inline_itself(ty)? {
+        return Ok(());
+    }
     let results = match f.facts.callee(function) {
         Callee::Defined { bead } => known(f, ty, function, bead),
         Callee::Imported => {
@@ -35,6 +38,7 @@ fn direct(f: &mut FuncLower<'_, '_>, function: u32) {
     };
     complete(f, ty, &results);
     f.note_call();
+    Ok(())
 }
 
 /// Calls a function of this module, whose body may take the call's place, with the arguments on top of the operand stack.
@@ -172,6 +176,10 @@ impl FuncLower<'_, '_> {
 
     /// Returns the `results` topmost operands, which are all the function has.
     pub(super) fn return_top(&mut self, results: usize) {
+        if let Some(returns) = self.returns {
+            self.jump(returns, results);
+            return;
+        }
         self.count_return();
         if results < 2 {
             self.b.ins().return_(self.operands.top(results));

@@ -10,7 +10,7 @@ pub(super) use tierup::cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 pub(super) use tierup::cranelift::codegen::ir::immediates::{Ieee32, Ieee64, Imm64};
 pub(super) use tierup::cranelift::codegen::ir::{
     AbiParam, AliasRegion, AliasRegionData, Block, BlockArg, BlockCall, FuncRef, Inst, InstBuilder, InstructionData,
-    JumpTableData, MemFlagsData, SigRef, Signature, SourceLoc, Type, Value, types,
+    JumpTableData, MemFlagsData, SigRef, Signature, Type, Value, types,
 };
 pub(super) use tierup::cranelift::codegen::isa::CallConv;
 pub(super) use tierup::cranelift::frontend::{FuncInstBuilder, FunctionBuilder, Switch, Variable};

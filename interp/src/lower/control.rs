@@ -61,7 +61,7 @@ impl FuncLower<'_, '_> {
     }
 
     /// Jumps to `target` with the `arity` topmost operands, which stay on the stack.
-    fn jump(&mut self, target: Block, arity: usize) {
+    pub(super) fn jump(&mut self, target: Block, arity: usize) {
         let args = self.block_args(target, arity);
         self.b.ins().jump(target, &args);
     }

@@ -137,6 +137,15 @@ impl FuncLower<'_, '_> {
         }
     }
 
+    /// Counts a call that is inlined.
+    pub(super) fn count_inlined(&mut self) {
+        if let Some(Counter { account: Some(Account { unpaid, .. }), .. }) = self.count {
+            let before = self.b.use_var(unpaid);
+            let now = self.b.ins().iadd_imm_s(before, i64::from(CALL_WORK));
+            self.b.def_var(unpaid, now);
+        }
+    }
+
     /// Ends the current block, a cold one: tells of `work` and of the loop, and leaves there or goes on in `next`.
     fn tell_in_loop(&mut self, counting: Counting, work: Value, site: Option<DeclaredSite>, next: Block) {
         let abi = self.tell(counting, work, site.as_ref().map(|site| site.id));

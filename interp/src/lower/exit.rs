@@ -53,7 +53,7 @@ impl FuncLower<'_, '_> {
     /// The same where room was reserved.
     pub(super) fn reserved_state(&mut self) -> Option<FrameState> {
         let Resuming { module, prepared, .. } = self.resuming?;
-        let offset = self.b.srcloc().bits();
+        let offset = self.offset;
         let point = prepared.points(module).at(offset)?;
         let mut state = FrameState::of(self.body, offset);
         for local in prepared.live_locals(module, offset) {
@@ -78,7 +78,7 @@ impl FuncLower<'_, '_> {
         self.b.ins().store(flags, left, countdown, 0);
         let stays = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, left, 0);
         // Where the frame has too many slots, the next point leaves.
-        let guard = GuardKind::Test.at(self.b.srcloc().bits());
+        let guard = GuardKind::Test.at(self.offset);
         let _planted = self.cx.guard(self.b, &self.abi, stays, &state, guard, ExitReason::Requested);
     }
 }

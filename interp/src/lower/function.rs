@@ -10,12 +10,13 @@ use wasmparser::{BinaryReader, FuncValidator, Operator, OperatorsReader, Validat
 use super::arms::{ArmUse, FreeHeader};
 use super::assume::Assumed;
 use super::clif::{
-    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, SourceLoc, Sums, Traps, Type, Value, Variable, types,
+    self, Block, BodyAbi, Countdown, FunctionBuilder, InstBuilder, SigRef, Sums, Traps, Type, Value, Variable, types,
 };
 use super::count::{Counter, Counting};
 use super::exit::Resuming;
 use super::facts::Facts;
 use super::helpers::Helper;
+use super::itself::Itself;
 use super::signature::{self, BODY_PREFIX, clif_type};
 use super::site::LoopSites;
 use super::stack::{Frame, Operands};
@@ -75,6 +76,12 @@ pub(super) struct FuncLower<'a, 'f> {
     pub(super) assumed: Assumed,
     /// Operators on the longest way to here.
     pub(super) work: u32,
+    /// Offset of the operator being lowered.
+    pub(super) offset: u32,
+    /// The body, if it may take the place of its calls of itself,
+    pub(super) itself: Option<Itself<'a>>,
+    /// and where it returns to while it does.
+    pub(super) returns: Option<Block>,
     pub(super) cx: &'a LowerCx<'a, FuncHandle>,
     signatures: HashMap<u32, SigRef>,
 }
@@ -103,12 +110,14 @@ pub(super) struct Opened<'a> {
     is_leaf: bool,
     /// It polls nowhere.
     pub(super) is_silent: bool,
+    /// Calls that it has of itself.
+    calls_of_itself: usize,
     /// What lives at loops, if anybody may ask and the body can be read.
     liveness: Option<Rc<Liveness>>,
 }
 
 impl<'a> Opened<'a> {
-    /// Reads `body` once, also for what lives at its loops if `needs_liveness`.
+    /// Reads `body`, of the function with that index, once, also for what lives at its loops if `needs_liveness`.
     ///
     /// # Errors
     ///
@@ -116,6 +125,7 @@ impl<'a> Opened<'a> {
     pub(super) fn new(
         module: &'a ModuleInner,
         body: &'a Body,
+        function: u32,
         validator: &mut FuncValidator<ValidatorResources>,
         plants_exits: bool,
         needs_liveness: bool,
@@ -124,18 +134,18 @@ impl<'a> Opened<'a> {
         validator.read_locals(&mut reader).map_err(|e| invalid(&e))?;
         let size = validator.len_locals() as usize + body.bytes(module).len();
         let operators = || OperatorsReader::new(reader.clone());
-        let mut has = Has::default();
+        let mut has = Has { function, ..Has::default() };
         let liveness = match needs_liveness {
             true => Liveness::watching(operators(), validator.len_locals(), |op, offset| has.see(op, offset)).map(Rc::new),
             false => None,
         };
         if liveness.is_none() {
-            has = Has::of(operators())?;
+            has = Has::of(operators(), function)?;
         }
-        let Has { calls, loops, mut calling_loops, .. } = has;
+        let Has { calls, calls_of_itself, loops, mut calling_loops, .. } = has;
         calling_loops.sort_unstable();
         let is_leaf = size <= SMALL_LEAF && !plants_exits && !calls;
-        Ok(Opened { body, reader, calling_loops, is_leaf, is_silent: is_leaf && !loops, liveness })
+        Ok(Opened { body, reader, calling_loops, is_leaf, is_silent: is_leaf && !loops, calls_of_itself, liveness })
     }
 }
 
@@ -161,7 +171,7 @@ pub(super) struct Manner<'a> {
 /// Terminal: the body does not validate, or uses an operator that no family knows.
 pub(super) fn lower<'a>(
     module: &'a ModuleInner,
-    function: &Function,
+    function: &'a Function,
     opened: Opened<'a>,
     validator: &mut FuncValidator<ValidatorResources>,
     manner: Manner<'a>,
@@ -195,14 +205,19 @@ pub(super) fn lower<'a>(
     f.count_call(manner.counting);
     f.use_arms(module, OperatorsReader::new(reader.clone()));
     f.declare_checked_len();
-    f.declare_locals(validator, function.ty.params().len());
+    let arguments = f.b.func.dfg.block_params(f.entry)[BODY_PREFIX..].to_vec();
+    f.declare_locals(validator, arguments);
     f.open_body(module.function_types[function.index as usize]);
+    // Who optimizes loops inlines as well. And arms have one place each.
+    if !cx.polls_loops() && matches!(f.arms, ArmUse::Ignore) {
+        f.itself = Itself::new(module, function, body, opened.calls_of_itself);
+    }
     f.operators(validator, OperatorsReader::new(reader))?;
     f.traps.finish(f.b);
     Ok(())
 }
 
-fn invalid(error: &wasmparser::Error) -> Bailout {
+pub(super) fn invalid(error: &wasmparser::Error) -> Bailout {
     Bailout::terminal(BailoutReason::InvalidGuest { message: error.to_string() })
 }
 
@@ -240,6 +255,9 @@ const SMALL_LEAF: usize = 512;
 struct Has {
     /// Calls of guest code: frames can pile up above its own.
     calls: bool,
+    /// Of these, calls of the function itself, which has this index.
+    calls_of_itself: usize,
+    function: u32,
     loops: bool,
     /// Offsets of those that have a call in them.
     calling_loops: Vec<u32>,
@@ -248,8 +266,8 @@ struct Has {
 }
 
 impl Has {
-    fn of(mut reader: OperatorsReader<'_>) -> Result<Self, Bailout> {
-        let mut has = Has::default();
+    fn of(mut reader: OperatorsReader<'_>, function: u32) -> Result<Self, Bailout> {
+        let mut has = Has { function, ..Has::default() };
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset().map_err(|e| invalid(&e))?;
             has.see(&op, offset);
@@ -260,6 +278,8 @@ impl Has {
     fn see(&mut self, op: &Operator<'_>, offset: u64) {
         match op {
             Operator::Call { .. } | Operator::CallIndirect { .. } => {
+                let is_itself = matches!(op, Operator::Call { function_index } if *function_index == self.function);
+                self.calls_of_itself += usize::from(is_itself);
                 self.calls = true;
                 self.calling_loops.extend(self.around.iter_mut().filter_map(Option::take));
             }
@@ -314,14 +334,16 @@ impl<'a, 'f> FuncLower<'a, 'f> {
             leaves_at_polls: false,
             assumed: Assumed::default(),
             work: 0,
+            offset: 0,
+            itself: None,
+            returns: None,
             signatures: HashMap::new(),
         }
     }
 
     /// Parameters, then zeroed locals.
-    fn declare_locals(&mut self, validator: &FuncValidator<ValidatorResources>, params: usize) {
-        let arguments = self.b.func.dfg.block_params(self.entry)[BODY_PREFIX..].to_vec();
-        debug_assert_eq!(arguments.len(), params);
+    pub(super) fn declare_locals(&mut self, validator: &FuncValidator<ValidatorResources>, arguments: Vec<Value>) {
+        let params = arguments.len();
         for argument in arguments {
             let local = self.b.declare_var(self.b.func.dfg.value_type(argument));
             self.b.def_var(local, argument);
@@ -350,7 +372,7 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         }
     }
 
-    fn operators(
+    pub(super) fn operators(
         &mut self,
         validator: &mut FuncValidator<ValidatorResources>,
         mut reader: OperatorsReader<'_>,
@@ -358,7 +380,8 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset().map_err(|e| invalid(&e))?;
             validator.op(offset, &op).map_err(|e| invalid(&e))?;
-            self.b.set_srcloc(SourceLoc::new(offset as u32));
+            self.offset = offset as u32;
+            self.cx.locate(self.b, self.offset);
             if self.reachable {
                 self.look()?;
                 self.begin_arm();

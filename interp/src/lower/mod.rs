@@ -12,7 +12,7 @@
 //!   [`access`](clif::access) alone may emit.
 //! - **Source locations are offsets into the bytes the body came with**, and the unit's tag is the [`Body`](crate::module::Body)'s address, as are the
 //!   functions of frame states: that is how a backtrace names a native frame, and in what code the interpreter goes on. The unit keeps
-//!   the body.
+//!   the body. (What is inlined has such offsets, too: [`LowerCx::locate`].)
 //! - **What an instance never changes is loaded as a constant** ([`vmctx`]); nothing of an instance is a constant of the
 //!   code, which all instances of a module share. Addresses of the module's own code cells are.
 //! - **What is likely is taken for granted only behind a guard** ([`speculate`]), by the optimizing tier; the others record it
@@ -33,6 +33,7 @@ mod exit;
 mod facts;
 mod function;
 mod helpers;
+mod itself;
 mod memory;
 mod numeric;
 mod poll;
@@ -144,7 +145,7 @@ impl Lower<FuncHandle> for WasmLower {
         let scratch = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let mut validator = module.validator(function).into_validator(scratch);
         let needs_liveness = cx.wants_sites() || !cx.polls_loops() || self.leaves_at_polls;
-        let opened = Opened::new(&module, body, &mut validator, self.plants_exits, needs_liveness)?;
+        let opened = Opened::new(&module, body, index, &mut validator, self.plants_exits, needs_liveness)?;
         let samples = self.flush > 0 && cx.may_be_sampled();
         let counting = match (samples, opened.is_silent) {
             (true, false) => cx.sampled().map(|countdown| Counting { countdown, function: index, flush: None }),

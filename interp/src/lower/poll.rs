@@ -24,7 +24,7 @@ impl FuncLower<'_, '_> {
         }
         let state = self.state_at_header();
         let (cx, abi, function) = (self.cx, self.abi_at_header(), self.function);
-        let guard = GuardKind::Poll.at(self.b.srcloc().bits());
+        let guard = GuardKind::Poll.at(self.offset);
         clif::poll(self.b, &abi, |b| {
             if let Some(state) = state {
                 // A constant, so that the parameter is not kept for this.
@@ -37,7 +37,7 @@ impl FuncLower<'_, '_> {
 
     /// What a poll at the header of the loop whose operator is being lowered has at hand.
     pub(super) fn abi_at_header(&mut self) -> BodyAbi {
-        if self.calling_loops.binary_search(&self.b.srcloc().bits()).is_err() {
+        if self.calling_loops.binary_search(&self.offset).is_err() {
             return self.abi;
         }
         // Kept across calls, the cells would take a register that every call of the function has to save.
@@ -46,7 +46,7 @@ impl FuncLower<'_, '_> {
 
     /// What the interpreter's frame holds at the header of the loop whose operator is being lowered.
     fn state_at_header(&mut self) -> Option<FrameState> {
-        let offset = self.b.srcloc().bits();
+        let offset = self.offset;
         let live: Vec<u32> = self.live_at_polls.as_ref()?.at(offset).expect("the analysis met the same loops").iter().collect();
         let mut state = FrameState::of(self.body, offset);
         for local in live {

@@ -69,7 +69,7 @@ impl<'a> FuncLower<'a, '_> {
 
     /// The profile of the indirect call being lowered, if there is one.
     pub(super) fn call_site(&self) -> Option<&'a CallSite> {
-        self.resuming?.prepared.call_site(self.b.srcloc().bits())
+        self.resuming?.prepared.call_site(self.offset)
     }
 }
 

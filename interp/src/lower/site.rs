@@ -18,7 +18,7 @@ use crate::prepare::CONTROL_SLOTS;
 pub(super) struct LoopSites {
     liveness: Rc<Liveness>,
     /// How many there were.
-    next: u32,
+    pub(super) next: u32,
 }
 
 impl LoopSites {
@@ -49,18 +49,21 @@ impl FuncLower<'_, '_> {
         let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
         let operands: Vec<Value> = self.guest_operands().collect();
         #[cfg(test)]
-        tests::note(id, self.b.srcloc().bits(), operands.len());
+        tests::note(id, self.offset, operands.len());
         live.extend((first_operand..).zip(operands));
         let checked_len = self.checked_len.map(|len| (self.b.use_var(len.variable), len.at_entry));
         let computed = unpaid.into_iter().chain(checked_len).collect();
-        self.cx.loop_site(Site { id, header, live: live.clone(), computed });
+        // A call that is inlined is left at a loop, but not entered there.
+        if self.returns.is_none() {
+            self.cx.loop_site(Site { id, header, live: live.clone(), computed });
+        }
         Some(DeclaredSite { id, live })
     }
 
     /// The number of the loop whose operator is being lowered, and which locals are live at it; if anybody wants sites.
     pub(super) fn site_here(&self) -> Option<(u32, impl Iterator<Item = u32>)> {
         let sites = self.sites.as_ref()?;
-        let offset = self.b.srcloc().bits();
+        let offset = self.offset;
         // Where arms are left out, loops may be missing.
         let id = self.resuming.and_then(|resuming| resuming.prepared.site_at(offset)).unwrap_or(sites.next);
         Some((id, sites.liveness.at(offset).expect("the analysis met the same loops").iter()))

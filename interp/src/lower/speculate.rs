@@ -47,7 +47,7 @@ pub(super) fn plan<'m>(f: &mut FuncLower<'m, '_>, ty: u32, table: u32) -> Option
         Profiling::SpeculateAlways => 0,
     };
     let Seen::Few(functions) = f.call_site()?.seen(stable) else { return None };
-    let guard = GuardKind::Target.at(f.b.srcloc().bits());
+    let guard = GuardKind::Target.at(f.offset);
     if f.cx.suppressed(guard) {
         return None;
     }
