@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    mem::ManuallyDrop,
     sync::{Arc, OnceLock},
 };
 
@@ -82,7 +83,9 @@ struct UnitMap {
 }
 
 const LEAF: usize = 512;
-type Leaf = [ArcSwapOption<UnitMap>; LEAF];
+/// Not dropped one by one, which takes longer than to compile a small function: units keep the memory, and so the map, until they have left
+/// their slots.
+type Leaf = [ManuallyDrop<ArcSwapOption<UnitMap>>; LEAF];
 
 /// The map of one arena. Lock-free to read.
 pub struct CodeMap {
@@ -169,9 +172,17 @@ impl CodeMap {
     fn set(&self, start: usize, len: usize, unit: Option<&Arc<UnitMap>>) {
         let pages = (start - self.base) / self.page..=(start + len.max(1) - 1 - self.base) / self.page;
         for page in pages {
-            let leaf = self.leaves[page / LEAF].get_or_init(|| Box::new([const { ArcSwapOption::const_empty() }; LEAF]));
+            let empty = || Box::new([const { ManuallyDrop::new(ArcSwapOption::const_empty()) }; LEAF]);
+            let leaf = self.leaves[page / LEAF].get_or_init(empty);
             leaf[page % LEAF].store(unit.cloned());
         }
+    }
+}
+
+impl Drop for CodeMap {
+    fn drop(&mut self) {
+        let mut slots = self.leaves.iter_mut().filter_map(OnceLock::get_mut).flat_map(|leaf| leaf.iter());
+        debug_assert!(slots.all(|slot| slot.load().is_none()), "a unit is still in the map");
     }
 }
 
