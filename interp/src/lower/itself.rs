@@ -25,7 +25,7 @@ pub(super) struct Itself<'a> {
 }
 
 impl<'a> Itself<'a> {
-    /// `None` if there are no `calls`, or if so many copies of the body are too much.
+    /// `None` if there are no `calls`, or so many copies of the body would be too large.
     pub(super) fn new(module: &'a ModuleInner, function: &'a Function, body: &'a Body, calls: usize) -> Option<Self> {
         let bytes = calls * body.bytes(module).len();
         (1..=MOST_BYTES).contains(&bytes).then_some(Self { module, function, body })

@@ -18,6 +18,7 @@
 //! - **What is likely is taken for granted only behind a guard** ([`speculate`]), by the optimizing tier; the others record it
 //!   ([`profile`]). What has never run it may leave out ([`arms`]). What nobody has changed yet it takes for granted without one ([`assume`]), because whoever changes it says so
 //!   ([`written`]).
+//! - **Nothing is inlined here but small bodies into themselves** ([`itself`]); the optimizing tier inlines what it likes.
 //! - **Host code is reached through [`helpers`]**, which always return.
 
 mod arms;

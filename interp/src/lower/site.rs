@@ -49,7 +49,7 @@ impl FuncLower<'_, '_> {
         let first_operand = self.locals.len() as u32 + CONTROL_SLOTS;
         let operands: Vec<Value> = self.guest_operands().collect();
         #[cfg(test)]
-        tests::note(id, self.offset, operands.len());
+        tests::note(id, self.offset, operands.len(), self.returns.is_some());
         live.extend((first_operand..).zip(operands));
         let checked_len = self.checked_len.map(|len| (self.b.use_var(len.variable), len.at_entry));
         let computed = unpaid.into_iter().chain(checked_len).collect();

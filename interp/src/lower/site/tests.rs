@@ -15,22 +15,28 @@ use crate::{Config, Engine, Module, TierMode, prepare};
 thread_local! {
     /// Offset and operands of each site the lowering under way has declared.
     static DECLARED: RefCell<Vec<(u32, u32)>> = const { RefCell::new(Vec::new()) };
+    /// Number, offset and operands of each that it has declared in a body within itself.
+    static INLINED: RefCell<Vec<(u32, u32, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The lowering has declared site `id`.
-pub(super) fn note(id: u32, offset: u32, operands: usize) {
+pub(super) fn note(id: u32, offset: u32, operands: usize, is_inlined: bool) {
+    if is_inlined {
+        INLINED.with_borrow_mut(|inlined| inlined.push((id, offset, operands as u32)));
+        return;
+    }
     DECLARED.with_borrow_mut(|declared| {
         assert_eq!(id as usize, declared.len(), "dense, and in order");
         declared.push((offset, operands as u32));
     });
 }
 
-/// Compares all functions of a module, and says how many sites they have.
-fn sites_of(bytes: &[u8]) -> usize {
+/// Compares all functions of a module, and says how many sites they have, and how many of them once more in bodies within themselves.
+fn sites_of(bytes: &[u8]) -> (usize, usize) {
     let config = Config { tier: TierMode::Baseline, ..Config::default() };
     let checker = Checker::new(&config, Tier::new(1)).expect("there is a baseline");
     let module = Module::new(&Engine::new(config).expect("an engine"), bytes).expect("a valid module");
-    let mut sites = 0;
+    let (mut sites, mut inlined) = (0, 0);
     for function in &module.0.functions {
         let prepared = prepare::ensure(&module.0, &function.first).expect("a valid body");
         let want: Vec<_> = prepared.sites().iter().map(|site| (site.offset, site.height)).collect();
@@ -39,8 +45,12 @@ fn sites_of(bytes: &[u8]) -> usize {
         let _ = checker.variant_clif(&module, function.index, 0);
         assert_eq!(DECLARED.take(), want, "function {}", function.index);
         sites += want.len();
+        for (id, offset, operands) in INLINED.take() {
+            assert_eq!(want.get(id as usize), Some(&(offset, operands)), "function {}", function.index);
+            inlined += 1;
+        }
     }
-    sites
+    (sites, inlined)
 }
 
 #[test]
@@ -59,12 +69,12 @@ fn in_every_kind_of_nest() {
         (loop (br 0))))"#;
     let buffer = wast::parser::ParseBuffer::new(text).expect("the test's text lexes");
     let bytes = wast::parser::parse::<wast::Wat<'_>>(&buffer).expect("it parses").encode().expect("it encodes");
-    assert!(sites_of(&bytes) >= 6);
+    assert!(sites_of(&bytes).0 >= 6);
 }
 
 #[test]
 fn in_random_modules() {
-    let (mut modules, mut sites) = (0, 0);
+    let (mut modules, mut sites, mut inlined) = (0, 0, 0);
     let mut state = 1_u64;
     for _ in 0..400 {
         let mut bytes = vec![0; 4096];
@@ -96,10 +106,12 @@ fn in_random_modules() {
         };
         let Ok(module) = wasm_smith::Module::new(config, &mut arbitrary::Unstructured::new(&bytes)) else { continue };
         modules += 1;
-        sites += sites_of(&module.to_bytes());
+        let (more, more_inlined) = sites_of(&module.to_bytes());
+        (sites, inlined) = (sites + more, inlined + more_inlined);
     }
-    println!("{sites} sites in {modules} modules");
-    assert!(modules > 100 && sites > 100, "{sites} sites in {modules} modules");
+    let found = format!("{sites} sites, {inlined} once more, in {modules} modules");
+    println!("{found}");
+    assert!(modules > 100 && sites > 100 && inlined > 0, "{found}");
 }
 
 #[test]
@@ -112,7 +124,8 @@ fn in_programs() {
     let kernels = fs::read_dir(Path::new(&data).join("kernels")).expect("kernels").map(|entry| entry.expect("a file").path());
     let lua = Path::new(&data).join("corpus/lua/module.wasm");
     for path in kernels.filter(|path| wasm(path)).chain([lua]) {
-        let sites = sites_of(&fs::read(&path).expect("a module"));
-        assert!(sites > 0 || path.ends_with("fib.wasm"), "{}", path.display());
+        let (sites, inlined) = sites_of(&fs::read(&path).expect("a module"));
+        assert!(sites > 0, "{}", path.display());
+        assert!(inlined > 0 || !path.ends_with("fib.wasm"), "{}", path.display());
     }
 }
