@@ -159,7 +159,7 @@ impl FuncLower<'_, '_> {
     }
 
     /// Branches to a cold block if `condition` is not zero, else to where code goes on.
-    fn fork(&mut self, condition: Value) -> (Block, Block) {
+    pub(super) fn fork(&mut self, condition: Value) -> (Block, Block) {
         let (cold, next) = (self.b.create_block(), self.b.create_block());
         self.b.set_cold_block(cold);
         self.b.ins().brif(condition, cold, &[], next, &[]);
@@ -167,7 +167,7 @@ impl FuncLower<'_, '_> {
         (cold, next)
     }
 
-    fn go_on(&mut self, next: Block) {
+    pub(super) fn go_on(&mut self, next: Block) {
         self.b.seal_block(next);
         self.b.switch_to_block(next);
     }

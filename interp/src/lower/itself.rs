@@ -3,15 +3,18 @@
 //! Compilers of guest languages inline what is small and leave recursion, and a call costs the first tier's code a prologue, a stack check, and
 //! what is saved around it. The body within itself calls as any other does, so that of two levels of calls one is left.
 //!
-//! Its frames are told to backtraces, and its loops count and can be left, but not entered ([`LowerCx::begin_inlined`](tierup::LowerCx::begin_inlined)).
+//! A call of a function that was given another body is of that: the copy is entered only while the code is in use. Its frames are told to backtraces, and its loops count and can be left, but not entered ([`LowerCx::begin_inlined`](tierup::LowerCx::begin_inlined)).
 
 use std::mem;
 
 use tierup::{Bailout, Inlined};
 use wasmparser::{FuncValidatorAllocations, OperatorsReader};
 
+use super::clif::Block;
+use super::facts::Callee;
 use super::function::{FuncLower, invalid};
 use super::signature::clif_type;
+use super::{call, closed};
 use crate::module::{Body, Function, ModuleInner};
 
 /// Bytes of guest code that may come in the place of calls, in one function.
@@ -45,6 +48,7 @@ impl FuncLower<'_, '_> {
         for &result in function.results() {
             self.b.append_block_param(returns, clif_type(result));
         }
+        self.call_if_withdrawn(ty, returns);
         let beneath = self.operands.height() - function.params().len();
         let arguments = self.operands.top(function.params().len()).to_vec();
         self.operands.truncate(beneath);
@@ -72,5 +76,17 @@ impl FuncLower<'_, '_> {
         self.reachable = true;
         self.itself = Some(itself);
         Ok(true)
+    }
+
+    /// Where the code was withdrawn, the function may have another body by now: whatever runs it is called, and its results go to `returns`.
+    /// Code goes on in a new block.
+    fn call_if_withdrawn(&mut self, ty: u32, returns: Block) {
+        let (Some(withdrawn), Callee::Defined { bead }) = (self.withdrawn(), self.facts.callee(self.function)) else { return };
+        let (call, here) = self.fork(withdrawn);
+        self.b.switch_to_block(call);
+        let results = call::known(self, ty, self.function, bead);
+        self.memory_may_have_grown();
+        closed::join_with(self, returns, &results);
+        self.go_on(here);
     }
 }

@@ -58,11 +58,16 @@ impl FuncLower<'_, '_> {
 
     /// Behind a count that was a poll, too: `should_leave`, or whether the code was withdrawn.
     pub(super) fn or_if_invalid(&mut self, should_leave: Value) -> Value {
-        let Some(cell) = self.cx.validity() else { return should_leave };
+        let Some(withdrawn) = self.withdrawn() else { return should_leave };
+        let withdrawn = self.b.ins().uextend(types::I64, withdrawn);
+        self.b.ins().bor(should_leave, withdrawn)
+    }
+
+    /// Not zero if the code was withdrawn; `None` if nobody would say so.
+    pub(super) fn withdrawn(&mut self) -> Option<Value> {
+        let cell = self.cx.validity()?;
         let cell = self.b.ins().iconst(types::I64, cell.cast_signed());
         // Atomic: others write it while the code runs.
-        let flag = self.b.ins().atomic_load(types::I32, MemFlagsData::trusted(), cell);
-        let flag = self.b.ins().uextend(types::I64, flag);
-        self.b.ins().bor(should_leave, flag)
+        Some(self.b.ins().atomic_load(types::I32, MemFlagsData::trusted(), cell))
     }
 }

@@ -87,10 +87,9 @@ impl Module {
     /// are. All else in the binary must be as it was when this module was loaded, but for custom sections; names stay those of
     /// the module.
     ///
-    /// Calls that begin after this has returned enter the new bodies; a frame goes on in the body that it began in, to its end. Code
-    /// may contain a copy of a function that it calls (in the optimizing tier of any, in the first of itself): if such code is being
-    /// run, it goes on with the old one until it returns, or until its next poll with
-    /// [`Config::leaves_at_polls`](crate::Config::leaves_at_polls).
+    /// Calls that begin after this has returned enter the new bodies; a frame goes on in the body that it began in, to its end. Code of
+    /// the optimizing tier may contain a copy of a function that it calls: if such code is being run, it goes on with the old one until
+    /// it returns, or until its next poll with [`Config::leaves_at_polls`](crate::Config::leaves_at_polls).
     /// While this runs, calls on other threads may meet one function reloaded and another not yet. Memories, tables and globals stay
     /// as they are, and the start function is not called again. Offsets in [backtraces](crate::Trap::backtrace) are in the binary that the frame's body came with.
     ///
