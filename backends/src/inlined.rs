@@ -1,7 +1,7 @@
 //! Functions that a lowering puts in the place of calls: where their code says it is from, and how it leaves.
 //!
-//! To who asks the [`CodeMap`](crate::CodeMap), such a call is a frame like any other. In the function's CLIF, whose source locations are numbers, a place in it
-//! has a number from 2³¹ on: that of an entry here.
+//! To who asks the [`CodeMap`](crate::CodeMap), such a call is a frame like any other. In the function's CLIF, whose source locations are
+//! numbers, a place in it has a number from 2³¹ on: that of an entry here.
 
 use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_frontend::FunctionBuilder;
@@ -102,11 +102,17 @@ impl Inlining {
 }
 
 impl<G> LowerCx<'_, G> {
-    /// What follows, until [`end_inlined`](Self::end_inlined), is in the place of the call that the builder's source location is of. It may have such calls as well.
+    /// What follows, until [`end_inlined`](Self::end_inlined), is in the place of the call that the builder's source location is of. It
+    /// may have such calls as well.
     ///
-    /// Where the lowering would return it jumps to [`Inlined::returns`]. Where the code [leaves](Self::leave_block) or [exits](Self::exit_block), with slots or
-    /// frames of the callee alone, somebody else finishes this call, and the code goes on behind it. Its loops are no [sites](Self::loop_site), and so the code
-    /// leaves there with the sites' numbers that the callee's own code has.
+    /// Where the lowering would return it jumps to [`Inlined::returns`]. Where the code [leaves](Self::leave_block) or
+    /// [exits](Self::exit_block), with slots or frames of the callee alone, somebody else finishes this call, and the code goes on behind
+    /// it. Loops in it can be left, by the numbers that the function's own loops have, but not entered: they are not to be declared as
+    /// [sites](Self::loop_site).
+    ///
+    /// Meant for a function's calls of itself: the callee that finishes a call is the function whose token it is given, and the unit goes
+    /// when that is reloaded. Nobody withdraws the code when another callee is; a lowering that inlines one has to
+    /// [assume](Self::assume) that it stays.
     pub fn begin_inlined(&self, b: &FunctionBuilder<'_>, inlined: Inlined) {
         self.inlining.borrow_mut().open.push(Open { inlined, caller: b.srcloc() });
     }

@@ -3,7 +3,8 @@
 //! Compilers of guest languages inline what is small and leave recursion, and a call costs the first tier's code a prologue, a stack check, and
 //! what is saved around it. The body within itself calls as any other does, so that of two levels of calls one is left.
 //!
-//! A call of a function that was given another body is of that: the copy is entered only while the code is in use. Its frames are told to backtraces, and its loops count and can be left, but not entered ([`LowerCx::begin_inlined`](tierup::LowerCx::begin_inlined)).
+//! A call of a function that was given another body is of that: the copy is entered only while the code is in use. Its frames are told to
+//! backtraces, and its loops count and can be left, but not entered ([`LowerCx::begin_inlined`](tierup::LowerCx::begin_inlined)).
 
 use std::mem;
 
