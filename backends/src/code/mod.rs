@@ -8,9 +8,7 @@ mod perf;
 mod publish;
 mod unit;
 
-#[cfg(feature = "llvm")]
-pub(crate) use map::Chain;
-pub(crate) use map::{AllKept, FunctionMap, MappedUnit};
+pub(crate) use map::{AllKept, Chain, FunctionMap, MappedUnit};
 pub use map::{CodeMap, Position};
 pub(crate) use memory::CodePages;
 pub use memory::{CodeMemory, DEFAULT_CODE_BYTES};
