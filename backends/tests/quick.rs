@@ -418,6 +418,48 @@ fn the_stack_pointer_is_an_operand() {
     assert_eq!(call(&text, -1, 12345), 2 + 3 + 4 + 5 + 6 + 7);
 }
 
+/// What the next turn gets is made where this one has it, though other values want registers, too: a loop's last instruction is the branch
+/// that leads back, and no copies stand behind it.
+#[test]
+fn loops_copy_nothing_from_one_turn_to_the_next() {
+    if !is_x86_feature_detected!("bmi2") {
+        return;
+    }
+    let text = with_body(
+        " v10 = iconst.i64 8
+          v11 = iconst.i64 16
+          v12 = iconst.i64 2
+          v13 = iconst.i64 0
+          jump block1(v0, v1, v13, v13)
+        block1(v2: i64, v3: i64, v4: i64, v5: i64):
+          v20 = imul v2, v3
+          v21 = iadd v2, v10
+          v22 = iadd v3, v10
+          v23 = imul v21, v22
+          v24 = bxor v20, v23
+          v25 = iadd v5, v24
+          v26 = iadd v2, v11
+          v27 = iadd v3, v11
+          v28 = iadd v4, v12
+          v29 = icmp ult v28, v0
+          brif v29, block1(v26, v27, v28, v25), block2
+        block2:
+          return v25",
+    );
+    let (mut sum, mut x, mut y) = (0, 5_i64, 7_i64);
+    for _ in 0..3 {
+        sum += x * y ^ (x + 8) * (y + 8);
+        (x, y) = (x + 16, y + 16);
+    }
+    assert_eq!(call(&text, 5, 7), sum);
+    let code = compile(&text).0.unwrap();
+    // SAFETY: that many bytes are readable, and stay while `code` lives.
+    let bytes = unsafe { std::slice::from_raw_parts(code.entry(), code.code_bytes()) };
+    let leads_back = |branch: fn(u8) -> bool| bytes.windows(2).any(|jump| branch(jump[0]) && jump[1] >= 0x80);
+    assert!(leads_back(|opcode| matches!(opcode, 0x70..=0x7f)), "{bytes:x?}");
+    assert!(!leads_back(|opcode| opcode == 0xeb), "{bytes:x?}");
+}
+
 /// Wherever what is before them ends: the short jump back that each of these has leads to a multiple of what processors fetch at once.
 #[test]
 fn loops_begin_where_a_fetch_does() {

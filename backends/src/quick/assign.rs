@@ -2,7 +2,9 @@
 //!
 //! The most used values choose first (priority-based colouring, after Chow and Hennessy, "The priority-based coloring approach to
 //! register allocation", 1990, without their splitting). What is taken when is a bit set per register, over the positions of the
-//! function, so that lives with holes cost nothing special. A value asks first for the place of what it is copied from or to.
+//! function, so that lives with holes cost nothing special. A value asks first for the place of what it is copied from or to. What a loop
+//! hands from one turn to the next is chosen for together: a register that is free for one of the two only saves no copy, and the copy
+//! would stand where the loop jumps back.
 
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
 use cranelift_codegen::isa::CallConv;
@@ -55,11 +57,13 @@ struct Life {
     length: u32,
     /// A register that costs a move less, as an index into its class, or `u8::MAX`.
     wish: u8,
+    /// For a parameter of a loop's header, what the next turn gets for it; and the other way round.
+    twin: u32,
     /// Number among those that are live in more than one block.
     across: u32,
 }
 
-const NOTHING: Life = Life { first: NONE, affinities: NONE, weight: 0.0, length: 0, wish: u8::MAX, across: NONE };
+const NOTHING: Life = Life { first: NONE, affinities: NONE, weight: 0.0, length: 0, wish: u8::MAX, twin: NONE, across: NONE };
 
 /// Words of liveness, at most: 8 MiB of them.
 const MOST_WORDS: usize = 1 << 20;
@@ -367,7 +371,7 @@ impl Assignment {
                         *open = position + READS;
                     }
                 });
-                self.relate(func, facts, current);
+                self.relate(func, facts, current, index);
                 if inst_is_last(func, at.block, current)
                     && let Some(brought) = brought_by(brought, at.block)
                 {
@@ -423,8 +427,8 @@ impl Assignment {
         life.first = self.ranges.len() as u32 - 1;
     }
 
-    /// Notes which places would save a move.
-    fn relate(&mut self, func: &Function, facts: &Facts, inst: Inst) {
+    /// Notes which places would save a move, for an instruction of a block.
+    fn relate(&mut self, func: &Function, facts: &Facts, inst: Inst, block: usize) {
         let data = &func.dfg.insts[inst];
         let pool = &func.dfg.value_lists;
         match *data {
@@ -461,10 +465,17 @@ impl Assignment {
             _ => {}
         }
         each_call(func, data, |call| {
-            let params = func.dfg.block_params(call.block(pool));
-            for (&param, arg) in params.iter().zip(call.args(pool)) {
+            let to = call.block(pool);
+            let target = facts.index[to.as_u32() as usize] as usize;
+            let is_next_turn = target <= block && self.headers[target];
+            for (&param, arg) in func.dfg.block_params(to).iter().zip(call.args(pool)) {
                 if let Some(arg) = arg.as_value() {
-                    self.relate_two(facts, param.as_u32(), facts.canonical(arg));
+                    let (param, arg) = (param.as_u32(), facts.canonical(arg));
+                    let can_be_same = self.relate_two(facts, param, arg);
+                    if is_next_turn && can_be_same && [param, arg].map(|of| self.lives[of as usize].twin) == [NONE; 2] {
+                        self.lives[param as usize].twin = arg;
+                        self.lives[arg as usize].twin = param;
+                    }
                 }
             }
         });
@@ -476,19 +487,21 @@ impl Assignment {
         }
     }
 
-    fn relate_two(&mut self, facts: &Facts, a: u32, b: u32) {
+    /// Notes that a move is saved where both have the same place, and says whether that can be.
+    fn relate_two(&mut self, facts: &Facts, a: u32, b: u32) -> bool {
         let same = match facts.role(a) {
             role @ (Role::Int | Role::Float) => facts.role(b) == role,
             _ => false,
         };
         if !same || a == b {
-            return;
+            return false;
         }
         for (of, with) in [(a, b), (b, a)] {
             let life = &mut self.lives[of as usize];
             self.affinities.push(Affinity { with, next: life.affinities });
             life.affinities = self.affinities.len() as u32 - 1;
         }
+        true
     }
 
     fn choose(&mut self, func: &Function, facts: &Facts) {
@@ -520,35 +533,76 @@ impl Assignment {
         self.order.sort_unstable();
         for at in 0..self.order.len() {
             let value = self.order[at] as u32;
-            let place = self.best(value, facts.role(value) == Role::Float);
-            self.places[value as usize] = place;
+            if self.places[value as usize] == Place::None {
+                self.place_best(value, facts.role(value) == Role::Float);
+            }
         }
     }
 
-    fn best(&mut self, value: u32, is_float: bool) -> Place {
+    /// The registers that are free all of a value's life, as a set of bits.
+    fn free(&mut self, value: u32, is_float: bool) -> u32 {
+        let first = self.lives[value as usize].first;
+        if is_float { self.xmms.free(&self.ranges, first) } else { self.gprs.free(&self.ranges, first) }
+    }
+
+    /// Gives a value its place, and its twin the same, if a register is free for both.
+    fn place_best(&mut self, value: u32, is_float: bool) {
         let life = self.lives[value as usize];
-        let free = match is_float {
-            true => self.xmms.free(&self.ranges, life.first),
-            false => self.gprs.free(&self.ranges, life.first),
-        };
+        let free = self.free(value, is_float);
         if free == 0 {
-            return self.slot(life);
+            self.places[value as usize] = self.slot(life);
+            return;
         }
+        let both = if self.can_live_with_twin(life) { free & self.free(life.twin, is_float) } else { 0 };
+        let register = self.wanted(life, if both == 0 { free } else { both });
+        self.take(value, is_float, register);
+        if both != 0 {
+            self.take(life.twin, is_float, register);
+        }
+    }
+
+    /// Whether there is a twin without a place yet, and the two are never alive at the same time.
+    fn can_live_with_twin(&self, life: Life) -> bool {
+        if life.twin == NONE || self.places[life.twin as usize] != Place::None {
+            return false;
+        }
+        let (mut a, mut b) = (life.first, self.lives[life.twin as usize].first);
+        while a != NONE && b != NONE {
+            let (one, other) = (self.ranges[a as usize], self.ranges[b as usize]);
+            if one.to < other.from {
+                a = one.next;
+            } else if other.to < one.from {
+                b = other.next;
+            } else {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One of the registers that are free.
+    fn wanted(&self, life: Life, free: u32) -> usize {
         let is_free = |register: usize| free.checked_shr(register as u32).unwrap_or(0) & 1 != 0;
-        let register = self.related(life, is_free).unwrap_or_else(|| match usize::from(life.wish) {
+        self.related(life, is_free).unwrap_or_else(|| match usize::from(life.wish) {
             wish if is_free(wish) => wish,
             _ => free.trailing_zeros() as usize,
-        });
+        })
+    }
+
+    /// Has a value live in a register.
+    fn take(&mut self, value: u32, is_float: bool, register: usize) {
+        let first = self.lives[value as usize].first;
         if is_float {
-            self.xmms.take(register, &self.ranges, life.first);
-            return Place::Xmm(Xmm(register as u8));
+            self.xmms.take(register, &self.ranges, first);
+            self.places[value as usize] = Place::Xmm(Xmm(register as u8));
+            return;
         }
-        self.gprs.take(register, &self.ranges, life.first);
+        self.gprs.take(register, &self.ranges, first);
         let reg = GPRS[register];
         if register >= VOLATILE && !self.saved.contains(&reg) {
             self.saved.push(reg);
         }
-        Place::Gpr(reg)
+        self.places[value as usize] = Place::Gpr(reg);
     }
 
     /// A register that would save a move, if one of them is free.
