@@ -168,6 +168,21 @@ fn each_range(ranges: &[Range], first: u32, mut then: impl FnMut(u32, u32)) {
     }
 }
 
+/// Whether two lives have a position in common.
+fn meet(ranges: &[Range], mut a: u32, mut b: u32) -> bool {
+    while a != NONE && b != NONE {
+        let (one, other) = (ranges[a as usize], ranges[b as usize]);
+        if one.to < other.from {
+            a = one.next;
+        } else if other.to < one.from {
+            b = other.next;
+        } else {
+            return true;
+        }
+    }
+    false
+}
+
 /// Scratch space, and the result.
 #[derive(Default)]
 pub(super) struct Assignment {
@@ -525,11 +540,23 @@ impl Assignment {
         self.saved.clear();
         self.order.clear();
         // The most used first. As bits, positive floats are in the order of their size.
-        let lives = self.lives.iter().zip(0u32..).filter(|(life, _)| life.first != NONE);
-        self.order.extend(lives.map(|(life, value)| {
-            let priority = life.weight / (life.length + 4) as f32;
-            u64::from(!priority.to_bits()) << 32 | u64::from(value)
-        }));
+        for value in 0..self.lives.len() as u32 {
+            let Life { first, mut weight, mut length, twin, .. } = self.lives[value as usize];
+            if first == NONE {
+                continue;
+            }
+            if twin != NONE {
+                let other = self.lives[twin as usize];
+                if meet(&self.ranges, first, other.first) {
+                    self.lives[value as usize].twin = NONE;
+                } else {
+                    weight += other.weight;
+                    length += other.length;
+                }
+            }
+            let priority = weight / (length + 4) as f32;
+            self.order.push(u64::from(!priority.to_bits()) << 32 | u64::from(value));
+        }
         self.order.sort_unstable();
         for at in 0..self.order.len() {
             let value = self.order[at] as u32;
@@ -553,31 +580,13 @@ impl Assignment {
             self.places[value as usize] = self.slot(life);
             return;
         }
-        let both = if self.can_live_with_twin(life) { free & self.free(life.twin, is_float) } else { 0 };
+        let has_twin = life.twin != NONE && self.places[life.twin as usize] == Place::None;
+        let both = if has_twin { free & self.free(life.twin, is_float) } else { 0 };
         let register = self.wanted(life, if both == 0 { free } else { both });
         self.take(value, is_float, register);
         if both != 0 {
             self.take(life.twin, is_float, register);
         }
-    }
-
-    /// Whether there is a twin without a place yet, and the two are never alive at the same time.
-    fn can_live_with_twin(&self, life: Life) -> bool {
-        if life.twin == NONE || self.places[life.twin as usize] != Place::None {
-            return false;
-        }
-        let (mut a, mut b) = (life.first, self.lives[life.twin as usize].first);
-        while a != NONE && b != NONE {
-            let (one, other) = (self.ranges[a as usize], self.ranges[b as usize]);
-            if one.to < other.from {
-                a = one.next;
-            } else if other.to < one.from {
-                b = other.next;
-            } else {
-                return false;
-            }
-        }
-        true
     }
 
     /// One of the registers that are free.
