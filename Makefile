@@ -26,6 +26,7 @@ test:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(CRATES) --all-targets -- -D warnings
+	$(if $(LLVM),$(CARGO) clippy --all-targets -- -D warnings)
 
 # Model checking: every race of the broker, on its own and with plain Rust functions as code.
 loom:

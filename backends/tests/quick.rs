@@ -448,7 +448,7 @@ fn loops_copy_nothing_from_one_turn_to_the_next() {
     );
     let (mut sum, mut x, mut y) = (0, 5_i64, 7_i64);
     for _ in 0..3 {
-        sum += x * y ^ (x + 8) * (y + 8);
+        sum += (x * y) ^ ((x + 8) * (y + 8));
         (x, y) = (x + 16, y + 16);
     }
     assert_eq!(call(&text, 5, 7), sum);

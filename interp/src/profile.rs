@@ -144,13 +144,13 @@ impl CallSite {
     }
 
     /// Calls recorded, of whatever target.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "llvm"))]
     pub(crate) fn recorded(&self) -> u32 {
         self.calls().wrapping_add(self.others.load(Relaxed))
     }
 
     /// Calls recorded out of line.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "llvm"))]
     pub(crate) fn noted(&self) -> u32 {
         self.noted.load(Relaxed)
     }

@@ -1,6 +1,8 @@
 //! Functions are reloaded beneath a native `main` that does not return: what it replaced is freed meanwhile, whoever reloads and in
 //! whichever tier. `TIERUP_MATRIX=full` reloads 100,000 times.
 
+#![cfg_attr(not(feature = "llvm"), allow(unused_mut, reason = "LLVM's configurations are added to lists"))]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;

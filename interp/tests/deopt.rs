@@ -1,5 +1,7 @@
 //! Code that is left through exits on request: how often, at what cost in stack, and what becomes of the code.
 
+#![cfg_attr(not(feature = "llvm"), allow(unused_mut, reason = "LLVM's configurations are added to lists"))]
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Loops that change tier while they run: every shape of frame, what it returns, how it traps, from any tier into any higher one.
 
+#![cfg_attr(not(feature = "llvm"), allow(unused_mut, clippy::useless_vec, reason = "LLVM's configurations are added to lists"))]
+
 #[allow(dead_code, reason = "shared with the specification tests, which use all of it")]
 #[path = "spec/config.rs"]
 mod config;

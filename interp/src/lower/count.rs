@@ -158,20 +158,6 @@ impl FuncLower<'_, '_> {
         self.go_on(next);
     }
 
-    /// Branches to a cold block if `condition` is not zero, else to where code goes on.
-    pub(super) fn fork(&mut self, condition: Value) -> (Block, Block) {
-        let (cold, next) = (self.b.create_block(), self.b.create_block());
-        self.b.set_cold_block(cold);
-        self.b.ins().brif(condition, cold, &[], next, &[]);
-        self.b.seal_block(cold);
-        (cold, next)
-    }
-
-    pub(super) fn go_on(&mut self, next: Block) {
-        self.b.seal_block(next);
-        self.b.switch_to_block(next);
-    }
-
     /// Tells the broker, and returns what a body has at hand in this block.
     fn tell(&mut self, counting: Counting, work: Value, site: Option<u32>) -> BodyAbi {
         // A constant, so that the parameter is not kept for this.

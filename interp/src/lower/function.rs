@@ -421,6 +421,21 @@ impl<'a, 'f> FuncLower<'a, 'f> {
         })
     }
 
+    /// Branches to a cold block if `condition` is not zero, else to where code goes on.
+    pub(super) fn fork(&mut self, condition: Value) -> (Block, Block) {
+        let (cold, next) = (self.b.create_block(), self.b.create_block());
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(condition, cold, &[], next, &[]);
+        self.b.seal_block(cold);
+        (cold, next)
+    }
+
+    /// Code goes on in a block that nothing else leads to.
+    pub(super) fn go_on(&mut self, next: Block) {
+        self.b.seal_block(next);
+        self.b.switch_to_block(next);
+    }
+
     /// Traps here if `condition` is not zero.
     pub(super) fn trap_if(&mut self, condition: Value, code: TrapCode) {
         self.traps.trap_if(self.b, condition, code as u64);

@@ -104,7 +104,7 @@ impl Prepared {
     }
 
     /// The profiles of all indirect calls, in order.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "llvm"))]
     pub(crate) fn call_sites(&self) -> &[CallSite] {
         &self.call_sites
     }

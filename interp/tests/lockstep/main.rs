@@ -3,6 +3,8 @@
 //!
 //! `TIERUP_FUZZ_SECONDS=600` checks for so long, from `TIERUP_FUZZ_FROM` on; `TIERUP_SEED` checks one seed.
 
+#![cfg_attr(not(feature = "llvm"), allow(unused_mut, reason = "LLVM's configurations are added to lists"))]
+
 mod check;
 mod live;
 mod program;

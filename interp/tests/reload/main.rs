@@ -1,5 +1,7 @@
 //! Functions are given other bodies while they run: old frames go on in the old body, in whichever tier, and calls enter the new one.
 
+#![cfg_attr(not(feature = "llvm"), allow(unused_mut, reason = "LLVM's configurations are added to lists"))]
+
 mod callees;
 #[allow(dead_code, reason = "shared with the specification tests, which use all of it")]
 #[path = "../spec/config.rs"]

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tierup::{Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
+#[cfg(feature = "llvm")]
+use tierup::Mode;
+use tierup::{Decision, HotnessPolicy, Reason, Sample, Tier};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
 use tierup_interp::{Baseline, Config, Deopt, Osr, TierMode};
