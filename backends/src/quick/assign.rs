@@ -539,7 +539,7 @@ impl Assignment {
         self.frame.clear(0, self.extent.last().map_or(0, |&(_, to)| to + 1));
         self.saved.clear();
         self.order.clear();
-        // The most used first. As bits, positive floats are in the order of their size.
+        // The most used first, twins as if they were one. As bits, positive floats are in the order of their size.
         for value in 0..self.lives.len() as u32 {
             let Life { first, mut weight, mut length, twin, .. } = self.lives[value as usize];
             if first == NONE {

@@ -22,6 +22,9 @@ const TIMELINE_ROWS: usize = 30;
 /// Rows of the table of bailouts.
 const BAILOUT_ROWS: usize = 20;
 
+/// How long events are waited for that are being delivered: much longer than that takes.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// A snapshot of an engine, to be displayed.
 pub(crate) struct Report {
     wall: Duration,
@@ -59,7 +62,11 @@ impl Report {
                 code_bytes: bead.stats.code_bytes,
             });
         });
-        Self { wall, stats: broker.stats(), functions, events: timeline.events(), left_out: engine.left_out() }
+        let stats = broker.stats();
+        // Or somebody is delivering them now.
+        let installs = stats.tiers.iter().map(|tier| tier.installed).sum();
+        let events = timeline.events(installs, PATIENCE);
+        Self { wall, stats, functions, events, left_out: engine.left_out() }
     }
 
     fn tier_name(&self, tier: Tier) -> String {
