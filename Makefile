@@ -5,7 +5,7 @@
 #   make verify   the full matrix, resumable; results go to benches/record/
 #   make peers    other engines on the same bytes; tables and a page with charts go to benches/record/
 #   make lab      kernels and corpus recorded; every policy replayed on them, and run live beside that
-#   make lint     formatting and clippy, warnings as errors
+#   make lint     formatting and clippy, with LLVM and without, warnings as errors
 
 # Test data that is not part of the project. Tests that need it say that they skipped when it is not there.
 export TIERUP_TESTDATA ?= $(realpath ../shared)
