@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::engines::{Cost, EngineId};
 use crate::error::SampleError;
 use crate::sample::{Commands, Sample, Work};
-use crate::stats::{median, median_interval};
+use crate::stats::{median, median_interval, shuffled};
 
 /// Ratios nearer to one than this need [`Effort::close_pairs`] pairs before they are believed.
 const CLOSE: f64 = 0.10;
@@ -99,9 +99,10 @@ pub(crate) fn measure(
             break;
         }
         rounds += 1;
-        // Rotating the order keeps one engine from always running behind the same neighbour.
-        for at in 0..engines.len() {
-            taken.sample(commands, engines[(at + round) % engines.len()], work);
+        // An engine that always ran behind the same neighbour would always have the caches as that one leaves them, which is a quarter of the
+        // shortest samples' time.
+        for engine in shuffled(engines, round) {
+            taken.sample(commands, engine, work);
         }
     }
     let mut pairs = Vec::new();

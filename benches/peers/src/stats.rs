@@ -64,6 +64,16 @@ pub(crate) fn geomean_interval(groups: &[Vec<f64>]) -> Option<(f64, f64)> {
     Some((means[cut], means[ROUNDS - 1 - cut]))
 }
 
+/// The items in an order by chance, another one for each round and the same in every run (Fisher and Yates's shuffle).
+pub(crate) fn shuffled<T: Copy>(items: &[T], round: usize) -> Vec<T> {
+    let mut random = SplitMix(round as u64);
+    let mut items = items.to_vec();
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last + 1));
+    }
+    items
+}
+
 /// SplitMix64: a small deterministic generator.
 struct SplitMix(u64);
 
@@ -82,6 +92,26 @@ impl SplitMix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nobody always runs behind the same neighbour: whoever does has the caches as that one left them.
+    #[test]
+    fn every_order_is_another() {
+        let engines: Vec<usize> = (0..8).collect();
+        let mut behind = vec![[0; 8]; 8];
+        for round in 0..56 {
+            let order = shuffled(&engines, round);
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, engines);
+            order.windows(2).for_each(|pair| behind[pair[1]][pair[0]] += 1);
+        }
+        for (engine, behind) in behind.iter().enumerate() {
+            for (other, &times) in behind.iter().enumerate().filter(|&(other, _)| other != engine) {
+                // 7 times of 56, on average.
+                assert!((1..=20).contains(&times), "{engine} runs behind {other} {times} times");
+            }
+        }
+    }
 
     #[test]
     fn medians() {
