@@ -77,9 +77,9 @@ impl<G: Send + Sync + 'static> Broker<G> {
         InterpThread::new(Arc::clone(self.shared()))
     }
 
-    /// Has the first worker spawned now, where there are workers, and the compilers that get ready at once get ready
-    /// ([`WarmUpTime::AtStart`](crate::WarmUpTime::AtStart)). Otherwise that comes with the first registered thread: a host that has modules
-    /// to load first gains what both take.
+    /// Has the first worker spawned now, where there are workers, and the compilers that get ready early get ready
+    /// ([`WarmUpTime::AtStart`](crate::WarmUpTime::AtStart)). Otherwise that comes with the [first thread or request](crate::FirstWorker): a
+    /// host that has much to load first gains what both take.
     pub fn start(&self) {
         #[cfg(feature = "threads")]
         self.shared().crew.ensure_started();

@@ -55,7 +55,7 @@ pub unsafe trait Compiler<G>: Send + Sync {
 pub enum WarmUpTime {
     /// There is nothing to get ready.
     Never,
-    /// When the first worker begins: for what takes little, and is likely to be needed at once.
+    /// When there is a worker, and nothing to do for it yet: for what takes little, and is likely to be needed at once.
     AtStart,
     /// When some bead has spent three quarters of the budget of this tier: for what many programs never need.
     WhenNear,

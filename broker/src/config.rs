@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Mode {
-    /// Worker threads, spawned at the first request.
+    /// Worker threads; see [`BrokerBuilder::first_worker`].
     #[cfg(feature = "threads")]
     Background,
     /// The thread whose call spends the budget: it waits, and everything is deterministic.
@@ -28,6 +28,18 @@ impl Mode {
     pub(crate) fn has_workers(self) -> bool {
         !matches!(self, Mode::Sync | Mode::Pump)
     }
+}
+
+/// When the first worker is spawned, in background mode. Spawning takes the thread that does it 50 to 150 us.
+#[cfg(feature = "threads")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum FirstWorker {
+    /// With the first registered interpreter thread: asking for a compile never takes a system call.
+    #[default]
+    WithThread,
+    /// With the first request, by the thread that makes it: programs that end before they have a hot function do without threads.
+    WithRequest,
 }
 
 impl Default for Mode {
@@ -59,6 +71,8 @@ pub struct BrokerBuilder<G: Send + Sync + 'static> {
     describe_guards: Option<DescribeGuards>,
     on_work: Option<OnWork<G>>,
     #[cfg(feature = "threads")]
+    first_worker: FirstWorker,
+    #[cfg(feature = "threads")]
     workers: Option<usize>,
     #[cfg(feature = "threads")]
     dedicated: Vec<(Tier, usize)>,
@@ -84,6 +98,8 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             describe: None,
             describe_guards: None,
             on_work: None,
+            #[cfg(feature = "threads")]
+            first_worker: FirstWorker::default(),
             #[cfg(feature = "threads")]
             workers: None,
             #[cfg(feature = "threads")]
@@ -196,6 +212,14 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
+    /// When the first worker is spawned, unless [a host asks for it](Broker::start) before. Default: [`FirstWorker::WithThread`].
+    #[cfg(feature = "threads")]
+    #[must_use]
+    pub fn first_worker(mut self, when: FirstWorker) -> Self {
+        self.first_worker = when;
+        self
+    }
+
     /// Compile workers. Of several one is always left for small jobs; a single one finishes what it has begun, however large.
     /// Default: as many as HotSpot would have on this machine, at least 2.
     #[cfg(feature = "threads")]
@@ -232,7 +256,7 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
         self
     }
 
-    /// Checks the configuration and builds the broker. No thread is spawned before the first request.
+    /// Checks the configuration and builds the broker. Spawns no thread.
     ///
     /// # Errors
     ///
@@ -261,7 +285,14 @@ impl<G: Send + Sync + 'static> BrokerBuilder<G> {
             policy: self.policy,
             deopt_policy: self.deopt_policy,
             #[cfg(feature = "threads")]
-            crew: crate::worker::Crew::new(self.mode, self.workers, dedicated, self.max_abandoned, self.compilers.len()),
+            crew: crate::worker::Crew::new(
+                self.mode,
+                self.first_worker,
+                self.workers,
+                dedicated,
+                self.max_abandoned,
+                self.compilers.len(),
+            ),
             compilers: self.compilers,
             bridge: Bridge(self.bridge),
             max_beads: self.max_beads,

@@ -82,6 +82,8 @@ pub use callee::Callee;
 pub use census::StackReport;
 pub use clock::ManualClock;
 pub use compiler::{CompileRequest, Compiler, WarmUpTime};
+#[cfg(feature = "threads")]
+pub use config::FirstWorker;
 pub use config::{BrokerBuilder, Mode};
 #[cfg(loom)]
 pub use contain::ToldToPanic;

@@ -1,6 +1,6 @@
 //! Telling a compiler that it will be needed, before it is.
 //!
-//! Some compilers take a little to get ready, and their worker tells them as soon as it runs. Others take long: one that lives in a process
+//! Some compilers take a little to get ready, and a worker with nothing to do yet tells them. Others take long: one that lives in a process
 //! of its own has to be started. A program that never needs
 //! such a tier should not pay for it, and one that does should not wait. So whoever draws on a bead's budget looks how far it
 //! has got, and the first to see three quarters of it gone has a worker tell the compiler: where processors share a core, or there is
@@ -19,6 +19,9 @@ use crate::{
 pub(crate) struct WarmUp {
     cold: AtomicU8,
     due: AtomicU8,
+    /// To be told by a worker with nothing to do, until the tier is asked for.
+    #[cfg(feature = "threads")]
+    early: AtomicU8,
 }
 
 impl WarmUp {
@@ -29,13 +32,32 @@ impl WarmUp {
             let set = wanting.fold(0, |set, tier| set | bit(tier));
             AtomicU8::new(if mode == Mode::Sync { 0 } else { set })
         };
-        WarmUp { cold: wanting(WarmUpTime::WhenNear), due: wanting(WarmUpTime::AtStart) }
+        let (cold, early) = (wanting(WarmUpTime::WhenNear), wanting(WarmUpTime::AtStart));
+        #[cfg(feature = "threads")]
+        if mode.has_workers() {
+            return WarmUp { cold, due: AtomicU8::new(0), early };
+        }
+        WarmUp {
+            cold,
+            due: early,
+            #[cfg(feature = "threads")]
+            early: AtomicU8::new(0),
+        }
     }
 
     /// Whether a compiler is to be told.
     pub(crate) fn is_due(&self) -> bool {
         // Ordering: Relaxed. A hint: a worker looks again.
         self.due.load(Ordering::Relaxed) != 0
+    }
+
+    /// The tier's compiler gets ready by compiling what it was asked for.
+    #[cfg(feature = "threads")]
+    pub(crate) fn comes_too_late(&self, tier: Tier) {
+        // Ordering: Relaxed, twice. A hint.
+        if self.early.load(Ordering::Relaxed) & bit(tier) != 0 {
+            self.early.fetch_and(!bit(tier), Ordering::Relaxed);
+        }
     }
 
     /// Moves a tier from cold to due. Nobody is woken for it: while threads run somebody looks.
@@ -84,15 +106,27 @@ impl<G: Send + Sync + 'static> Shared<G> {
 
     /// Tells the compilers that are to be told.
     pub(crate) fn warm_up_compilers(&self) {
-        if !self.warm_up.is_due() {
-            return;
+        if self.warm_up.is_due() {
+            self.warm_up_those(&self.warm_up.due);
         }
+    }
+
+    /// Tells the compilers that get ready before they are needed, as there is nothing else to do. Returns whether there were any.
+    #[cfg(feature = "threads")]
+    pub(crate) fn warm_up_at_leisure(&self) -> bool {
+        // Ordering: Relaxed. A hint.
+        self.warm_up.early.load(Ordering::Relaxed) != 0 && self.warm_up_those(&self.warm_up.early)
+    }
+
+    /// Tells those whose bits it takes. Returns whether there were any.
+    fn warm_up_those(&self, tiers: &AtomicU8) -> bool {
         // Ordering: Relaxed. Whoever takes a bit does the telling.
-        let due = TierSet(self.warm_up.due.swap(0, Ordering::Relaxed));
-        for tier in due.iter() {
+        let taken = TierSet(tiers.swap(0, Ordering::Relaxed));
+        for tier in taken.iter() {
             if let Err(message) = contained(|| self.tiers[tier.slot()].compiler.warm_up()) {
                 tracing::error!(target: "tierup", %message, "warming up a compiler panicked");
             }
         }
+        taken != TierSet(0)
     }
 }

@@ -1,6 +1,6 @@
 //! Workers: the threads that compile in background mode. Never joined, never waited for. The first is spawned with the first interpreter
-//! thread, or when a host asks for it; the others when several requests wait, or by the watchdog a little later, for the first milliseconds
-//! of a program are the dearest ones to spend on threads.
+//! thread or the first request, or when a host asks for it; the others when several requests wait, or by the watchdog a little later, for
+//! the first milliseconds of a program are the dearest ones to spend on threads.
 //!
 //! A worker that has just worked looks into the inbox every tenth of a millisecond, then ever less often; when no interpreter thread is
 //! online it sleeps, as `parking.rs` says.
@@ -11,7 +11,7 @@
 use std::fmt;
 
 use crate::{
-    BailoutKind, Mode, Stats, Tier, Transition,
+    BailoutKind, FirstWorker, Mode, Stats, Tier, Transition,
     contain::contained,
     elsewhere::{Here, begin_elsewhere, sleep_precisely},
     job::Outcome,
@@ -35,6 +35,7 @@ pub(crate) struct Crew<G> {
     dedicated: Box<[Tier]>,
     max_abandoned: u32,
     enabled: bool,
+    first: FirstWorker,
     /// For whoever spawns a worker.
     shared: OnceLock<Weak<Shared<G>>>,
     started: AtomicBool,
@@ -56,7 +57,14 @@ pub(crate) struct Crew<G> {
 }
 
 impl<G: Send + Sync + 'static> Crew<G> {
-    pub(crate) fn new(mode: Mode, size: Option<usize>, dedicated: Box<[Tier]>, max_abandoned: u32, tiers: usize) -> Self {
+    pub(crate) fn new(
+        mode: Mode,
+        first: FirstWorker,
+        size: Option<usize>,
+        dedicated: Box<[Tier]>,
+        max_abandoned: u32,
+        tiers: usize,
+    ) -> Self {
         // Replacements need seats, too.
         let most = (SEATS - MOST_WORKERS) / tiers.max(1);
         Crew {
@@ -64,6 +72,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             dedicated,
             max_abandoned: max_abandoned.min(most as u32),
             enabled: mode.has_workers(),
+            first,
             shared: OnceLock::new(),
             started: AtomicBool::new(false),
             completed: AtomicBool::new(false),
@@ -83,6 +92,13 @@ impl<G: Send + Sync + 'static> Crew<G> {
     /// Tells the crew whose it is.
     pub(crate) fn adopt(&self, shared: &Arc<Shared<G>>) {
         let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    /// An interpreter thread was registered.
+    pub(crate) fn welcome_thread(&self) {
+        if self.first == FirstWorker::WithThread {
+            self.ensure_started();
+        }
     }
 
     /// There are workers from now on, if the broker has any.
@@ -262,14 +278,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         sleep_precisely();
         let mut idle = if seat == 0 { 0 } else { WARM_POLLS };
         match seat {
-            // As long as there is nothing to do yet.
-            0 => {
-                self.warm_up_compilers();
-                // Some requests are not for this one, or there will be no watchdog.
-                if self.deadline.is_none() || !crew.dedicated.is_empty() {
-                    crew.ensure_complete();
-                }
-            }
+            // Some requests are not for this one, or there will be no watchdog.
+            0 if self.deadline.is_none() || !crew.dedicated.is_empty() => crew.ensure_complete(),
             1 => self.complete_crew(),
             _ => {}
         }
@@ -323,11 +333,15 @@ impl<G: Send + Sync + 'static> Shared<G> {
         }
         self.warm_up_compilers();
         let Some((ask, mut large)) = self.next_ask(only) else {
+            if self.warm_up_at_leisure() {
+                return Round::Worked;
+            }
             let told = !self.events.is_empty();
             self.events.deliver();
             self.collect();
             return if told { Round::Worked } else { Round::Idle };
         };
+        self.warm_up.comes_too_late(ask.target.tier);
         // Another worker may be parked while more waits.
         if self.pending() > 1 {
             self.crew.ensure_complete();

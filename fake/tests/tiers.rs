@@ -6,8 +6,12 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
+#[cfg(feature = "threads")]
+use std::time::Duration;
 
 use common::*;
+#[cfg(feature = "threads")]
+use tierup_broker::FirstWorker;
 use tierup_broker::{Bailout, Broker, BrokerBuilder, CALL_WORK, CodeUnit, CompileRequest, Compiler, Mode, Tiered, WarmUpTime};
 use tierup_fake::{Behaviour, FakeCompiler, Guest};
 
@@ -177,6 +181,25 @@ fn a_worker_begins_before_there_is_a_thread() {
     let bead = bead(&broker, Guest::new(3));
     wait_for("the function to be compiled", || thread.on_invoke(bead.as_ref()).is_some());
     assert_eq!((first.warm.load(Ordering::SeqCst), second.warm.load(Ordering::SeqCst)), (1, 0));
+}
+
+/// A broker that waits with its first worker has none until a function is hot; the compiler then has better things to do than to get ready.
+#[cfg(feature = "threads")]
+#[test]
+fn no_worker_begins_before_there_is_a_request() {
+    let first = Counts::default();
+    let builder = Broker::builder().mode(Mode::Background).policy(Tiered::new(2, 100)).max_beads(1 << 10);
+    let builder: BrokerBuilder<Guest> = builder.first_worker(FirstWorker::WithRequest);
+    let broker = builder.compiler(Early(first.clone())).build().unwrap();
+    let thread = broker.register_thread().unwrap();
+    let bead = bead(&broker, Guest::new(3));
+    assert!(thread.on_invoke(bead.as_ref()).is_none());
+    // A worker with nothing to do would have told the compiler.
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(first.warm.load(Ordering::SeqCst), 0);
+    wait_for("the function to be compiled", || thread.on_invoke(bead.as_ref()).is_some());
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(first.warm.load(Ordering::SeqCst), 0);
 }
 
 /// The second worker comes though the first, which never returns, had nobody else to compile for.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tierup::abi;
 use tierup::deopt::ExitTable;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, HotnessPolicy, InterpThread, Mode, OsrAfter,
-    Rules, Sample, Threshold, Tier, Tiered, WaitReason,
+    Bead, BeadSpec, Broker, CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, FirstWorker, HotnessPolicy, InterpThread,
+    Mode, OsrAfter, Rules, Sample, Threshold, Tier, Tiered, WaitReason,
 };
 
 use crate::config::{Config, Osr, TierMode};
@@ -45,7 +45,8 @@ struct EngineInner {
 }
 
 impl Engine {
-    /// An engine. Where code is compiled in the background, the first worker begins here ([`Broker::start`]).
+    /// An engine. Where code is compiled in the background, the first worker begins with the first module that takes long to load, or the
+    /// first request.
     ///
     /// # Errors
     ///
@@ -100,9 +101,8 @@ impl Engine {
             let on_work = Arc::clone(on_work);
             builder = builder.on_work(move |guest, work| on_work(guest, work));
         }
-        let broker = builder.build().map_err(|e| refused(&e))?;
-        // Its threads begin while modules are loaded.
-        broker.start();
+        // A small program may be over before a thread would be there.
+        let broker = builder.first_worker(FirstWorker::WithRequest).build().map_err(|e| refused(&e))?;
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());
         let (types, left_out) = (Mutex::default(), AtomicU64::new(0));

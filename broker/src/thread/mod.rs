@@ -76,7 +76,7 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         let participant = shared.reclaimer.join();
         shared.reclaimer.answer_polls(participant);
         #[cfg(feature = "threads")]
-        shared.crew.ensure_started();
+        shared.crew.welcome_thread();
         shared.come_online(participant);
         shared.roster.add(countdown.cells());
         let participant = NonNull::from(participant);

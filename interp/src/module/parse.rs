@@ -46,8 +46,14 @@ pub(super) struct Sections {
     name_section: Option<Range<usize>>,
 }
 
+/// A module of so many bytes takes longer to load than a worker takes to begin, which it then does meanwhile.
+const TAKES_LONG: usize = 32 << 10;
+
 /// Decodes and validates everything but function bodies, and makes a module of it.
 pub(super) fn parse(engine: &Engine, bytes: Arc<[u8]>) -> Result<Arc<ModuleInner>, Error> {
+    if bytes.len() >= TAKES_LONG {
+        engine.broker().start();
+    }
     read(engine, &bytes)?.finish(engine, bytes)
 }
 
