@@ -44,6 +44,8 @@ pub struct Stats {
     pub assumed: usize,
     /// How often a parked worker was woken: each costs whoever does it a system call.
     pub wakes: u64,
+    /// Workers that were spawned so far, those that took the place of others included.
+    pub workers: usize,
     /// Threads that could not be spawned.
     pub spawn_failures: u32,
 }

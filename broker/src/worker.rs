@@ -257,6 +257,8 @@ impl<G: Send + Sync + 'static> Crew<G> {
         // Ordering: Relaxed. Counter.
         stats.wakes = self.wakes.load(Ordering::Relaxed);
         stats.spawn_failures = self.spawn_failures.load(Ordering::Relaxed);
+        let seats = self.seats_taken.load(Ordering::Relaxed).min(SEATS);
+        stats.workers = seats.saturating_sub(stats.spawn_failures as usize);
     }
 }
 

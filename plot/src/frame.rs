@@ -14,6 +14,9 @@ use crate::ticks::Ticks;
 const SMALL: f64 = 15.0;
 /// Of the legend's names; the width of a character is a guess, as fonts differ.
 const CHARACTER: usize = 7;
+const MARGIN: u32 = 8;
+/// What the marks of the axis on the left take.
+const LEFT: u32 = 76;
 const LEGEND_LINE: i32 = 20;
 const SWATCH: i32 = 24;
 
@@ -91,9 +94,16 @@ pub(crate) fn draw(
     let aside = u32::try_from(longest * CHARACTER).unwrap_or(0) + SWATCH as u32 + 24;
     let drawing = || -> Drawn {
         let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        let (left, right) = root.split_horizontally(width.saturating_sub(aside).max(width / 2));
+        let inside_and_axes = width.saturating_sub(aside).max(width / 2);
+        let (left, right) = root.split_horizontally(inside_and_axes);
         let mut builder = ChartBuilder::on(&left);
-        builder.margin(8).margin_right(20).x_label_area_size(46).y_label_area_size(76);
+        builder.margin(MARGIN).margin_right(20).y_label_area_size(LEFT);
+        // Marks are written along the axis where all of them have room, and otherwise downwards.
+        let widest = x.marked.major.iter().map(|mark| (x.write)(*mark).chars().count() * CHARACTER).max().unwrap_or(0);
+        let room = inside_and_axes.saturating_sub(LEFT + MARGIN + 20) as usize / x.marked.major.len().max(1);
+        let downwards = widest > room;
+        let (marks, floor) = (x.marked.major.clone(), y.marked.low);
+        builder.x_label_area_size(if downwards { widest as u32 + 20 } else { 46 });
         let mut plot = builder.build_cartesian_2d(x.marked, y.marked)?;
         let labels = ("sans-serif", SMALL).into_font();
         let mut mesh = plot.configure_mesh();
@@ -107,13 +117,20 @@ pub(crate) fn draw(
             .light_line_style(FAINT)
             .axis_style(MUTED)
             .label_style(labels.clone().color(&MUTED))
-            .axis_desc_style(labels.color(&INK))
-            .x_label_formatter(&|position| (x.write)(*position))
+            .axis_desc_style(labels.clone().color(&INK))
+            .x_label_formatter(&|position| if downwards { String::new() } else { (x.write)(*position) })
             .y_label_formatter(&|position| (y.write)(*position))
             .x_desc(x.label)
             .y_desc(y.label)
             .draw()?;
         inside(&mut plot)?;
+        if downwards {
+            let style = labels.transform(FontTransform::Rotate90).color(&MUTED).pos(Pos::new(HPos::Left, VPos::Center));
+            for mark in &marks {
+                let (across, bottom) = plot.backend_coord(&(*mark, floor));
+                root.draw(&Text::new((x.write)(*mark), (across, bottom + 10), style.clone()))?;
+            }
+        }
         draw_legend(&right, legend)?;
         root.present()?;
         Ok(())

@@ -32,6 +32,20 @@ fn marks_of_a_log_axis_are_labelled_by_decade() {
 }
 
 #[test]
+fn names_without_room_beside_each_other_are_written_downwards() {
+    let downwards = |groups: usize| {
+        let names: Vec<String> = (0..groups).map(|n| format!("a-policy-called-{n}")).collect();
+        let values = (0..groups).map(|n| Some(Bar::new(n as f64)));
+        let chart = Bars::new("t", &names, Axis::linear("time", Unit::Times)).series("a", values).draw().expect("draws");
+        let texts = texts(chart.svg());
+        assert!(names.iter().all(|name| texts.contains(&name.as_str())), "a name is missing: {texts:?}");
+        chart.svg().split("<text").filter(|text| text.contains("a-policy-called") && text.contains("rotate(90")).count()
+    };
+    assert_eq!(downwards(3), 0);
+    assert_eq!(downwards(13), 13);
+}
+
+#[test]
 fn points_lie_where_the_scale_puts_them() {
     // Three points one decade apart each way: equal steps in pixels, upwards.
     let chart = lines().line("a", [(1e-3, 1e-3), (1e-2, 1e-2), (1e-1, 1e-1)]).draw().expect("draws");

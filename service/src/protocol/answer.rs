@@ -157,6 +157,7 @@ pub struct StatsRecord {
     pub contained: u64,
     pub assumed: u64,
     pub wakes: u64,
+    pub workers: u64,
     pub spawn_failures: u32,
     /// Whether the broker was shut down.
     pub shut_down: bool,
@@ -180,6 +181,7 @@ impl StatsRecord {
             contained: stats.contained as u64,
             assumed: stats.assumed as u64,
             wakes: stats.wakes,
+            workers: stats.workers as u64,
             spawn_failures: stats.spawn_failures,
             shut_down,
         }
