@@ -533,6 +533,8 @@ impl<G: Send + Sync + 'static> Broker<G> {
             shared.crew.wake();
         }
         while shared.pending() > 0 && !shared.is_stopped() {
+            #[cfg(feature = "threads")]
+            shared.crew.look_after_first();
             pause();
         }
         #[cfg(feature = "threads")]

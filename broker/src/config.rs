@@ -38,7 +38,9 @@ pub enum FirstWorker {
     /// With the first registered interpreter thread: asking for a compile never takes a system call.
     #[default]
     WithThread,
-    /// With the first request, by the thread that makes it: programs that end before they have a hot function do without threads.
+    /// With the first request, by the thread that makes it: programs that end before they have a hot function do without threads. The
+    /// first compile does not wait for the thread that watches its deadline: should it take long, that is spawned by an interpreter thread
+    /// that counts, or by [`Broker::drain`].
     WithRequest,
 }
 

@@ -83,6 +83,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
         if self.warm_up.cold.load(Ordering::Relaxed) != 0 {
             self.look_ahead(id);
         }
+        #[cfg(feature = "threads")]
+        self.crew.look_after_first();
     }
 
     #[cold]

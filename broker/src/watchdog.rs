@@ -3,6 +3,9 @@
 //!
 //! It also sees to it that the first worker does not stay the only one.
 //!
+//! Where the first worker begins with a request, its first compile does not wait for the watchdog's thread to be spawned, which comes when
+//! that is over, or when an interpreter thread, or who waits for all to be done, finds that it takes long.
+//!
 //! A compile that asks `is_cancelled` learns of its deadline in time to return by itself; only one that does not is given up,
 //! a little later.
 
@@ -15,7 +18,7 @@ use crate::{
     Tier,
     compiler::Ticket,
     shared::Shared,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak, lock, thread},
+    sync::{Arc, AtomicBool, Condvar, Mutex, Note, OnceLock, Ordering, Weak, lock, thread},
     target::Target,
     tuning::FIRST_WORKER_ALONE,
 };
@@ -47,20 +50,37 @@ const GRACE: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 struct List {
     watched: Vec<Watched>,
-    running: bool,
     /// Until when its thread sleeps, if not until it is told.
     until: Option<Instant>,
     stopped: bool,
 }
 
 /// The watchdog of one broker. Only workers and the watchdog take its lock.
-#[derive(Default)]
 pub(crate) struct Watchdog {
     list: Mutex<List>,
     changed: Condvar,
+    /// Whether its thread was spawned.
+    running: AtomicBool,
+    /// Whether the next compile begins without it.
+    trusts: AtomicBool,
+    epoch: Instant,
+    /// When that compile began, in nanoseconds since the epoch, as long as it runs; 0: it does not.
+    trusted_since: Note,
 }
 
 impl Watchdog {
+    /// A watchdog without a thread, which the first compile waits for, unless it is trusted.
+    pub(crate) fn new(trusts_first: bool) -> Self {
+        Watchdog {
+            list: Mutex::default(),
+            changed: Condvar::default(),
+            running: AtomicBool::new(false),
+            trusts: AtomicBool::new(trusts_first),
+            epoch: Instant::now(),
+            trusted_since: Note::new(0),
+        }
+    }
+
     /// Watches a compile that has a deadline. Returns what to [`forget`](Self::forget) when it is over.
     pub(crate) fn watch<G: Send + Sync + 'static>(
         self: &Arc<Self>,
@@ -69,7 +89,13 @@ impl Watchdog {
     ) -> Option<Arc<Ticket>> {
         let due = watched.due()?;
         let ticket = Arc::clone(&watched.ticket);
-        let mut list = self.started(shared)?;
+        // Ordering: Relaxed, in this file. Who spawns the thread, and when; what it looks at is under the lock.
+        if self.trusts.swap(false, Ordering::Relaxed) {
+            self.trusted_since.store(self.age().max(1), Ordering::Relaxed);
+        } else if !self.ensure_running(shared) {
+            return None;
+        }
+        let mut list = lock(&self.list);
         list.watched.push(watched);
         // Most compiles are over long before it wakes.
         if list.until.is_none_or(|until| until > due) {
@@ -84,22 +110,47 @@ impl Watchdog {
         shared: &OnceLock<Weak<Shared<G>>>,
         deadline: Option<Duration>,
     ) -> bool {
-        deadline.is_some() && self.started(shared).is_some()
+        deadline.is_some() && self.ensure_running(shared)
     }
 
-    /// The list, with a thread that looks at it. Without one there are no deadlines, as with `deadline(None)`.
-    fn started<G: Send + Sync + 'static>(self: &Arc<Self>, shared: &OnceLock<Weak<Shared<G>>>) -> Option<MutexGuard<'_, List>> {
-        let mut list = lock(&self.list);
-        if !list.running {
-            let (this, shared) = (Arc::clone(self), shared.get()?.clone());
-            thread::Builder::new().name("tierup-watchdog".to_owned()).spawn(move || this.run(&shared)).ok()?;
-            list.running = true;
+    /// Whether a compile runs that is not watched yet.
+    #[inline]
+    pub(crate) fn is_trusting(&self) -> bool {
+        self.trusted_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has the thread come if that compile takes long. Takes no lock.
+    #[cold]
+    pub(crate) fn look<G: Send + Sync + 'static>(self: &Arc<Self>, shared: &OnceLock<Weak<Shared<G>>>) {
+        let since = self.trusted_since.load(Ordering::Relaxed);
+        if since != 0 && Duration::from_nanos(self.age().saturating_sub(since)) >= FIRST_WORKER_ALONE {
+            self.trusted_since.store(0, Ordering::Relaxed);
+            self.ensure_running(shared);
         }
-        Some(list)
+    }
+
+    fn age(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Whether there is a thread, or one could be spawned. Without one there are no deadlines, as with `deadline(None)`.
+    fn ensure_running<G: Send + Sync + 'static>(self: &Arc<Self>, shared: &OnceLock<Weak<Shared<G>>>) -> bool {
+        if self.running.load(Ordering::Relaxed) || self.running.swap(true, Ordering::Relaxed) {
+            return true;
+        }
+        let (this, shared) = (Arc::clone(self), shared.get().cloned());
+        let spawned = shared.is_some_and(|shared| {
+            thread::Builder::new().name("tierup-watchdog".to_owned()).spawn(move || this.run(&shared)).is_ok()
+        });
+        if !spawned {
+            self.running.store(false, Ordering::Relaxed);
+        }
+        spawned
     }
 
     /// The compile is over.
     pub(crate) fn forget(&self, ticket: &Arc<Ticket>) {
+        self.trusted_since.store(0, Ordering::Relaxed);
         lock(&self.list).watched.retain(|watched| !Arc::ptr_eq(&watched.ticket, ticket));
     }
 

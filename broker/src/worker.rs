@@ -84,7 +84,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
             wakes: Note::new(0),
-            watchdog: Arc::new(Watchdog::default()),
+            watchdog: Arc::new(Watchdog::new(first == FirstWorker::WithRequest)),
             sampler: Arc::new(Sampler::default()),
         }
     }
@@ -98,6 +98,14 @@ impl<G: Send + Sync + 'static> Crew<G> {
     pub(crate) fn welcome_thread(&self) {
         if self.first == FirstWorker::WithThread {
             self.ensure_started();
+        }
+    }
+
+    /// Somebody goes on, or waits: if the first compile takes long, it is watched from now on.
+    #[inline]
+    pub(crate) fn look_after_first(&self) {
+        if self.watchdog.is_trusting() {
+            self.watchdog.look(&self.shared);
         }
     }
 

@@ -203,6 +203,33 @@ fn no_worker_begins_before_there_is_a_request() {
     assert_eq!(first.warm.load(Ordering::SeqCst), 0);
 }
 
+/// Where the first worker begins with a request, nobody watches its first compile at first; but whoever goes on, or waits, sees to it.
+#[cfg(feature = "threads")]
+#[test]
+fn a_first_compile_that_hangs_is_given_up() {
+    for waits in [false, true] {
+        let compiler = FakeCompiler::new();
+        let builder: BrokerBuilder<Guest> =
+            Broker::builder().mode(Mode::Background).policy(Tiered::new(0, 100)).max_beads(1 << 10);
+        let builder = builder.first_worker(FirstWorker::WithRequest).deadline(Duration::from_millis(30));
+        let broker = builder.compiler(compiler.clone()).workers(1).build().unwrap();
+        let thread = broker.register_thread().unwrap();
+        let (stuck, other) = (bead(&broker, Guest::behaving(1, Behaviour::Hangs)), bead(&broker, Guest::new(2)));
+        let _ = thread.on_invoke(stuck.as_ref());
+        wait_for("the compile to begin", || compiler.compiles() == 1);
+        if waits {
+            broker.drain();
+            assert_eq!(broker.stats().tiers[0].abandoned, 1);
+        } else {
+            wait_for("it to be given up", || {
+                thread.on_invoke(stuck.as_ref()).is_none() && broker.stats().tiers[0].abandoned == 1
+            });
+        }
+        wait_for("the other to be compiled", || thread.on_invoke(other.as_ref()).is_some());
+        compiler.release_hung();
+    }
+}
+
 /// The second worker comes though the first, which never returns, had nobody else to compile for.
 #[cfg(feature = "threads")]
 #[test]
