@@ -400,12 +400,19 @@ impl<G: Send + Sync + 'static> Shared<G> {
             // Successors of the running version, not of the one compiled from: the guest handle may have been updated, and other
             // units installed, meanwhile.
             let running = if dropped!(Successor) { &*base.version } else { running };
+            // The budget first: whoever sees the code must not take what was left for this tier for what is left until the next.
             let (next, counting) = match target.site {
                 None => {
                     let armed = self.arm(id, target.tier);
                     (running.with_body(Arc::clone(&unit)), if unit.counting { Counting::Final } else { armed })
                 }
-                Some(site) => (running.with_variant(site, &unit), CodeVersion::<G>::counting(word)),
+                Some(site) => {
+                    let next = running.with_variant(site, &unit);
+                    if !dropped!(ArmFirst) {
+                        let _ = self.arm(id, next.header.top());
+                    }
+                    (next, CodeVersion::<G>::counting(word))
+                }
             };
             let from = running.tier();
             match self.publish_current(&unit, || self.publish(hot, word, &next, counting)) {
@@ -415,9 +422,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
                     if target.site.is_some() {
                         // Ordering: Relaxed. As above.
                         counters.installed_osr.fetch_add(1, Ordering::Relaxed);
-                        // From now on loops count for what comes after; threads that are in one look again at their next
-                        // back-edge.
-                        let _ = self.start_over_from(id, next.header.top());
+                        // Threads that are in a loop look again at their next back-edge.
+                        self.void_drawn(id);
                     }
                     #[cfg(feature = "threads")]
                     if unit.sampled {
@@ -428,7 +434,11 @@ impl<G: Send + Sync + 'static> Shared<G> {
                     self.events.post(Event { queue_wait: waited, cost, code_bytes, guards, ..event });
                     return Outcome::Installed;
                 }
-                Err(Refused::Stale(reason)) => return Outcome::Lost(reason),
+                Err(Refused::Stale(reason)) => {
+                    // Nothing was published: it is this tier that may be asked for again.
+                    let _ = self.start_over_from(id, running.header.top());
+                    return Outcome::Lost(reason);
+                }
                 Err(Refused::Overtaken) => {}
             }
         }

@@ -72,6 +72,8 @@ mutations! {
     OsrClaim,
     /// Who has compiled one gives it back.
     OsrUnclaim,
+    /// The budget is for what comes after a variant before that can be seen.
+    ArmFirst,
     /// A version is built from the one it replaces, not from the one its unit was compiled from.
     Successor,
     /// The load of the code word by visitors.

@@ -435,17 +435,23 @@ impl<G: Send + Sync + 'static> Shared<G> {
         self.start_over_from(id, Tier::INTERPRETER)
     }
 
-    /// As [`Self::arm`]; what threads have drawn is void, so that each takes the slow way at its next charge.
+    /// As [`Self::arm`]; what threads have drawn is void.
     pub(crate) fn start_over_from(&self, id: u32, tier: Tier) -> Counting {
         let counting = self.arm(id, tier);
-        // Ordering: Relaxed. A thread that sees the old stamp spends what it drew: speed only.
-        self.registry.hot(id).stamp.fetch_add(1, Ordering::Relaxed);
+        self.void_drawn(id);
         counting
     }
 
+    /// Each thread takes the slow way at its next charge.
+    pub(crate) fn void_drawn(&self, id: u32) {
+        // Ordering: Relaxed. A thread that sees the old stamp spends what it drew: speed only.
+        self.registry.hot(id).stamp.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn set_budget(&self, hot: &Hot, work: u32) {
-        // Ordering: Relaxed. A count; publishes nothing.
-        hot.budget.store(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
+        // Ordering: Relaxed. A count; publishes nothing. A swap for loom's sake, which may take a draw that came before a store for one after
+        // it. Test: loom osr_install_vs_look_ahead.
+        hot.budget.swap(i32::try_from(work).unwrap_or(i32::MAX), Ordering::Relaxed);
     }
 
     /// As [`Self::set_budget`], by a thread that found it spent and has asked the policy: code that came meanwhile has armed it

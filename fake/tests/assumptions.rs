@@ -13,7 +13,7 @@ use std::{
 use common::*;
 use tierup_broker::{
     Assumption, Bailout, Bead, BeadSpec, Broker, CodeUnit, CompileNowError, CompileRequest, Compiler, GuardId, InterpThread,
-    InvalidateReason, LossReason, Mode, POLL_BROKER, Tier, Transition, ValidityCell,
+    InvalidateReason, LossReason, Mode, POLL_BROKER, Reason, Tier, Tiered, Transition, ValidityCell,
 };
 use tierup_fake::{FakeCompiler, Guest, Made};
 
@@ -112,6 +112,10 @@ unsafe impl Compiler<Guest> for Breaks {
         "breaks"
     }
 
+    fn compiles_osr(&self) -> bool {
+        self.0.compiles_osr()
+    }
+
     fn compile(&self, request: &CompileRequest<'_, Guest>) -> Result<CodeUnit, Bailout> {
         let unit = self.0.compile(request);
         if let Some(then) = self.1.lock().unwrap().take() {
@@ -136,6 +140,28 @@ fn breaking_during_a_compile() {
     assert_eq!(log.transitions().pop(), Some(Transition::Lost(LossReason::AssumptionBroken)));
     assert_eq!(broker.bead_stats(bead.as_ref()).unwrap().disabled, [], "it may be tried again");
     broker.compile_now(bead.as_ref(), TIER1).unwrap();
+}
+
+/// What was refused is asked for again when it has been earned once more, not when the tier after it has.
+#[test]
+fn what_was_refused_is_asked_for_again() {
+    for site in [None, Some(0)] {
+        let interruption = Arc::new(Breaks(FakeCompiler::with_osr(), Mutex::default()));
+        let builder = Broker::builder().mode(Mode::Pump).policy(Tiered::new(10, 1_000_000)).max_beads(8);
+        let broker = builder.compiler(Arc::clone(&interruption)).compiler(FakeCompiler::new()).build().unwrap();
+        let assumption = broker.assumption();
+        let thread = broker.register_thread().unwrap();
+        let bead = bead(&broker, Guest::new(1).assuming(&assumption));
+        let (during, broken) = (broker.clone(), assumption.clone());
+        *interruption.1.lock().unwrap() = Some(Box::new(move || drop(during.break_assumption(&broken))));
+        match site {
+            None => broker.promote(bead.as_ref(), TIER1, Reason::Forced),
+            Some(site) => broker.promote_osr(bead.as_ref(), TIER1, site, Reason::Forced),
+        };
+        assert_eq!((broker.run_pending(1), broker.stats().tiers[0].lost), (1, 1));
+        let calls = (0..100).find(|_| invoke(&thread, &bead).is_none() && broker.stats().pending > 0);
+        assert!(calls.is_some_and(|calls| (9..=20).contains(&calls)), "{calls:?}");
+    }
 }
 
 /// Who polls, is parked, offline, or at a quiescent point does not hold a ticket up; others do.

@@ -12,7 +12,7 @@ use loom::{
 };
 use tierup_broker::{
     Assumption, Bailout, BailoutReason, Bead, BeadRef, BeadSpec, Broker, CodeUnit, CompileRequest, Compiler, InterpThread,
-    InvalidateReason, Mode, NativeCode, Reason, Threshold, Tier, ToldToPanic,
+    InvalidateReason, Mode, NativeCode, Reason, Threshold, Tier, Tiered, ToldToPanic, WarmUpTime,
 };
 
 const TIER1: Tier = Tier::new(1);
@@ -139,6 +139,29 @@ impl LoomCompiler {
         for code in &self.units[..self.used.load(Ordering::SeqCst)] {
             assert_eq!(code.read(), FREED, "leaked");
         }
+    }
+}
+
+/// A compiler that is told when it is near, which it counts, and compiles nothing.
+#[derive(Default)]
+struct Awaited(std::sync::atomic::AtomicUsize);
+
+// SAFETY: there are no units.
+unsafe impl Compiler<usize> for Awaited {
+    fn name(&self) -> &str {
+        "awaited"
+    }
+
+    fn compile(&self, _: &CompileRequest<'_, usize>) -> Result<CodeUnit, Bailout> {
+        Err(Bailout::terminal(BailoutReason::Cancelled))
+    }
+
+    fn wants_warm_up(&self) -> WarmUpTime {
+        WarmUpTime::WhenNear
+    }
+
+    fn warm_up(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -443,6 +466,23 @@ models! {
         race(start.compile(), || assert!(start.broker.update_guest(start.bead(), 5)));
         assert_eq!(start.broker.bead_stats(start.bead()).unwrap().variants, [(SITE, TIER1)]);
         start.broker.walk(|info| assert_eq!(*info.guest, 5, "the handle of before"));
+        start.end();
+    }
+
+    /// Whoever sees the variant does not take what was left until it came for what is left until the next tier.
+    fn osr_install_vs_look_ahead() {
+        let next = StdArc::new(Awaited::default());
+        let compiler = LoomCompiler::new(None);
+        let builder = Broker::builder().mode(Mode::Pump).policy(Tiered::new(10, 1_000_000)).compiler(StdArc::clone(&compiler));
+        let broker = builder.compiler(StdArc::clone(&next)).deadline(None).max_beads(2).build().unwrap();
+        let bead = Arc::new(register(&broker, 6));
+        let start = Start { broker, compiler, bead };
+        start.promote_osr(SITE);
+        let interpreter = start.broker.register_thread().unwrap();
+        race(start.compile(), || call(&interpreter, &start.bead));
+        start.broker.run_pending(UNITS);
+        assert_eq!(next.0.load(Ordering::SeqCst), 0, "told that it is near");
+        drop(interpreter);
         start.end();
     }
 
