@@ -534,7 +534,7 @@ impl<G: Send + Sync + 'static> Broker<G> {
         }
         while shared.pending() > 0 && !shared.is_stopped() {
             #[cfg(feature = "threads")]
-            shared.crew.look_after_first();
+            shared.crew.look_after_first(|| shared.events.now());
             pause();
         }
         #[cfg(feature = "threads")]

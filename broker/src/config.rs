@@ -42,6 +42,9 @@ pub enum FirstWorker {
     /// first compile does not wait for the thread that watches its deadline: should it take long, that is spawned by an interpreter thread
     /// that counts, or by [`Broker::drain`].
     WithRequest,
+    /// As with the first request, but not before the broker is so old: what is asked for earlier waits until an interpreter thread that counts
+    /// finds that it is time. Programs that end by then do without threads, though they have hot functions.
+    WithRequestAfter(Duration),
 }
 
 impl Default for Mode {

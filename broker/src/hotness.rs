@@ -14,7 +14,7 @@ use crate::{
     state::{Lane, Request},
     sync::Ordering,
     target::Target,
-    tuning::{MIN_RECOUNT, SLICES},
+    tuning::{MIN_RECOUNT, REST, SLICES},
     version::{CodeVersion, Counting},
 };
 
@@ -36,9 +36,14 @@ impl<G: Send + Sync + 'static> Shared<G> {
     pub(crate) fn draw(&self, slot: Slot<'_, G>, deficit: i32, most: i32) -> Drawn {
         let hot = slot.hot;
         // Ordering: Relaxed, here and below. A count: exact because it is an RMW; it publishes nothing.
+        let work = slot.cold.work.load(Ordering::Relaxed);
+        // A bead that has done nothing has no tally to look at.
+        let little = if work > 0 { slot.warm.tally.spent(work).0 / REST } else { 0 };
         let mut left = hot.budget.load(Ordering::Relaxed);
         loop {
-            let drawn = if left >= deficit { deficit.max((left / SLICES).min(most)) } else { left.max(0) };
+            // What is little beside what was spent is not divided any more.
+            let share = if left as u64 <= little { left } else { left / SLICES };
+            let drawn = if left >= deficit { deficit.max(share.min(most)) } else { left.max(0) };
             // What is never spent stays.
             let rest = if left >= deficit && left != i32::MAX { left - drawn } else { i32::MAX };
             match hot.budget.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
@@ -160,7 +165,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
     fn link(&self, slot: Slot<'_, G>) {
         self.queue.front.inbox.push(slot);
         #[cfg(feature = "threads")]
-        self.crew.ensure_started();
+        self.crew.notice_request(|| self.events.now());
     }
 
     /// The policy wants to hear no more of this bead.

@@ -24,6 +24,10 @@ pub(crate) const BYTES_PER_UNIT: u32 = 2;
 /// A thread draws this fraction of what is left of a bead's shared budget at a time.
 pub(crate) const SLICES: i32 = 8;
 
+/// Unless that is less than this fraction of what the bead has spent: then it draws all of it. Divided by [`SLICES`] time and again, the last sixteenth of a
+/// large budget would be most of the draws.
+pub(crate) const REST: u64 = 16;
+
 /// Largest slice a thread draws, in work units: bounds how much work statistics run ahead, and how long an interpreter that polls
 /// when a slice is spent goes without: less than 100 us, of one function's work.
 pub(crate) const MAX_SLICE: i32 = 1 << 15;
@@ -81,7 +85,7 @@ pub(crate) const PROMPT_ANSWER: Duration = Duration::from_micros(100);
 
 /// Largest slice a thread draws in a loop while a variant of the function is being compiled, or exists at another site: a few
 /// microseconds of interpretation.
-pub(crate) const OSR_SLICE: i32 = 1 << 12;
+pub(crate) const OSR_SLICE: i32 = 1 << 13;
 
 /// Beads the registry accepts unless configured otherwise.
 pub(crate) const MAX_BEADS: u32 = if cfg!(any(loom, miri)) { 64 } else { 1 << 22 };

@@ -84,7 +84,7 @@ impl<G: Send + Sync + 'static> Shared<G> {
             self.look_ahead(id);
         }
         #[cfg(feature = "threads")]
-        self.crew.look_after_first();
+        self.crew.look_after_first(|| self.events.now());
     }
 
     #[cold]

@@ -8,7 +8,7 @@
 //! Most take any request. Some may be *dedicated*: they take those for one tier, whatever else waits. As the inbox is everybody's, who
 //! drains it then wakes all who rest.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     BailoutKind, FirstWorker, Mode, Stats, Tier, Transition,
@@ -39,6 +39,9 @@ pub(crate) struct Crew<G> {
     /// For whoever spawns a worker.
     shared: OnceLock<Weak<Shared<G>>>,
     started: AtomicBool,
+    /// How old the broker is to be before its first request is answered, and whether one waits for that.
+    patience: Duration,
+    put_off: AtomicBool,
     /// Whether the second worker, which spawns the others, was asked for.
     completed: AtomicBool,
     /// Workers there are that take anything, once that is known.
@@ -75,6 +78,8 @@ impl<G: Send + Sync + 'static> Crew<G> {
             first,
             shared: OnceLock::new(),
             started: AtomicBool::new(false),
+            patience: if let FirstWorker::WithRequestAfter(age) = first { age } else { Duration::ZERO },
+            put_off: AtomicBool::new(false),
             completed: AtomicBool::new(false),
             workers: AtomicUsize::new(size.unwrap_or(1)),
             handed: AtomicUsize::new(0),
@@ -84,7 +89,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
             wakes: Note::new(0),
-            watchdog: Arc::new(Watchdog::new(first == FirstWorker::WithRequest)),
+            watchdog: Arc::new(Watchdog::new(first != FirstWorker::WithThread)),
             sampler: Arc::new(Sampler::default()),
         }
     }
@@ -101,9 +106,26 @@ impl<G: Send + Sync + 'static> Crew<G> {
         }
     }
 
-    /// Somebody goes on, or waits: if the first compile takes long, it is watched from now on.
+    /// A request was made.
     #[inline]
-    pub(crate) fn look_after_first(&self) {
+    pub(crate) fn notice_request(&self, age: impl FnOnce() -> Duration) {
+        // Ordering: Relaxed, in these two. As in `ensure_started`.
+        if self.enabled && !self.started.load(Ordering::Relaxed) {
+            if self.patience.is_zero() || age() >= self.patience {
+                self.start();
+            } else {
+                self.put_off.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Somebody goes on, or waits: the first worker begins if it is time, and if its first compile takes long, that is watched from now on.
+    #[inline]
+    pub(crate) fn look_after_first(&self, age: impl FnOnce() -> Duration) {
+        if self.put_off.load(Ordering::Relaxed) && age() >= self.patience {
+            self.put_off.store(false, Ordering::Relaxed);
+            self.ensure_started();
+        }
         if self.watchdog.is_trusting() {
             self.watchdog.look(&self.shared);
         }

@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 #[cfg(feature = "threads")]
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 #[cfg(feature = "threads")]
@@ -201,6 +201,32 @@ fn no_worker_begins_before_there_is_a_request() {
     broker.drain();
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!(first.warm.load(Ordering::SeqCst), 0);
+}
+
+/// What is asked for while the broker is young waits; whoever goes on, or waits for it, has it compiled when it is time.
+#[cfg(feature = "threads")]
+#[test]
+fn a_first_worker_waits_until_the_broker_is_old_enough() {
+    let age = Duration::from_millis(100);
+    for waits in [false, true] {
+        let young = Instant::now();
+        let compiler = FakeCompiler::new();
+        let builder: BrokerBuilder<Guest> =
+            Broker::builder().mode(Mode::Background).policy(Tiered::new(2, 100)).max_beads(1 << 10);
+        let broker = builder.first_worker(FirstWorker::WithRequestAfter(age)).compiler(compiler.clone()).build().unwrap();
+        let thread = broker.register_thread().unwrap();
+        let bead = bead(&broker, Guest::new(3));
+        let asked = (0..100).any(|_| thread.on_invoke(bead.as_ref()).is_some() || broker.stats().pending > 0);
+        assert!(asked && (broker.stats().workers == 0 || young.elapsed() >= age));
+        if waits {
+            broker.drain();
+            assert_eq!(compiler.compiles(), 1);
+        } else {
+            wait_for("the function to be compiled", || thread.on_invoke(bead.as_ref()).is_some());
+            assert!(young.elapsed() >= age);
+        }
+        assert!(broker.stats().workers > 0);
+    }
 }
 
 /// Where the first worker begins with a request, nobody watches its first compile at first; but whoever goes on, or waits, sees to it.

@@ -253,7 +253,9 @@ impl<G: Send + Sync + 'static> InterpThread<G> {
         let id = bead.id as u32;
         // SAFETY: this thread is online.
         let header = unsafe { self.shared.header(bead.hot) };
-        let at_once = self.shared.prospect(id, &header.variants, asking, site).is_none_or(|prospect| prospect.budget == 0);
+        let at_once = self.shared.prospect(id, &header.variants, asking, site).is_none_or(|prospect| prospect.budget == 0)
+            // It is being made: to watch again would find the same loop.
+            || self.shared.is_osr_pending(id);
         // One watch at a time: two that interrupt each other would never end.
         if !at_once && !self.watch.get().is_on() {
             self.watch.set(Watch::new(id, asking, watch));
