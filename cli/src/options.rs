@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tierup::{PolicyChoice, PolicyConfig, Rules, SpiderMonkey, TYPICAL_CALL_WORK, Threshold, Tiered};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{Baseline, Deopt, Osr, TierMode};
+use tierup_interp::{Baseline, Deopt, Osr, Templates, TierMode};
 
 /// Runs WebAssembly programs: interpreted at first, compiled while they run.
 #[derive(Debug, Parser)]
@@ -79,6 +79,11 @@ pub(crate) struct RunOptions {
     /// begin every call in code that can be left again: with --tier baseline and opt in the interpreter.
     #[arg(long, value_name = "WHEN", value_parser = parse_osr, default_value = "auto")]
     pub(crate) osr: Osr,
+
+    /// Whether what is warm is interpreted by templates, straight machine code in place of the interpreter's handlers: auto, off, or, for
+    /// tests, always (everything at once).
+    #[arg(long, value_name = "WHEN", value_parser = parse_templates, default_value = "auto")]
+    pub(crate) templates: Templates,
 
     /// Whether compiled code leaves for the interpreter where it need not: off, or, for tests, every:N (at every N-th place where the
     /// interpreter can go on) and random:SEED (after as many as the seed says).
@@ -370,6 +375,15 @@ fn parse_osr(text: &str) -> Result<Osr, String> {
             None => return Err("one of auto, off, always, random:SEED".to_owned()),
         },
     })
+}
+
+fn parse_templates(text: &str) -> Result<Templates, String> {
+    match text {
+        "auto" => Ok(Templates::Auto),
+        "off" => Ok(Templates::Off),
+        "always" => Ok(Templates::Always),
+        _ => Err("one of auto, off, always".to_owned()),
+    }
 }
 
 #[cfg(feature = "llvm")]

@@ -65,6 +65,7 @@ fn config(options: &RunOptions, timeline: Option<&Timeline>) -> Result<Config, C
         #[cfg(feature = "llvm")]
         deadline: options.llvm.limit().map(|limit| limit + Duration::from_secs(2)),
         osr: options.osr,
+        templates: options.templates,
         #[cfg(feature = "llvm")]
         speculate: options.speculate,
         deopt: options.deopt,

@@ -358,6 +358,24 @@ fn loops_are_entered_as_told() {
 }
 
 #[test]
+fn templates_are_used_as_told() {
+    let sum = Module::new("sum", SUM);
+    for (templates, turns, some) in
+        [("off", "100000", false), ("auto", "10", false), ("auto", "100000", true), ("always", "10", true)]
+    {
+        let arguments = ["run", "--stats", "--tier", "interp", "--templates", templates, "--invoke", "sum", sum.path(), turns];
+        let output = tierup(&arguments);
+        let want = if turns == "10" { "55\n" } else { "705082704\n" };
+        assert_eq!(stdout(&output), want, "{templates}, {turns}");
+        let report = stderr(&output);
+        // A build that does not optimize has none.
+        let some = some && tierup_interp::Templates::AVAILABLE;
+        assert_eq!(report.contains("1 function interpreted by templates"), some, "{templates}, {turns}:\n{report}");
+    }
+    assert!(stderr(&tierup(&["run", "--templates", "never", sum.path()])).contains("one of auto, off, always"));
+}
+
+#[test]
 fn code_is_left_as_told() {
     let sum = Module::new("sum", SUM);
     for deopt in ["off", "every:1", "every:7", "random:3"] {

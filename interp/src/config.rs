@@ -45,6 +45,26 @@ pub enum Baseline {
     Cranelift,
 }
 
+/// When the interpreter has machine code of its own in place of its handlers: a straight line of *templates* for a body's instructions, made in
+/// some microseconds, which takes half to a quarter of the time. It is still the interpreter: frames, counts and polls are the same.
+///
+/// There are none on other processors than x86-64, without an optimizing compiler, nor where the system forbids executable memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Templates {
+    /// Never.
+    Off,
+    /// For bodies that turn out warm, long before they are worth a compile.
+    #[default]
+    Auto,
+    /// For every body that is interpreted, at once. For tests.
+    Always,
+}
+
+impl Templates {
+    /// Whether this build can have any.
+    pub const AVAILABLE: bool = cfg!(all(tierup_templates, not(debug_assertions)));
+}
+
 /// When running loops go on in native code, entered at their headers (on-stack replacement).
 ///
 /// All but the default are for tests: they change when, never what.
@@ -113,6 +133,8 @@ pub struct Config {
     /// The optimizing tier, above it. Without it there is none, but with [`TierMode::Opt`].
     #[cfg(feature = "llvm")]
     pub llvm: Option<Llvm>,
+    /// When interpreted bodies have templates.
+    pub templates: Templates,
     /// When running loops go on in native code.
     pub osr: Osr,
     /// What the optimizing tier, if there is one, takes for granted.
@@ -170,6 +192,7 @@ impl Default for Config {
             baseline: Baseline::default(),
             #[cfg(feature = "llvm")]
             llvm: None,
+            templates: Templates::default(),
             osr: Osr::default(),
             speculate: Speculate::default(),
             deopt: Deopt::default(),
@@ -223,6 +246,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("tier", &self.tier)
+            .field("templates", &self.templates)
             .field("osr", &self.osr)
             .field("speculate", &self.speculate)
             .field("deopt", &self.deopt)

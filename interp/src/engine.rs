@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tierup::abi;
 use tierup::deopt::ExitTable;
@@ -29,6 +30,10 @@ use {
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 
+/// How old an engine is before it compiles anything in the background, unless a module that takes long was loaded: about the time that the first worker and its
+/// first compile take the program. Those that are over by then do without (the break-even of the ski-rental problem).
+const FIRST_COMPILE: Duration = Duration::from_micros(300);
+
 struct EngineInner {
     config: Config,
     broker: Broker<FuncHandle>,
@@ -42,6 +47,17 @@ struct EngineInner {
     types: Mutex<HashMap<FuncType, u32>>,
     /// Parts of functions that compiles have left out.
     left_out: AtomicU64,
+    /// Bodies that were given templates, and the bytes of those.
+    templates: [AtomicU64; 2],
+}
+
+/// What the interpreter has in place of its handlers; see [`Templates`](crate::Templates).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TemplateStats {
+    /// Bodies that were given templates.
+    pub bodies: u64,
+    /// Bytes of machine code made for them.
+    pub bytes: u64,
 }
 
 impl Engine {
@@ -102,11 +118,11 @@ impl Engine {
             builder = builder.on_work(move |guest, work| on_work(guest, work));
         }
         // A small program may be over before a thread would be there.
-        let broker = builder.first_worker(FirstWorker::WithRequest).build().map_err(|e| refused(&e))?;
+        let broker = builder.first_worker(FirstWorker::WithRequestAfter(FIRST_COMPILE)).build().map_err(|e| refused(&e))?;
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());
-        let (types, left_out) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types, left_out })))
+        let (types, left_out, templates) = (Mutex::default(), AtomicU64::new(0), Default::default());
+        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types, left_out, templates })))
     }
 
     /// Its configuration.
@@ -124,6 +140,22 @@ impl Engine {
     pub fn left_out(&self) -> u64 {
         // Ordering: Relaxed. A number that carries nothing.
         self.0.left_out.load(Relaxed)
+    }
+
+    /// How many bodies have got templates so far. Those of modules that have gone are counted, too.
+    pub fn templates(&self) -> TemplateStats {
+        // Ordering: Relaxed. Numbers that carry nothing.
+        let [bodies, bytes] = self.0.templates.each_ref().map(|count| count.load(Relaxed));
+        TemplateStats { bodies, bytes }
+    }
+
+    /// One more has, with so many bytes.
+    #[cfg(tierup_templates)]
+    pub(crate) fn note_templates(&self, bytes: usize) {
+        for (count, more) in self.0.templates.iter().zip([1, bytes as u64]) {
+            // Ordering: Relaxed. Numbers that carry nothing.
+            count.fetch_add(more, Relaxed);
+        }
     }
 
     /// One more was.

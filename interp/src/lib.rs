@@ -37,6 +37,8 @@ mod self_time;
 mod stack;
 mod store;
 mod table;
+#[cfg(tierup_templates)]
+mod template;
 mod transfer;
 mod trap;
 mod types;
@@ -45,8 +47,8 @@ mod vmctx;
 
 #[cfg(feature = "llvm")]
 pub use config::Llvm;
-pub use config::{Baseline, Config, Deopt, OnEvent, OnWork, Osr, Speculate, TierMode};
-pub use engine::Engine;
+pub use config::{Baseline, Config, Deopt, OnEvent, OnWork, Osr, Speculate, Templates, TierMode};
+pub use engine::{Engine, TemplateStats};
 pub use error::Error;
 pub use func::{Extern, Func, Global, Instance, Memory, Table, Val};
 pub use host::{Caller, HostClosure, HostError, WasmNumber, WasmReturn};

@@ -9,7 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use tierup::{Event, Stats, Tier, Transition};
-use tierup_interp::Engine;
+use tierup_interp::{Engine, TemplateStats};
 
 use table::{Align, Table};
 pub(crate) use timeline::Timeline;
@@ -33,6 +33,8 @@ pub(crate) struct Report {
     events: Vec<Event>,
     /// Parts of functions, in all compiles.
     left_out: u64,
+    /// The interpreter's machine code.
+    templates: TemplateStats,
 }
 
 struct Function {
@@ -66,7 +68,7 @@ impl Report {
         // Or somebody is delivering them now.
         let installs = stats.tiers.iter().map(|tier| tier.installed).sum();
         let events = timeline.events(installs, PATIENCE);
-        Self { wall, stats, functions, events, left_out: engine.left_out() }
+        Self { wall, stats, functions, events, left_out: engine.left_out(), templates: engine.templates() }
     }
 
     fn tier_name(&self, tier: Tier) -> String {
@@ -246,6 +248,15 @@ impl fmt::Display for Report {
             units::bytes(self.stats.code_live),
             units::count(self.stats.pending as u64, "request"),
         )?;
+        if self.templates.bodies > 0 {
+            let TemplateStats { bodies, bytes } = self.templates;
+            writeln!(
+                f,
+                "{} interpreted by templates, {} of machine code",
+                units::count(bodies, "function"),
+                units::bytes(bytes)
+            )?;
+        }
         if self.left_out > 0 {
             writeln!(f, "{} that had never run left out of LLVM's code", units::count(self.left_out, "part"))?;
         }

@@ -64,6 +64,30 @@ pub(crate) struct Crossing {
 }
 
 impl Cx {
+    /// One for instructions that need no more than an instance's record and countdowns.
+    #[cfg(all(test, tierup_templates))]
+    pub(crate) fn for_test(vmctx: *mut VmCtx, countdown: *mut CountSlot) -> Self {
+        Self {
+            vmctx,
+            stack_end: std::ptr::null_mut(),
+            thread: std::ptr::null(),
+            countdown,
+            store: std::ptr::null_mut(),
+            at: std::ptr::null(),
+            fp: std::ptr::null_mut(),
+            body: std::ptr::null(),
+            accumulators: Accumulators::default(),
+            callee: std::ptr::null(),
+            told: false,
+            raised: None,
+            crossings: Vec::new(),
+            crossed_to: std::ptr::null(),
+            outer: std::ptr::null(),
+            #[cfg(any(tierup_loop_dispatch, debug_assertions))]
+            resume: None,
+        }
+    }
+
     /// Base and accessible length of memory 0 of the current instance; null and 0 if it has none.
     #[inline(always)]
     pub(crate) unsafe fn memory(&self) -> (*mut u8, u64) {
@@ -160,6 +184,21 @@ pub(super) unsafe fn poll(cx: *mut Cx) -> Status {
     answered.map_or_else(|code| code as Status, |()| FINISHED)
 }
 
+/// A call of `function` is about to be paid for.
+///
+/// # Safety
+///
+/// The function belongs to the module of the context's instance; its thread has not polled since it was found.
+#[inline(never)]
+pub(super) unsafe fn note_paid(cx: *mut Cx, function: *const Function) {
+    // SAFETY: by the caller.
+    unsafe {
+        if let Some(prepared) = (*function).entered.get() {
+            prepared.note_paid(&(*(*(*cx).vmctx).instance).module);
+        }
+    }
+}
+
 /// Prepares a body at its first call.
 ///
 /// # Safety
@@ -235,7 +274,8 @@ pub(super) unsafe fn back_edge_spent(cx: *mut Cx, body: *const Body, site: u32, 
         return Step::Trapped(status).pack();
     }
     // SAFETY: by the caller: the body has a frame, so it is alive.
-    let (body, function) = unsafe { (&*body, (*body).function()) };
+    let (body, function, module) = unsafe { (&*body, (*body).function(), (*body).module()) };
+    body.running().note_paid(module);
     if !function.has(body) {
         // The loops of its successor are others: they are neither counted here nor entered.
         // SAFETY: as in the handler, which found the countdown.

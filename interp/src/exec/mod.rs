@@ -7,6 +7,7 @@
 mod backtrace;
 mod cx;
 mod frames;
+mod instruction;
 pub(crate) mod op;
 mod operand;
 pub(crate) mod rebuild;
@@ -24,11 +25,12 @@ use crate::vmctx::VmCtx;
 
 pub(crate) use cx::Cx;
 pub(crate) use frames::each_body;
+pub(crate) use instruction::{Instruction, Kind};
 pub(crate) use operand::Form;
 pub(crate) use rebuild::{Rebuilt, resume_at};
-pub(crate) use state::Handler;
-
-use state::{FINISHED, State};
+pub(crate) use state::{FINISHED, State};
+#[cfg(test)]
+pub(crate) use state::{Handler, Op, Status, handler, start as start_state};
 
 /// Interprets `function` until it returns. Arguments are in the slots at `fp`, results are left there.
 ///

@@ -8,6 +8,8 @@
 //! do debug assertions, whose pointer checks put locals on the stack and so undo the jump; the workspace therefore
 //! builds this crate without them in its development profile.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::cx::Cx;
 
 /// How a run of handlers ended: [`FINISHED`], or the number of a [`TrapCode`](crate::trap::TrapCode).
@@ -98,6 +100,18 @@ unsafe extern "sysv64" fn handle_out_of_line<O: Op>(
     unsafe { O::run(State { ip, fp, mem, len, cx, int, f64, f32 }) }
 }
 
+/// An instruction's first word.
+///
+/// # Safety
+///
+/// `ip` points at an instruction.
+#[inline(always)]
+unsafe fn load_handler(ip: *const u64) -> u64 {
+    // Ordering: Acquire. Pairs with: Release in `MachineCode::of`. Carries: the template.
+    // SAFETY: by the caller; whoever changes the word does so atomically.
+    unsafe { AtomicU64::from_ptr(ip.cast_mut()) }.load(Ordering::Acquire)
+}
+
 impl State {
     /// Goes on with the instruction `words` words further.
     ///
@@ -121,7 +135,7 @@ impl State {
         {
             // SAFETY: by the caller, `ip` points at an instruction, whose first word the translator wrote as a handler.
             unsafe {
-                let handler = std::mem::transmute::<u64, Handler>(*self.ip);
+                let handler = std::mem::transmute::<u64, Handler>(load_handler(self.ip));
                 self.jump(handler)
             }
         }
@@ -247,7 +261,7 @@ pub(crate) unsafe fn start(state: State) -> Status {
             (*cx).resume = Some(state);
             loop {
                 let Some(state) = (*cx).resume.take() else { return FINISHED };
-                let handler = std::mem::transmute::<u64, Handler>(*state.ip);
+                let handler = std::mem::transmute::<u64, Handler>(load_handler(state.ip));
                 let status = state.jump(handler);
                 if status != CONTINUE {
                     return status;

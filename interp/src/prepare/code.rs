@@ -3,8 +3,11 @@
 //! A branch word ends up as its target's address. Until the code has its final place it is the target's number; until
 //! that is known, the number of the next branch word waiting for the same place.
 
+use std::sync::atomic::AtomicU64;
+
 use super::Origin;
-use crate::exec::Handler;
+use super::notes::Notes;
+use crate::exec::{Instruction, Kind};
 
 /// No instruction, no branch word.
 pub(super) const NONE: u32 = u32::MAX;
@@ -19,6 +22,8 @@ pub(super) struct Code {
     branches: Vec<u32>,
     /// If wanted: where each instruction came from.
     origins: Option<Vec<Origin>>,
+    /// If wanted: what each instruction is.
+    kinds: Option<Vec<(u32, Kind)>>,
     /// Offset of the operator being translated.
     pub(super) offset: u32,
 }
@@ -32,16 +37,29 @@ impl Waiting {
     pub(super) const NOBODY: Self = Self(NONE);
 }
 
+/// The code in its final place and, if that was wanted, where its instructions came from, or what they are.
+pub(super) struct Finished {
+    pub(super) words: Box<[AtomicU64]>,
+    pub(super) origins: Vec<Origin>,
+    pub(super) kinds: Vec<(u32, Kind)>,
+}
+
 impl Code {
-    pub(super) fn new(capacity: usize, origins: bool) -> Self {
-        Self { words: Vec::with_capacity(capacity), last: None, branches: Vec::new(), origins: origins.then(Vec::new), offset: 0 }
+    pub(super) fn new(capacity: usize, notes: Notes) -> Self {
+        let origins = (notes == Notes::Origins).then(Vec::new);
+        let kinds = (notes == Notes::Kinds).then(Vec::new);
+        Self { words: Vec::with_capacity(capacity), last: None, branches: Vec::new(), origins, kinds, offset: 0 }
     }
 
     /// Starts an instruction: its handler. Operands follow by [`Code::word`].
-    pub(super) fn begin(&mut self, handler: Handler) -> usize {
+    pub(super) fn begin(&mut self, instruction: impl Into<Instruction>) -> usize {
+        let Instruction { handler, kind } = instruction.into();
         let at = self.words.len();
         self.words.push(handler as usize as u64);
         self.last = Some(at);
+        if let Some(kinds) = &mut self.kinds {
+            kinds.push((at as u32, kind));
+        }
         if let Some(origins) = &mut self.origins {
             origins.push(Origin { code: at as u32, offset: self.offset });
         }
@@ -78,16 +96,25 @@ impl Code {
                 origins.pop();
             }
         }
+        if let Some(kinds) = &mut self.kinds {
+            while kinds.last().is_some_and(|&(start, _)| start as usize >= at) {
+                kinds.pop();
+            }
+        }
     }
 
-    /// Replaces the handler of the instruction at `at`.
-    pub(super) fn set_handler(&mut self, at: usize, handler: Handler) {
-        self.words[at] = handler as usize as u64;
+    /// Makes the instruction at `at` another, with the same operands.
+    pub(super) fn change(&mut self, at: usize, instruction: Instruction) {
+        self.words[at] = instruction.handler as usize as u64;
+        if let Some(kinds) = &mut self.kinds {
+            let of = kinds.binary_search_by_key(&(at as u32), |&(start, _)| start);
+            kinds[of.expect("an instruction starts there")].1 = instruction.kind;
+        }
     }
 
-    /// Whether the instruction at `at` has this handler.
-    pub(super) fn has_handler(&self, at: usize, handler: Handler) -> bool {
-        self.words[at] == handler as usize as u64
+    /// Whether the instruction at `at` is this one.
+    pub(super) fn is(&self, at: usize, instruction: Instruction) -> bool {
+        self.words[at] == instruction.handler as usize as u64
     }
 
     /// The operand word of the instruction at `at`.
@@ -133,14 +160,15 @@ impl Code {
         self.branches.push(at as u32);
     }
 
-    /// The code, and where its instructions came from if that was wanted.
-    pub(super) fn finish(self) -> (Box<[u64]>, Vec<Origin>) {
-        let mut words = self.words.into_boxed_slice();
+    /// Ends it.
+    pub(super) fn finish(self) -> Finished {
+        // As many words at the same place: no copy.
+        let mut words: Box<[AtomicU64]> = self.words.into_iter().map(AtomicU64::new).collect();
         let start = words.as_ptr();
         for at in self.branches {
-            let target = &mut words[at as usize];
+            let target = words[at as usize].get_mut();
             *target = start.wrapping_add(*target as usize) as u64;
         }
-        (words, self.origins.unwrap_or_default())
+        Finished { words, origins: self.origins.unwrap_or_default(), kinds: self.kinds.unwrap_or_default() }
     }
 }

@@ -19,15 +19,21 @@ mod translate;
 
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, Ordering};
+#[cfg(tierup_templates)]
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::arms::Arms;
+#[cfg(tierup_templates)]
+use crate::config::Templates;
 use crate::error::Error;
 #[cfg(test)]
 use crate::exec::Handler;
 use crate::liveness::Liveness;
 use crate::module::{Body, ModuleInner};
 use crate::profile::CallSite;
+#[cfg(tierup_templates)]
+use crate::template::{HOT, MachineCode};
 
 use notes::Notes;
 pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, is_point};
@@ -45,7 +51,8 @@ pub(crate) struct Prepared {
     pub(crate) control: u32,
     /// Slots of the whole frame.
     pub(crate) frame_slots: u32,
-    code: Box<[u64]>,
+    /// Each instruction's first word leads to its handler, or, later, to its template.
+    code: Box<[AtomicU64]>,
     sites: Box<[LoopSite]>,
     /// Indirect calls, in order, if they are profiled; the code refers to them.
     call_sites: Box<[CallSite]>,
@@ -57,9 +64,15 @@ pub(crate) struct Prepared {
     points: OnceLock<Points>,
     /// Which parts have run; made when code is to count that.
     arms: OnceLock<Option<Arms>>,
+    /// How often its work was paid for.
+    #[cfg(tierup_templates)]
+    paid: AtomicU32,
+    /// Made when that was a few times, where there can be any.
+    #[cfg(tierup_templates)]
+    templates: OnceLock<Option<MachineCode>>,
 }
 
-// SAFETY: `entry` points into `code`, which nobody changes; the functions named in code are the module's own, which
+// SAFETY: `entry` points into `code`, whose words are atomic; the functions named in code are the module's own, which
 // outlives this, the body is this one's, and the call sites are these.
 unsafe impl Send for Prepared {}
 // SAFETY: as above.
@@ -149,7 +162,7 @@ impl Prepared {
 
     /// Where the interpreter goes on at a loop header.
     pub(crate) fn header(&self, site: u32) -> *const u64 {
-        &raw const self.code[self.sites[site as usize].code as usize]
+        (&raw const self.code[self.sites[site as usize].code as usize]).cast()
     }
 
     /// The addresses of the code.
@@ -160,13 +173,42 @@ impl Prepared {
 
     /// The code.
     #[cfg(test)]
-    pub(crate) fn words(&self) -> &[u64] {
-        &self.code
+    pub(crate) fn words(&self) -> Vec<u64> {
+        // Ordering: Relaxed. Nobody runs it.
+        self.code.iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
     /// Whether `ip` points into this code.
     pub(crate) fn contains(&self, ip: *const u64) -> bool {
-        self.code.as_ptr_range().contains(&ip)
+        self.code.as_ptr_range().contains(&ip.cast())
+    }
+
+    /// Some of its work was paid for: makes templates once that has happened a few times. The body is one of `module`.
+    #[inline]
+    pub(crate) fn note_paid(&self, module: &ModuleInner) {
+        // Ordering: Relaxed. A count.
+        #[cfg(tierup_templates)]
+        if self.paid.fetch_add(1, Ordering::Relaxed) + 1 == HOT && module.engine.config().templates == Templates::Auto {
+            self.make_templates(module);
+        }
+        #[cfg(not(tierup_templates))]
+        let _ = module;
+    }
+
+    /// Makes templates, if there are none. Translates the body again.
+    #[cfg(tierup_templates)]
+    #[cold]
+    fn make_templates(&self, module: &ModuleInner) {
+        self.templates.get_or_init(|| {
+            // With debug assertions handlers return to a loop, which has to be told where they go on.
+            if !Templates::AVAILABLE {
+                return None;
+            }
+            let (_, noted) = translate::translate(module, self.body(), Notes::Kinds).ok()?;
+            let made = MachineCode::of(&self.code, &noted.kinds)?;
+            module.engine.note_templates(made.bytes());
+            Some(made)
+        });
     }
 
     /// The offset of the operator the instruction at `ip` came from, in the bytes that the body came with, which is one of `module`.
@@ -267,6 +309,10 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, body: &'a Body) -> Result<&'a Pre
         return Ok(prepared);
     }
     let (prepared, _) = translate::translate(module, body, Notes::None)?;
+    #[cfg(tierup_templates)]
+    if module.engine.config().templates == Templates::Always {
+        prepared.make_templates(module);
+    }
     Ok(body.prepared.set(prepared))
 }
 
@@ -279,15 +325,16 @@ pub(crate) fn ensure_with(module: &ModuleInner, body: &Body, handler: Handler) -
     // But for addresses within the code and its call sites, which are elsewhere, noting changes nothing of it.
     let bases = |of: &Prepared| [0, of.entry as u64, of.call_sites.as_ptr() as u64];
     let places = bases(&plain).into_iter().zip(bases(&prepared));
-    let alike = |(&a, &b): (&u64, &u64)| places.clone().any(|(old, new)| a.wrapping_sub(old) == b.wrapping_sub(new));
-    assert!(plain.code.len() == prepared.code.len() && plain.code.iter().zip(&prepared.code).all(alike));
+    let alike = |(a, b): (u64, u64)| places.clone().any(|(old, new)| a.wrapping_sub(old) == b.wrapping_sub(new));
+    let (plain, noting) = (plain.words(), prepared.words());
+    assert!(plain.len() == noting.len() && plain.into_iter().zip(noting).all(alike));
     let mut words: Vec<u32> = noted.points.iter().map(|point| point.code).collect();
     words.dedup();
     let replaced = words.into_iter().map(|word| {
-        let old = std::mem::replace(&mut prepared.code[word as usize], handler as usize as u64);
+        let old = std::mem::replace(prepared.code[word as usize].get_mut(), handler as usize as u64);
         (word, old)
     });
     let replaced = replaced.collect();
-    prepared.entry = prepared.code.as_ptr();
+    prepared.entry = prepared.code.as_ptr().cast();
     (body.prepared.set(prepared).entry, replaced)
 }

@@ -9,7 +9,7 @@
 
 use super::CONTROL_SLOTS;
 use super::code::Code;
-use crate::exec::Handler;
+use crate::exec::Instruction;
 use crate::exec::op::data::{self, Class};
 
 /// Where an entry's value is.
@@ -50,8 +50,8 @@ pub(super) enum Place {
 pub(super) struct Producer {
     /// Its first word.
     pub(super) at: usize,
-    /// Its handler with a slot as destination.
-    store: Handler,
+    /// The same with a slot as destination.
+    store: Instruction,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -179,7 +179,7 @@ impl Stack {
 
     /// Makes a producer store its value in `slot` too; its accumulator mirrors the slot then.
     fn store_at(&mut self, code: &mut Code, class: Class, producer: Producer, slot: u16) {
-        code.set_handler(producer.at, producer.store);
+        code.change(producer.at, producer.store);
         *code.operands(producer.at) |= u64::from(slot);
         self.wrote(slot);
         self.acc(class).mirror = Some(slot);
@@ -260,7 +260,7 @@ impl Stack {
     }
 
     /// Pushes a result in the accumulator of `class`, made by the instruction at `at`, which was just written.
-    pub(super) fn push_result(&mut self, code: &mut Code, class: Class, at: usize, store: Handler) {
+    pub(super) fn push_result(&mut self, code: &mut Code, class: Class, at: usize, store: Instruction) {
         self.settle_acc(code, class);
         let entry = self.entries.len();
         *self.acc(class) = Accumulator { pending: Some((entry, Producer { at, store })), mirror: None };
@@ -290,8 +290,8 @@ impl Stack {
         }
         let words = u64::from(to) | u64::from(from) << 16;
         match code.last() {
-            Some(at) if code.has_handler(at, data::copy()) => {
-                code.set_handler(at, data::copy_two());
+            Some(at) if code.is(at, data::copy()) => {
+                code.change(at, data::copy_two());
                 *code.operands(at) |= words << 32;
             }
             _ => {

@@ -4,10 +4,12 @@ mod flow;
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
+#[cfg(tierup_templates)]
+use std::sync::atomic::AtomicU32;
 
 use wasmparser::{BlockType, FuncValidator, FuncValidatorAllocations, MemArg, Operator, OperatorsReader, ValidatorResources};
 
-use super::code::{Code, Waiting};
+use super::code::{Code, Finished, Waiting};
 use super::control::{Block, Kind};
 use super::notes::{Noted, Notes};
 use super::point::Points;
@@ -22,7 +24,7 @@ use crate::exec::op::data::{self, Class, Written};
 use crate::exec::op::memory::{self, LoadOp, StoreOp, ValuePlace};
 use crate::exec::op::range::{self, RangeOp};
 use crate::exec::op::unary::UnaryOp;
-use crate::exec::{Form, Handler};
+use crate::exec::{Form, Instruction};
 use crate::module::{Body, Function, ModuleInner};
 use crate::profile::CallSite;
 use crate::types::ValType;
@@ -109,7 +111,7 @@ pub(super) struct Translator<'m> {
 impl<'m> Translator<'m> {
     fn new(module: &'m ModuleInner, function: &'m Function, body: &'m Body, locals: u32, notes: Notes) -> Self {
         let params = function.ty.params().len() as u32;
-        let mut code = Code::new(body.bytes(module).len(), notes == Notes::Origins);
+        let mut code = Code::new(body.bytes(module).len(), notes);
         code.offset = body.start() as u32;
         if locals > params {
             code.begin(data::clear((locals - params) as usize));
@@ -165,14 +167,14 @@ impl<'m> Translator<'m> {
                 offset: self.body.start() as u64,
             });
         }
-        let (mut code, origins) = self.code.finish();
+        let Finished { words: mut code, origins, kinds } = self.code.finish();
         let call_sites = self.call_sites.into_boxed_slice();
         for (site, word) in call_sites.iter().zip(self.call_words) {
-            code[word] = &raw const *site as u64;
+            *code[word].get_mut() = &raw const *site as u64;
         }
         let prepared = Prepared {
             body: self.body,
-            entry: code.as_ptr(),
+            entry: code.as_ptr().cast(),
             control: self.locals,
             frame_slots,
             code,
@@ -182,8 +184,12 @@ impl<'m> Translator<'m> {
             liveness: OnceLock::new(),
             points: OnceLock::new(),
             arms: OnceLock::new(),
+            #[cfg(tierup_templates)]
+            paid: AtomicU32::new(0),
+            #[cfg(tierup_templates)]
+            templates: OnceLock::new(),
         };
-        Ok((prepared, Noted { origins, points: self.points.unwrap_or_default() }))
+        Ok((prepared, Noted { origins, kinds, points: self.points.unwrap_or_default() }))
     }
 
     /// Params and results of a block.
@@ -201,13 +207,13 @@ impl<'m> Translator<'m> {
     // Writing instructions.
 
     /// Writes an instruction with a result and pushes that.
-    pub(super) fn result(&mut self, class: Class, handlers: [Handler; 2], word: u64, wide: Option<u64>) -> usize {
-        let at = self.code.begin(handlers[0]);
+    pub(super) fn result(&mut self, class: Class, instructions: [Instruction; 2], word: u64, wide: Option<u64>) -> usize {
+        let at = self.code.begin(instructions[0]);
         self.code.word(word);
         if let Some(wide) = wide {
             self.code.word(wide);
         }
-        self.stack.push_result(&mut self.code, class, at, handlers[1]);
+        self.stack.push_result(&mut self.code, class, at, instructions[1]);
         at
     }
 

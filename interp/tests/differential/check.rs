@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tierup::{Decision, HotnessPolicy, Mode, NeverReason, Reason, Sample, Tier};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{Config, Deopt, Engine, Osr, TierMode, TrapCode};
+use tierup_interp::{Config, Deopt, Engine, Osr, Templates, TierMode, TrapCode};
 
 use crate::compare::{Difference, compare};
 use crate::generate::Nans;
@@ -18,8 +18,10 @@ use crate::random::mix;
 /// Which tiers run what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tiering {
-    /// Everything interpreted: the reference.
+    /// Everything interpreted, by handlers: the reference.
     Interp,
+    /// Everything interpreted, by templates.
+    Templates,
     /// Every function compiled before its first call.
     Baseline,
     /// Each function by chance: never, at its first call, or after some work, compiled on the calling thread.
@@ -127,6 +129,7 @@ fn tierings(seed: u64) -> Vec<Tiering> {
 
 fn without_llvm(seed: u64) -> Vec<Tiering> {
     vec![
+        Tiering::Templates,
         Tiering::Baseline,
         Tiering::Mixed(seed),
         Tiering::Background(seed),
@@ -234,7 +237,13 @@ fn run(tiering: Tiering, reloads: Reloads, wasm: &[u8], seed: u64) -> (Result<Ob
 
 impl Tiering {
     fn config(self) -> Config {
+        // Where code is left, or entered, by chance, in templates from the beginning.
+        let templates = match self {
+            Self::LoopsToBaseline(Osr::Random(_)) | Self::ExitsOfBaseline(..) | Self::Mixed(_) => Templates::Always,
+            _ => Templates::Auto,
+        };
         let config = Config {
+            templates,
             max_native_stack: STACK,
             value_stack: STACK,
             max_memory_pages: 16,
@@ -249,7 +258,8 @@ impl Tiering {
             ..config.clone()
         };
         match self {
-            Self::Interp => Config { tier: TierMode::Interp, ..config },
+            Self::Interp => Config { tier: TierMode::Interp, templates: Templates::Off, ..config },
+            Self::Templates => Config { tier: TierMode::Interp, templates: Templates::Always, ..config },
             Self::Baseline => Config { tier: TierMode::Baseline, ..config },
             Self::Mixed(seed) => mixed(seed, Mode::Sync),
             Self::Background(seed) => mixed(seed, Mode::Background),

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tierup::{CALL_WORK, Decision, HotnessPolicy, Mode, Reason, Sample, Tier};
 #[cfg(feature = "llvm")]
 use tierup_interp::Speculate;
-use tierup_interp::{self as vm, Config, Deopt, Engine, Osr, TierMode};
+use tierup_interp::{self as vm, Config, Deopt, Engine, Osr, Templates, TierMode};
 
 /// How functions get to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Configuration {
-    /// Nothing is compiled.
+    /// Nothing is compiled, and handlers do everything.
     Interp,
+    /// Nothing is compiled; every body has templates before it runs.
+    Templates,
     /// Everything is compiled before its first call.
     Baseline,
     /// By Cranelift.
@@ -106,7 +108,7 @@ impl Configuration {
     /// Whether LLVM compiles something.
     pub(crate) fn has_llvm(self) -> bool {
         match self {
-            Self::Interp | Self::Baseline | Self::Cranelift | Self::Mixed { .. } | Self::Background => false,
+            Self::Interp | Self::Templates | Self::Baseline | Self::Cranelift | Self::Mixed { .. } | Self::Background => false,
             #[cfg(feature = "llvm")]
             Self::Opt | Self::ThreeTiers { .. } => true,
             Self::Loops { through, .. } => through.has_llvm(),
@@ -118,7 +120,8 @@ impl Configuration {
     pub(crate) fn engine(self) -> Result<Engine, tierup_interp::Error> {
         let mut config = Config::default();
         match self {
-            Self::Interp => config.tier = TierMode::Interp,
+            Self::Interp => (config.tier, config.templates) = (TierMode::Interp, Templates::Off),
+            Self::Templates => (config.tier, config.templates) = (TierMode::Interp, Templates::Always),
             Self::Baseline => config.tier = TierMode::Baseline,
             Self::Cranelift => (config.tier, config.baseline) = (TierMode::Baseline, vm::Baseline::Cranelift),
             Self::Mixed { seed } => {
@@ -147,6 +150,7 @@ impl Configuration {
             }
             Self::Loops { through, osr } => {
                 config.osr = osr;
+                config.templates = if let Osr::Random(_) = osr { Templates::Always } else { Templates::Auto };
                 #[cfg(feature = "llvm")]
                 if through.has_llvm() {
                     config.llvm = Some(patient());
@@ -174,6 +178,7 @@ impl Configuration {
             }
             Self::Exits { of, osr, deopt } => {
                 (config.osr, config.deopt) = (osr, deopt);
+                config.templates = if let Deopt::Random(_) = deopt { Templates::Off } else { Templates::Always };
                 #[cfg(feature = "llvm")]
                 if of != Exited::Baseline {
                     config.llvm = Some(patient());
@@ -200,6 +205,7 @@ impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Interp => f.write_str("interpreter"),
+            Self::Templates => f.write_str("templates"),
             Self::Baseline => f.write_str("baseline"),
             Self::Cranelift => f.write_str("Cranelift"),
             Self::Mixed { seed } => write!(f, "mixed (TIERUP_SEED={seed})"),

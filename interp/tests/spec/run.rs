@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<Failure>,
     /// Functions that got native code.
     pub(crate) installed: u64,
+    /// Bodies that had templates.
+    pub(crate) templates: u64,
     /// Those of them that got it from the optimizing tier.
     pub(crate) optimized: u64,
     /// OSR variants among what got native code.
@@ -33,6 +35,7 @@ impl Outcome {
         self.assertions += other.assertions;
         self.failures.extend(other.failures);
         self.installed += other.installed;
+        self.templates += other.templates;
         self.optimized += other.optimized;
         self.variants += other.variants;
         self.exits += other.exits;
@@ -94,6 +97,7 @@ pub(crate) fn file(file: &TestFile<'_>, configuration: Configuration) -> Outcome
         outcome.optimized += if below > 0 { tier.installed } else { 0 };
         outcome.bailouts += tier.bailouts.iter().map(|(_, count)| count).sum::<u64>();
     }
+    outcome.templates = script.store.engine().templates().bodies;
     outcome.exits = script.store.deopts();
     outcome
 }

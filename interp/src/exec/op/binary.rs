@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::trap::TrapCode;
@@ -87,12 +88,17 @@ macro_rules! operators {
         pub(crate) enum BinaryOp { $($($name,)*)* }
 
         impl BinaryOp {
+            /// All of them.
+            #[cfg(all(test, tierup_templates))]
+            pub(crate) const ALL: &[Self] = &[$($(Self::$name,)*)*];
+
             /// Its handler for operands in these places: with the result in the accumulator only, and in a slot too.
             /// `None` if the form does not exist.
-            pub(crate) fn handlers(self, form: Form) -> Option<[Handler; 2]> {
-                match self {
-                    $($(BinaryOp::$name => Some([$family::<$name, ToAcc>(form)?, $family::<$name, ToSlot>(form)?]),)*)*
-                }
+            pub(crate) fn handlers(self, form: Form) -> Option<[Instruction; 2]> {
+                let handlers = match self {
+                    $($(BinaryOp::$name => [$family::<$name, ToAcc>(form)?, $family::<$name, ToSlot>(form)?],)*)*
+                };
+                Some(Instruction::pair(handlers, |stored| Kind::Binary { op: self, form, stored }))
             }
         }
     };

@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use super::binary::words;
 use crate::exec::Accumulators;
 use crate::exec::cx::{self, Step};
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{A, Acc, B, Dest, Form, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler, out_of_line};
 use crate::module::{Body, Function};
@@ -185,8 +186,15 @@ pub(crate) fn arrival() -> Handler {
 }
 
 /// The handler of an unconditional branch.
-pub(crate) fn jump(back: bool) -> Handler {
-    if back { handler::<Jump<Back>>() } else { handler::<Jump<Forward>>() }
+pub(crate) fn jump(back: bool) -> Instruction {
+    let handler = if back { handler::<Jump<Back>>() } else { handler::<Jump<Forward>>() };
+    Instruction::new(handler, Kind::Jump { back })
+}
+
+/// Where a back-edge goes whose countdown is spent, with `ip` at its branch word.
+#[cfg(tierup_templates)]
+pub(crate) fn spent() -> Handler {
+    out_of_line::<Spent>()
 }
 
 /// The handler of a `br_table` with its index in slot A or in the accumulator.
@@ -232,6 +240,10 @@ macro_rules! comparisons {
         pub(crate) enum CompareOp { $($name,)* }
 
         impl CompareOp {
+            /// All of them.
+            #[cfg(all(test, tierup_templates))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
             /// The comparison that holds when this one does not.
             pub(crate) fn negated(self) -> Self {
                 match self { $(Self::$name => Self::$not,)* }
@@ -243,13 +255,15 @@ macro_rules! comparisons {
             }
 
             /// Handlers for its value: in the accumulator only, and in a slot too.
-            pub(crate) fn value(self, form: Form) -> Option<[Handler; 2]> {
-                match self { $(Self::$name => test::<$name>(form),)* }
+            pub(crate) fn value(self, form: Form) -> Option<[Instruction; 2]> {
+                let handlers = match self { $(Self::$name => test::<$name>(form),)* };
+                Some(Instruction::pair(handlers?, |stored| Kind::Test { op: self, form, stored }))
             }
 
             /// Handlers for a branch on it: forward, and to a loop header.
-            pub(crate) fn branch(self, form: Form) -> Option<[Handler; 2]> {
-                match self { $(Self::$name => branch::<$name>(form),)* }
+            pub(crate) fn branch(self, form: Form) -> Option<[Instruction; 2]> {
+                let handlers = match self { $(Self::$name => branch::<$name>(form),)* };
+                Some(Instruction::pair(handlers?, |back| Kind::Branch { op: self, form, back }))
             }
         }
     };

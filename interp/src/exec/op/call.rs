@@ -105,6 +105,7 @@ impl Op for Spent {
                 return state.trap(status);
             }
             let function = state.int as *const Function;
+            cx::note_paid(state.cx, function);
             match (*(*state.cx).thread).invoke_spent((*function).bead.as_ref()) {
                 None => enter(state, function, state.a(), state.ip.add(CALL_WORDS)),
                 Some(code) => native(state, function, code),

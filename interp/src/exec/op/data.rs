@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::bulk;
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{A, Acc, C, Dest, Imm, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::trap::TrapCode;
@@ -119,37 +120,38 @@ impl<const N: usize> Op for ClearFew<N> {
 }
 
 /// The handler of a copy between slots.
-pub(crate) fn copy() -> Handler {
-    handler::<Copy>()
+pub(crate) fn copy() -> Instruction {
+    Instruction::new(handler::<Copy>(), Kind::Copy)
 }
 
 /// The handler of two copies between slots.
-pub(crate) fn copy_two() -> Handler {
-    handler::<CopyTwo>()
+pub(crate) fn copy_two() -> Instruction {
+    Instruction::new(handler::<CopyTwo>(), Kind::CopyTwo)
 }
 
 /// The handler of a constant that is its low 32 bits.
-pub(crate) fn narrow() -> Handler {
-    handler::<Narrow>()
+pub(crate) fn narrow() -> Instruction {
+    Instruction::new(handler::<Narrow>(), Kind::Narrow)
 }
 
 /// The handler of any constant.
-pub(crate) fn wide() -> Handler {
-    handler::<Wide>()
+pub(crate) fn wide() -> Instruction {
+    Instruction::new(handler::<Wide>(), Kind::Wide)
 }
 
 /// The handler that stores an accumulator.
-pub(crate) fn keep(class: Class) -> Handler {
-    match class {
+pub(crate) fn keep(class: Class) -> Instruction {
+    let handler = match class {
         Class::Int => handler::<Keep<u64>>(),
         Class::F32 => handler::<Keep<f32>>(),
         Class::F64 => handler::<Keep<f64>>(),
-    }
+    };
+    Instruction::new(handler, Kind::Keep { class })
 }
 
 /// The handler that clears `count` slots.
-pub(crate) fn clear(count: usize) -> Handler {
-    match count {
+pub(crate) fn clear(count: usize) -> Instruction {
+    let handler = match count {
         1 => handler::<ClearFew<1>>(),
         2 => handler::<ClearFew<2>>(),
         3 => handler::<ClearFew<3>>(),
@@ -159,7 +161,8 @@ pub(crate) fn clear(count: usize) -> Handler {
         7 => handler::<ClearFew<7>>(),
         8 => handler::<ClearFew<8>>(),
         _ => handler::<Clear>(),
-    }
+    };
+    Instruction::new(handler, Kind::Clear)
 }
 
 /// `select`: slot A if the condition (slot C or the accumulator) is not zero, else slot B.
@@ -186,12 +189,13 @@ fn select_of<T: Value>(accumulator: bool) -> [Handler; 2] {
 }
 
 /// The handlers of `select` with the condition in slot C or in the accumulator.
-pub(crate) fn select(class: Class, accumulator: bool) -> [Handler; 2] {
-    match class {
+pub(crate) fn select(class: Class, accumulator: bool) -> [Instruction; 2] {
+    let handlers = match class {
         Class::Int => select_of::<u64>(accumulator),
         Class::F32 => select_of::<f32>(accumulator),
         Class::F64 => select_of::<f64>(accumulator),
-    }
+    };
+    Instruction::pair(handlers, |stored| Kind::Select { class, accumulator, stored })
 }
 
 /// Where a global's cell is.
@@ -274,12 +278,13 @@ fn global_get_of<T: Value>(defined: bool) -> [Handler; 2] {
 }
 
 /// The handlers of `global.get`.
-pub(crate) fn global_get(class: Class, defined: bool) -> [Handler; 2] {
-    match class {
+pub(crate) fn global_get(class: Class, defined: bool) -> [Instruction; 2] {
+    let handlers = match class {
         Class::Int => global_get_of::<u64>(defined),
         Class::F32 => global_get_of::<f32>(defined),
         Class::F64 => global_get_of::<f64>(defined),
-    }
+    };
+    Instruction::pair(handlers, |stored| if defined { Kind::GlobalGet { class, stored } } else { Kind::Other })
 }
 
 /// Which global an instruction writes, as the translator names it.
@@ -302,17 +307,23 @@ fn global_set_of<T: Value, S: Source>(written: Written) -> Handler {
 }
 
 /// The handler of `global.set` from slot A.
-pub(crate) fn global_set_slot(written: Written) -> Handler {
-    global_set_of::<u64, A>(written)
+pub(crate) fn global_set_slot(written: Written) -> Instruction {
+    global_set_from(global_set_of::<u64, A>(written), written, None)
+}
+
+fn global_set_from(handler: Handler, written: Written, from: Option<Class>) -> Instruction {
+    let kind = if written == Written::Defined { Kind::GlobalSet { from } } else { Kind::Other };
+    Instruction::new(handler, kind)
 }
 
 /// The handler of `global.set` from an accumulator.
-pub(crate) fn global_set(class: Class, written: Written) -> Handler {
-    match class {
+pub(crate) fn global_set(class: Class, written: Written) -> Instruction {
+    let handler = match class {
         Class::Int => global_set_of::<u64, Acc>(written),
         Class::F32 => global_set_of::<f32, Acc>(written),
         Class::F64 => global_set_of::<f64, Acc>(written),
-    }
+    };
+    global_set_from(handler, written, Some(class))
 }
 
 /// `memory.size`, in pages.
@@ -331,8 +342,8 @@ impl<D: Dest> Op for MemorySize<D> {
 }
 
 /// The handlers of `memory.size`.
-pub(crate) fn memory_size() -> [Handler; 2] {
-    [handler::<MemorySize<ToAcc>>(), handler::<MemorySize<ToSlot>>()]
+pub(crate) fn memory_size() -> [Instruction; 2] {
+    [handler::<MemorySize<ToAcc>>(), handler::<MemorySize<ToSlot>>()].map(Instruction::from)
 }
 
 /// `ref.func`: the address of the vmctx's reference number K.
@@ -351,8 +362,8 @@ impl<D: Dest> Op for RefFunc<D> {
 }
 
 /// The handlers of `ref.func`.
-pub(crate) fn ref_func() -> [Handler; 2] {
-    [handler::<RefFunc<ToAcc>>(), handler::<RefFunc<ToSlot>>()]
+pub(crate) fn ref_func() -> [Instruction; 2] {
+    [handler::<RefFunc<ToAcc>>(), handler::<RefFunc<ToSlot>>()].map(Instruction::from)
 }
 
 /// `unreachable`.
@@ -441,18 +452,19 @@ fn return_of<T: Value>(place: ReturnPlace) -> Handler {
 }
 
 /// The handler of a return with one result. An immediate is zero-extended.
-pub(crate) fn return_one(class: Class, place: ReturnPlace) -> Handler {
-    match (class, place) {
+pub(crate) fn return_one(class: Class, place: ReturnPlace) -> Instruction {
+    let handler = match (class, place) {
         (_, ReturnPlace::Imm) => return_of::<u32>(place),
         (Class::Int, _) => return_of::<u64>(place),
         (Class::F32, _) => return_of::<f32>(place),
         (Class::F64, _) => return_of::<f64>(place),
-    }
+    };
+    Instruction::new(handler, Kind::Return { class, place })
 }
 
 /// The handler of a return without a result.
-pub(crate) fn return_none() -> Handler {
-    handler::<ReturnNone>()
+pub(crate) fn return_none() -> Instruction {
+    Instruction::new(handler::<ReturnNone>(), Kind::ReturnNone)
 }
 
 /// The handler of a return with several results.

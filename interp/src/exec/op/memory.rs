@@ -6,6 +6,7 @@
 
 use std::marker::PhantomData;
 
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{A, Dest, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::trap::TrapCode;
@@ -112,9 +113,13 @@ macro_rules! loads {
         pub(crate) enum LoadOp { $($name,)* }
 
         impl LoadOp {
+            /// All of them.
+            #[cfg(all(test, tierup_templates))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
             /// Its handlers: with the result in the accumulator only, and in a slot too.
-            pub(crate) fn handlers(self, place: Place) -> [Handler; 2] {
-                match self {
+            pub(crate) fn handlers(self, place: Place) -> [Instruction; 2] {
+                let handlers = match self {
                     $(Self::$name => match place {
                         Place::Slot => [
                             handler::<Loading<$name, InSlot, ToAcc>>(), handler::<Loading<$name, InSlot, ToSlot>>(),
@@ -127,7 +132,8 @@ macro_rules! loads {
                             handler::<Loading<$name, Absolute, ToSlot>>(),
                         ],
                     },)*
-                }
+                };
+                Instruction::pair(handlers, |stored| Kind::Load { op: self, place, stored })
             }
         }
     };
@@ -261,11 +267,16 @@ macro_rules! stores {
         pub(crate) enum StoreOp { $($name,)* }
 
         impl StoreOp {
+            /// All of them.
+            #[cfg(all(test, tierup_templates))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
             /// Its handler; `None` if address and value would both be in the integer accumulator.
-            pub(crate) fn handler(self, place: Place, value: ValuePlace) -> Option<Handler> {
-                match self {
+            pub(crate) fn handler(self, place: Place, value: ValuePlace) -> Option<Instruction> {
+                let handler = match self {
                     $(Self::$name => store::<$name>(place, value),)*
-                }
+                };
+                Some(Instruction::new(handler?, Kind::Store { op: self, place, value }))
             }
         }
     };

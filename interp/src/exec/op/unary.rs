@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{A, Acc, Dest, Source, ToAcc, ToSlot, Value};
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::trap::TrapCode;
@@ -63,16 +64,21 @@ macro_rules! operators {
         pub(crate) enum UnaryOp { $($name,)* }
 
         impl UnaryOp {
+            /// All of them.
+            #[cfg(all(test, tierup_templates))]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
             /// Its handlers for an operand in the accumulator or in slot A: with the result in the accumulator only,
             /// and in a slot too.
-            pub(crate) fn handlers(self, accumulator: bool) -> [Handler; 2] {
-                match self {
+            pub(crate) fn handlers(self, accumulator: bool) -> [Instruction; 2] {
+                let handlers: [Handler; 2] = match self {
                     $(Self::$name => if accumulator {
                         [handler::<Unary<$name, Acc, ToAcc>>(), handler::<Unary<$name, Acc, ToSlot>>()]
                     } else {
                         [handler::<Unary<$name, A, ToAcc>>(), handler::<Unary<$name, A, ToSlot>>()]
                     },)*
-                }
+                };
+                Instruction::pair(handlers, |stored| Kind::Unary { op: self, accumulator, stored })
             }
         }
     };

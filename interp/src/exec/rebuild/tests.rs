@@ -10,7 +10,7 @@ use super::*;
 use crate::exec::op::data::Class;
 use crate::exec::state::{Handler, Op, State, Status, handler};
 use crate::store::sealed::Sealed;
-use crate::{Config, Direction, Engine, Linker, LiveFrame, Module, Store, TierMode, Val};
+use crate::{Config, Direction, Engine, Linker, LiveFrame, Module, Store, Templates, TierMode, Val};
 
 #[allow(dead_code, reason = "shared with the lockstep test")]
 #[path = "../../../tests/lockstep/check.rs"]
@@ -219,7 +219,8 @@ fn programs() {
     let variable = |name| std::env::var(name).ok().map(|value: String| value.parse::<u64>().expect("a number"));
     let budget = variable("TIERUP_FUZZ_SECONDS").map_or(BUDGET, Duration::from_secs);
     let from = variable("TIERUP_FUZZ_FROM").unwrap_or(0);
-    let engine = Engine::new(Config { tier: TierMode::Interp, ..Config::default() }).expect("an engine");
+    let engine =
+        Engine::new(Config { tier: TierMode::Interp, templates: Templates::Off, ..Config::default() }).expect("an engine");
     let start = Instant::now();
     let (mut seed, mut nested, mut total) = (from, 0, Compared::default());
     while start.elapsed() < budget {
