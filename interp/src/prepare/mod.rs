@@ -33,7 +33,7 @@ use crate::liveness::Liveness;
 use crate::module::{Body, ModuleInner};
 use crate::profile::CallSite;
 #[cfg(tierup_templates)]
-use crate::template::{HOT, MachineCode};
+use crate::template::{self, MachineCode};
 
 use notes::Notes;
 pub(crate) use point::{Call, Elsewhere, Place, Point, Points, is_before_point, is_point};
@@ -188,7 +188,9 @@ impl Prepared {
     pub(crate) fn note_paid(&self, module: &ModuleInner) {
         // Ordering: Relaxed. A count.
         #[cfg(tierup_templates)]
-        if self.paid.fetch_add(1, Ordering::Relaxed) + 1 == HOT && module.engine.config().templates == Templates::Auto {
+        if self.paid.fetch_add(1, Ordering::Relaxed) + 1 == template::due(self.body().bytes(module).len())
+            && module.engine.config().templates == Templates::Auto
+        {
             self.make_templates(module);
         }
         #[cfg(not(tierup_templates))]

@@ -11,7 +11,7 @@
 //! the same address as ever and goes on in the next instruction's template by itself. So there is no entry, no exit, and no map of
 //! frames, and making templates takes about as long as translating the body did: some microseconds.
 //!
-//! They are made by the thread that interprets, once a body's work was paid for [a few times](HOT). Other threads see each word before
+//! They are made by the thread that interprets, once a body's work was paid for [a few times](due). Other threads see each word before
 //! or after: either leads to the same effect.
 
 mod asm;
@@ -23,9 +23,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::exec::Kind;
 use memory::Pages;
 
-/// Which payment for a body's work makes its templates. The broker hands out an eighth of what the next tier costs at a time, and at most what 100 us
-/// can do; at the first payment nothing has been done yet.
-pub(crate) const HOT: u32 = 2;
+/// The payment for a body's work at which it gets templates, a body of so many bytes. The broker hands out an eighth of what the next tier costs at a time, and at most
+/// what 100 us can do; at the first payment nothing has been done yet. Translating a body again and emitting it takes about 40 ns a byte, so that what
+/// has been done by then takes about as long (the break-even of the ski-rental problem).
+pub(crate) fn due(bytes: usize) -> u32 {
+    2 + u32::try_from(bytes / 512).unwrap_or(u32::MAX - 2)
+}
 
 /// A body's templates. They may be running as long as the body's code may.
 #[derive(Debug)]
