@@ -98,6 +98,7 @@ pub use policy::{
     Lifetimes, LoadFeedback, Modified, Modifiers, NeverReason, OsrAfter, Outlook, PolicyChoice, PolicyConfig, PolicyConfigError,
     Reason, Sample, SkiRental, SpiderMonkey, StartupDelay, Threshold, Tiered, Truffle, V8, WaitReason,
 };
+pub use registry::STAMP_FROM_CODE_CELL;
 pub use roster::{POLL_BROKER, POLL_SAMPLE};
 pub use rules::{Rule, Rules};
 pub use shared::Work;

@@ -38,6 +38,10 @@ pub(crate) struct Hot {
     pub(crate) stamp: AtomicU32,
 }
 
+/// Bytes from a bead's [code cell](crate::Bead::code_cell) to its count stamp, the `u32` that the [`generation`](crate::CountSlot) of a thread's
+/// countdown has where that is the bead's: for machine code that calls as interpreters do.
+pub const STAMP_FROM_CODE_CELL: usize = std::mem::offset_of!(Hot, stamp) - std::mem::offset_of!(Hot, code);
+
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{offset_of, size_of};

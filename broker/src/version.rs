@@ -41,6 +41,11 @@ impl Face {
         Face { entry, variants: Table::EMPTY }
     }
 
+    /// The bit of a code word that [`is_counted`](Self::is_counted) reads, for machine code that calls as interpreters do.
+    pub const COUNTED: usize = 1 << 4;
+    /// The bit that is set where [`has_body`](Self::has_body) is false.
+    pub const NO_BODY: usize = 1 << 5;
+
     /// The machine code to call: never null in a bead's version.
     #[inline]
     pub const fn entry(&self) -> *const u8 {
@@ -68,8 +73,8 @@ impl Face {
 /// The word native code loads to call a function: points at a [`Face`].
 pub type CodeCell = AtomicPtr<Face>;
 
-pub(crate) const COUNTED: usize = 1 << 4;
-pub(crate) const NO_BODY: usize = 1 << 5;
+pub(crate) const COUNTED: usize = Face::COUNTED;
+pub(crate) const NO_BODY: usize = Face::NO_BODY;
 const VERSION_MASK: usize = !63;
 
 /// The lineage of every bead that was never compiled, reloaded or invalidated.

@@ -78,6 +78,16 @@ pub(crate) enum Kind {
         place: ReturnPlace,
     },
     ReturnNone,
+    /// `br_table`.
+    Switch {
+        accumulator: bool,
+    },
+    /// Of a function the module defines.
+    Call,
+    CallIndirect {
+        accumulator: bool,
+        profiled: bool,
+    },
     /// One that nothing is to be known of.
     Other,
 }

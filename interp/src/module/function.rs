@@ -70,6 +70,8 @@ pub(crate) struct Function {
     pub(crate) first: Body,
     /// Its tiering record.
     pub(crate) bead: Bead<FuncHandle>,
+    /// The index of that, where machine code finds it.
+    pub(crate) bead_index: u32,
     /// The body it has now, if that is another.
     later: ArcSwapOption<Body>,
     /// The interpreter's form of the body it has now, once that was made: what calls enter.
@@ -79,7 +81,9 @@ pub(crate) struct Function {
 impl Function {
     pub(super) fn new(entry: &TypeEntry, first: Body, bead: Bead<FuncHandle>) -> Self {
         let (ty, canonical) = (entry.ty.clone(), entry.canonical);
-        Self { index: first.index, ty, canonical, first, bead, later: ArcSwapOption::const_empty(), entered: Entered::default() }
+        let (index, bead_index) = (first.index, bead.as_ref().index());
+        let (later, entered) = (ArcSwapOption::const_empty(), Entered::default());
+        Self { index, ty, canonical, first, bead, bead_index, later, entered }
     }
 
     /// The body it has now, if that is not the first.

@@ -29,6 +29,8 @@ use crate::config::Templates;
 use crate::error::Error;
 #[cfg(test)]
 use crate::exec::Handler;
+#[cfg(tierup_templates)]
+use crate::exec::Kind;
 use crate::liveness::Liveness;
 use crate::module::{Body, ModuleInner};
 use crate::profile::CallSite;
@@ -117,7 +119,7 @@ impl Prepared {
     }
 
     /// The profiles of all indirect calls, in order.
-    #[cfg(all(test, feature = "llvm"))]
+    #[cfg(test)]
     pub(crate) fn call_sites(&self) -> &[CallSite] {
         &self.call_sites
     }
@@ -206,11 +208,16 @@ impl Prepared {
             if !Templates::AVAILABLE {
                 return None;
             }
-            let (_, noted) = translate::translate(module, self.body(), Notes::Kinds).ok()?;
-            let made = MachineCode::of(&self.code, &noted.kinds)?;
+            let made = MachineCode::of(&self.code, &self.kinds(module)?)?;
             module.engine.note_templates(made.bytes());
             Some(made)
         });
+    }
+
+    /// What its instructions are, and where they begin: translates the body, which is one of `module`, again.
+    #[cfg(tierup_templates)]
+    pub(crate) fn kinds(&self, module: &ModuleInner) -> Option<Vec<(u32, Kind)>> {
+        translate::translate(module, self.body(), Notes::Kinds).ok().map(|(_, noted)| noted.kinds)
     }
 
     /// The offset of the operator the instruction at `ip` came from, in the bytes that the body came with, which is one of `module`.
@@ -271,6 +278,9 @@ impl Drop for PreparedCell {
 /// What calls of a function enter, once it was prepared: the form of the body that it has now. Belongs to that.
 #[derive(Debug, Default)]
 pub(crate) struct Entered(AtomicPtr<Prepared>);
+
+// Templates load it.
+const _: () = assert!(size_of::<Entered>() == size_of::<*const Prepared>());
 
 impl Entered {
     /// What is to be entered, if it was prepared.

@@ -378,7 +378,7 @@ impl<'m> Translator<'m> {
         };
         let base = self.arguments(ty.params().len());
         let profiles = self.module.engine.config().profiles();
-        self.code.begin(if profiles { call::profiled(accumulator) } else { call::indirect(accumulator) });
+        self.code.begin(call::indirect(accumulator, profiles));
         self.code.word(u64::from(base) << 16 | u64::from(b) << 32);
         if profiles {
             self.call_sites.push(CallSite::new(table, canonical, self.code.offset));

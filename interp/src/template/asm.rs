@@ -27,6 +27,8 @@ pub(super) enum Rm {
     At(Reg, i32),
     /// Base, index, and displacement.
     Indexed(Reg, Reg, i32),
+    /// The same with an index in units of eight bytes.
+    Scaled(Reg, Reg, i32),
 }
 
 /// Width of a general operation.
@@ -153,7 +155,7 @@ impl Asm {
         }
         let (base, index) = match rm {
             Rm::Reg(Reg(number)) | Rm::Xmm(Xmm(number)) | Rm::At(Reg(number), _) => (number, 0),
-            Rm::Indexed(base, index, _) => (base.0, index.0),
+            Rm::Indexed(base, index, _) | Rm::Scaled(base, index, _) => (base.0, index.0),
         };
         let rex = 0x40 | u8::from(wide) << 3 | (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3;
         if rex != 0x40 || byte {
@@ -170,8 +172,9 @@ impl Asm {
                     self.imm32(displacement as u32);
                 }
             },
-            Rm::Indexed(_, _, displacement) => {
-                self.bytes.extend([0x80 | reg | 4, (index & 7) << 3 | base & 7]);
+            Rm::Indexed(_, _, displacement) | Rm::Scaled(_, _, displacement) => {
+                let scale = if let Rm::Scaled(..) = rm { 3 << 6 } else { 0 };
+                self.bytes.extend([0x80 | reg | 4, scale | (index & 7) << 3 | base & 7]);
                 self.imm32(displacement as u32);
             }
         }
@@ -277,9 +280,27 @@ impl Asm {
         self.encode(0, width == Width::W64, &[0xd3], op as u8, Rm::Reg(to));
     }
 
-    /// Sets flags for whether the low 32 bits are zero.
-    pub(super) fn test(&mut self, of: Reg) {
-        self.encode(0, false, &[0x85], of.0, Rm::Reg(of));
+    /// Divides `rdx:rax`: the quotient to `rax`, the remainder to `rdx`.
+    pub(super) fn div(&mut self, width: Width, signed: bool, by: Reg) {
+        self.encode(0, width == Width::W64, &[0xf7], if signed { 7 } else { 6 }, Rm::Reg(by));
+    }
+
+    /// Extends `rax` by its sign to `rdx:rax`.
+    pub(super) fn extend_dividend(&mut self, width: Width) {
+        match width {
+            Width::W32 => self.bytes.push(0x99),
+            Width::W64 => self.bytes.extend([0x48, 0x99]),
+        }
+    }
+
+    /// The number of the lowest, or highest, set bit. With none it sets "equal" and nothing else.
+    pub(super) fn find_bit(&mut self, width: Width, highest: bool, to: Reg, from: Rm) {
+        self.encode(0, width == Width::W64, &[0x0f, if highest { 0xbd } else { 0xbc }], to.0, from);
+    }
+
+    /// Sets flags for whether it is zero, and for its sign.
+    pub(super) fn test(&mut self, width: Width, of: Reg) {
+        self.encode(0, width == Width::W64, &[0x85], of.0, Rm::Reg(of));
     }
 
     /// Sets the low byte to a condition.

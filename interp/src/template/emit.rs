@@ -2,6 +2,7 @@
 //! the instruction's handler, which finds everything where another handler would have left it.
 
 mod access;
+mod call;
 mod compare;
 mod numbers;
 
@@ -291,6 +292,9 @@ impl Emitter<'_> {
                 self.asm.load(Width::W64, FP, caller);
                 self.asm.jump_to(Rm::At(IP, 0));
             }
+            Kind::Switch { accumulator } => self.switch(accumulator),
+            Kind::Call => self.call()?,
+            Kind::CallIndirect { accumulator, profiled } => self.call_indirect(accumulator, profiled)?,
             Kind::Clear | Kind::Other => return Err(NoTemplate),
         }
         Ok(())
@@ -360,7 +364,7 @@ impl Emitter<'_> {
 
     fn select(&mut self, class: Class, accumulator: bool) {
         if accumulator {
-            self.asm.test(INT);
+            self.asm.test(Width::W32, INT);
         } else {
             self.asm.alu_constant(Alu::Cmp, Width::W32, self.c(), 0);
         }

@@ -3,6 +3,8 @@
 
 #![cfg(not(debug_assertions))]
 
+mod calls;
+
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 
@@ -77,6 +79,9 @@ fn instructions() -> Vec<(Instruction, After)> {
         places.for_each(|place| add(&[data::return_one(class, place)], After { returns: true, ..After::default() }));
     }
     add(&[data::return_none()], After { returns: true, ..After::default() });
+    for accumulator in [false, true] {
+        add(&[branch::switch(accumulator)], After { table: true, ..After::default() });
+    }
     for back in [false, true] {
         add(&[branch::jump(back)], After { branch: Some(back), no_operands: true, ..After::default() });
     }
@@ -91,6 +96,8 @@ struct After {
     /// A branch word; whether of a back-edge.
     branch: Option<bool>,
     no_operands: bool,
+    /// As many branch words as the immediate says, and one more.
+    table: bool,
     /// The immediate is the number of a global, or of slots to be cleared; DST is the first control slot.
     global: bool,
     count: Option<usize>,
@@ -121,25 +128,9 @@ fn keep(state: State) {
 /// How often each is tried.
 const TRIES: u32 = 60;
 
-/// What is left to its handler, whatever its operands: what may trap, or is long, and what is rare.
-const LEFT: &[&str] = &[
-    "op: I32Div",
-    "op: I64Div",
-    "Rem",
-    "Min",
-    "Max",
-    "Copysign",
-    "Clz",
-    "Ctz",
-    "Popcnt",
-    "Ceil",
-    "Floor",
-    "Trunc",
-    "Nearest",
-    "F32Abs",
-    "F32Neg",
-    "ConvertI64U",
-];
+/// What is left to its handler, whatever its operands: what is long, and what is rare.
+const LEFT: &[&str] =
+    &["Min", "Max", "Copysign", "Popcnt", "Ceil", "Floor", "Trunc", "Nearest", "F32Abs", "F32Neg", "ConvertI64U"];
 
 /// How code begins that leaves at once: the instruction's address to `rdi`.
 const HANDED_OVER: [u8; 2] = [0x48, 0xbf];
@@ -274,6 +265,7 @@ fn words(instruction: Instruction, after: After, random: &mut Random) -> Vec<u64
         let k = match after {
             After { count: Some(count), .. } => count as u64,
             After { global: true, .. } => random.next() % GLOBALS as u64,
+            After { table: true, .. } => random.next() % 40,
             _ if matches!(instruction.kind, Kind::Load { .. } | Kind::Store { .. }) => match random.next() % 8 {
                 0 => 0xffff_fff0,
                 1 => 0x7fff_fff9,
@@ -283,6 +275,9 @@ fn words(instruction: Instruction, after: After, random: &mut Random) -> Vec<u64
         };
         let dst = if after.returns { CONTROL } else { dst.min(after.count.map_or(dst, |_| 2)) };
         words.push(dst | a << 16 | if takes_slots { b << 32 | c << 48 } else { k << 32 });
+    }
+    if after.table {
+        words.resize(words.len() + 1 + (words[1] >> 32) as usize, 0);
     }
     if after.wide {
         words.push(random.bits());
@@ -312,6 +307,10 @@ fn templates_do_what_handlers_do() {
                 if let Some(back) = after.branch {
                     let target = words.as_ptr().wrapping_add(stops[1]) as u64;
                     *words[stops[0] - if back { 3 } else { 1 }].get_mut() = target;
+                }
+                if after.table {
+                    let targets = stops.map(|stop| words.as_ptr().wrapping_add(stop) as u64);
+                    words[2..stops[0]].iter_mut().enumerate().for_each(|(at, word)| *word.get_mut() = targets[at % 2]);
                 }
                 words
             });

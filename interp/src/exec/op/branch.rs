@@ -198,8 +198,9 @@ pub(crate) fn spent() -> Handler {
 }
 
 /// The handler of a `br_table` with its index in slot A or in the accumulator.
-pub(crate) fn switch(accumulator: bool) -> Handler {
-    if accumulator { handler::<Switch<Acc>>() } else { handler::<Switch<A>>() }
+pub(crate) fn switch(accumulator: bool) -> Instruction {
+    let handler = if accumulator { handler::<Switch<Acc>>() } else { handler::<Switch<A>>() };
+    Instruction::new(handler, Kind::Switch { accumulator })
 }
 
 fn test<O: Compare>(form: Form) -> Option<[Handler; 2]> {

@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 use tierup::{Charge, NativeCode};
 
 use crate::exec::cx::{self, Cx};
+use crate::exec::instruction::{Instruction, Kind};
 use crate::exec::operand::{Acc, B, Source};
 use crate::exec::state::{FINISHED, Handler, Op, State, Status, handler, out_of_line};
 use crate::module::{Body, Function};
@@ -335,8 +336,8 @@ pub(crate) static EXIT: [Handler; 1] = [handler::<Exit>()];
 pub(crate) static RETURN_ACROSS: [Handler; 1] = [handler::<ReturnAcross>()];
 
 /// The handler of a call of a function the module defines.
-pub(crate) fn direct() -> Handler {
-    handler::<Direct>()
+pub(crate) fn direct() -> Instruction {
+    Instruction::new(handler::<Direct>(), Kind::Call)
 }
 
 /// The handler of a call of an import.
@@ -345,13 +346,14 @@ pub(crate) fn import() -> Handler {
 }
 
 /// The handler of an indirect call with the element index in slot B or in the accumulator.
-pub(crate) fn indirect(accumulator: bool) -> Handler {
-    if accumulator { handler::<Indirect<Acc>>() } else { handler::<Indirect<B>>() }
-}
-
-/// The handler of one that is profiled.
-pub(crate) fn profiled(accumulator: bool) -> Handler {
-    if accumulator { handler::<Profiled<Acc>>() } else { handler::<Profiled<B>>() }
+pub(crate) fn indirect(accumulator: bool, profiled: bool) -> Instruction {
+    let handler = match (accumulator, profiled) {
+        (false, false) => handler::<Indirect<B>>(),
+        (true, false) => handler::<Indirect<Acc>>(),
+        (false, true) => handler::<Profiled<B>>(),
+        (true, true) => handler::<Profiled<Acc>>(),
+    };
+    Instruction::new(handler, Kind::CallIndirect { accumulator, profiled })
 }
 
 const _: () = assert!(size_of::<*mut Cx>() == 8, "slots hold addresses");

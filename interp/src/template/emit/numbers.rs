@@ -1,7 +1,7 @@
 //! Arithmetic and conversions.
 
-use super::super::asm::{Alu, Float, FloatOp, Rm, Shift, Width, Xmm};
-use super::{CONSTANT, Emitter, F32, F64, FLOAT, INT, LEN, NoTemplate, OTHER, RCX, TEMP, register};
+use super::super::asm::{Alu, EQUAL, Float, FloatOp, RAX, RCX, RDX, Rm, Shift, Width, Xmm};
+use super::{CONSTANT, Emitter, F32, F64, FLOAT, INT, LEN, MEM, NoTemplate, OTHER, TEMP, VALUE, register};
 use crate::exec::Form;
 use crate::exec::op::binary::BinaryOp;
 use crate::exec::op::data::Class;
@@ -35,6 +35,14 @@ impl Emitter<'_> {
             B::I64Rotl => self.shift(Shift::Rotl, W64, form),
             B::I32Rotr => self.shift(Shift::Rotr, W32, form),
             B::I64Rotr => self.shift(Shift::Rotr, W64, form),
+            B::I32DivS => self.div(W32, true, false, form),
+            B::I64DivS => self.div(W64, true, false, form),
+            B::I32DivU => self.div(W32, false, false, form),
+            B::I64DivU => self.div(W64, false, false, form),
+            B::I32RemS => self.div(W32, true, true, form),
+            B::I64RemS => self.div(W64, true, true, form),
+            B::I32RemU => self.div(W32, false, true, form),
+            B::I64RemU => self.div(W64, false, true, form),
             B::F32Add => return Ok(self.float(FloatOp::Add, Float::F32, form)),
             B::F64Add => return Ok(self.float(FloatOp::Add, Float::F64, form)),
             B::F32Sub => return Ok(self.float(FloatOp::Sub, Float::F32, form)),
@@ -123,6 +131,45 @@ impl Emitter<'_> {
         self.asm.load(Width::W64, LEN, Rm::Reg(OTHER));
     }
 
+    /// By 0 the handler divides, and by -1 with a sign: the processor would trap there.
+    fn div(&mut self, width: Width, signed: bool, remainder: bool, form: Form) {
+        let (a, b) = (self.a(), self.b());
+        let (dividend, divisor) = match form {
+            Form::SlotSlot => (Some(a), Some(b)),
+            Form::SlotAcc => (Some(a), Some(Rm::Reg(INT))),
+            Form::AccSlot => (Some(Rm::Reg(INT)), Some(a)),
+            Form::SlotImm => (Some(a), None),
+            Form::AccImm => (Some(Rm::Reg(INT)), None),
+            Form::ImmSlot => (None, Some(a)),
+            Form::ImmAcc => (None, Some(Rm::Reg(INT))),
+        };
+        let immediate = self.immediate(width);
+        match divisor {
+            Some(divisor) => self.asm.load(width, OTHER, divisor),
+            None => self.asm.constant(OTHER, immediate),
+        }
+        self.asm.test(width, OTHER);
+        self.give_up_if(EQUAL);
+        if signed {
+            self.asm.alu_constant(Alu::Cmp, width, Rm::Reg(OTHER), -1);
+            self.give_up_if(EQUAL);
+        }
+        match dividend {
+            Some(dividend) => self.asm.load(width, RAX, dividend),
+            None => self.asm.constant(RAX, immediate),
+        }
+        // The upper half of the dividend is in `rdx`, where the memory's base is.
+        self.asm.load(Width::W64, VALUE, Rm::Reg(RDX));
+        if signed {
+            self.asm.extend_dividend(width);
+        } else {
+            self.asm.constant(RDX, 0);
+        }
+        self.asm.div(width, signed, OTHER);
+        self.asm.load(width, INT, Rm::Reg(if remainder { RDX } else { RAX }));
+        self.asm.load(Width::W64, MEM, Rm::Reg(VALUE));
+    }
+
     /// Loads the instruction's float immediate.
     pub(super) fn float_immediate(&mut self, float: Float, to: Xmm) {
         let bits = match float {
@@ -181,6 +228,10 @@ impl Emitter<'_> {
         let float = |float| if accumulator { Rm::Xmm(register(float)) } else { self.a() };
         let (f32, f64) = (float(Float::F32), float(Float::F64));
         match op {
+            U::I32Clz => self.find_bit(W32, true, int),
+            U::I64Clz => self.find_bit(W64, true, int),
+            U::I32Ctz => self.find_bit(W32, false, int),
+            U::I64Ctz => self.find_bit(W64, false, int),
             U::I32WrapI64 => self.asm.load(W32, INT, int),
             U::I32Extend8S => self.asm.load_extended(W32, true, 1, INT, int),
             U::I32Extend16S => self.asm.load_extended(W32, true, 2, INT, int),
@@ -245,6 +296,19 @@ impl Emitter<'_> {
             _ => return Err(NoTemplate),
         }
         Ok(Class::Int)
+    }
+
+    /// The number of zeros before the highest set bit, or the lowest.
+    fn find_bit(&mut self, width: Width, highest: bool, from: Rm) {
+        let bits = if width == Width::W32 { 32 } else { 64 };
+        self.asm.find_bit(width, highest, OTHER, from);
+        // Without one, what makes it the number of bits.
+        self.asm.constant(TEMP, if highest { 2 * bits - 1 } else { bits });
+        self.asm.load_if(EQUAL, OTHER, Rm::Reg(TEMP));
+        if highest {
+            self.asm.alu_constant(Alu::Xor, Width::W32, Rm::Reg(OTHER), bits as i32 - 1);
+        }
+        self.asm.load(Width::W32, INT, Rm::Reg(OTHER));
     }
 
     /// Changes, or clears, the uppermost bit of [`TEMP`].
