@@ -47,7 +47,7 @@ pub(super) struct Finished {
 impl Code {
     pub(super) fn new(capacity: usize, notes: Notes) -> Self {
         let origins = (notes == Notes::Origins).then(Vec::new);
-        let kinds = (notes == Notes::Kinds).then(Vec::new);
+        let kinds = (notes == Notes::Kinds).then(|| Vec::with_capacity(capacity / 3));
         Self { words: Vec::with_capacity(capacity), last: None, branches: Vec::new(), origins, kinds, offset: 0 }
     }
 

@@ -17,14 +17,17 @@ mod scalar;
 mod stack;
 mod translate;
 
+#[cfg(tierup_templates)]
+use std::mem;
 use std::ptr;
 use std::sync::OnceLock;
 #[cfg(tierup_templates)]
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+#[cfg(tierup_templates)]
+use std::sync::{Mutex, PoisonError};
 
 use crate::arms::Arms;
-#[cfg(tierup_templates)]
 use crate::config::Templates;
 use crate::error::Error;
 #[cfg(test)]
@@ -69,7 +72,10 @@ pub(crate) struct Prepared {
     /// How often its work was paid for.
     #[cfg(tierup_templates)]
     paid: AtomicU32,
-    /// Made when that was a few times, where there can be any.
+    /// What the instructions are, until templates are made of them.
+    #[cfg(tierup_templates)]
+    kinds: Mutex<Vec<(u32, Kind)>>,
+    /// Made when it was paid for a few times, where there can be any.
     #[cfg(tierup_templates)]
     templates: OnceLock<Option<MachineCode>>,
 }
@@ -199,25 +205,26 @@ impl Prepared {
         let _ = module;
     }
 
-    /// Makes templates, if there are none. Translates the body again.
+    /// Makes templates, if there are none.
     #[cfg(tierup_templates)]
     #[cold]
     fn make_templates(&self, module: &ModuleInner) {
         self.templates.get_or_init(|| {
-            // With debug assertions handlers return to a loop, which has to be told where they go on.
-            if !Templates::AVAILABLE {
+            let kinds = mem::take(&mut *self.kinds.lock().unwrap_or_else(PoisonError::into_inner));
+            if kinds.is_empty() {
                 return None;
             }
-            let made = MachineCode::of(&self.code, &self.kinds(module)?)?;
+            let made = MachineCode::of(&self.code, &kinds)?;
             module.engine.note_templates(made.bytes());
             Some(made)
         });
     }
 
     /// What its instructions are, and where they begin: translates the body, which is one of `module`, again.
-    #[cfg(tierup_templates)]
-    pub(crate) fn kinds(&self, module: &ModuleInner) -> Option<Vec<(u32, Kind)>> {
-        translate::translate(module, self.body(), Notes::Kinds).ok().map(|(_, noted)| noted.kinds)
+    #[cfg(all(test, tierup_templates))]
+    pub(crate) fn kinds(&self, module: &ModuleInner) -> Vec<(u32, Kind)> {
+        let (again, _) = translate::translate(module, self.body(), Notes::Kinds).expect("it was before");
+        again.kinds.into_inner().expect("nobody else has it")
     }
 
     /// The offset of the operator the instruction at `ip` came from, in the bytes that the body came with, which is one of `module`.
@@ -320,9 +327,12 @@ pub(crate) fn ensure<'a>(module: &ModuleInner, body: &'a Body) -> Result<&'a Pre
     if let Some(prepared) = body.prepared.get() {
         return Ok(prepared);
     }
-    let (prepared, _) = translate::translate(module, body, Notes::None)?;
+    let templates = module.engine.config().templates;
+    // With debug assertions handlers return to a loop, which has to be told where they go on.
+    let notes = if Templates::AVAILABLE && templates != Templates::Off { Notes::Kinds } else { Notes::None };
+    let (prepared, _) = translate::translate(module, body, notes)?;
     #[cfg(tierup_templates)]
-    if module.engine.config().templates == Templates::Always {
+    if templates == Templates::Always {
         prepared.make_templates(module);
     }
     Ok(body.prepared.set(prepared))

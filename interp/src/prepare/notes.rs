@@ -5,7 +5,6 @@ use wasmparser::Operator;
 use super::Origin;
 use super::point::{self, Call, Points};
 use super::translate::Translator;
-use crate::exec::Kind;
 
 /// What to note: where instructions come from?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub(super) enum Notes {
     Origins,
     /// Not that, but where frames can go on.
     Points,
-    /// Not that, but what they are.
+    /// Not that, but what they are, for [templates](crate::template).
     Kinds,
 }
 
@@ -25,8 +24,6 @@ pub(super) enum Notes {
 pub(super) struct Noted {
     pub(super) origins: Vec<Origin>,
     pub(super) points: Points,
-    /// By first word.
-    pub(super) kinds: Vec<(u32, Kind)>,
 }
 
 impl Translator<'_> {

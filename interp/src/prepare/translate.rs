@@ -3,6 +3,8 @@
 mod flow;
 
 use std::collections::BTreeSet;
+#[cfg(tierup_templates)]
+use std::sync::Mutex;
 use std::sync::OnceLock;
 #[cfg(tierup_templates)]
 use std::sync::atomic::AtomicU32;
@@ -168,6 +170,8 @@ impl<'m> Translator<'m> {
             });
         }
         let Finished { words: mut code, origins, kinds } = self.code.finish();
+        #[cfg(not(tierup_templates))]
+        let _ = kinds;
         let call_sites = self.call_sites.into_boxed_slice();
         for (site, word) in call_sites.iter().zip(self.call_words) {
             *code[word].get_mut() = &raw const *site as u64;
@@ -187,9 +191,11 @@ impl<'m> Translator<'m> {
             #[cfg(tierup_templates)]
             paid: AtomicU32::new(0),
             #[cfg(tierup_templates)]
+            kinds: Mutex::new(kinds),
+            #[cfg(tierup_templates)]
             templates: OnceLock::new(),
         };
-        Ok((prepared, Noted { origins, kinds, points: self.points.unwrap_or_default() }))
+        Ok((prepared, Noted { origins, points: self.points.unwrap_or_default() }))
     }
 
     /// Params and results of a block.
