@@ -10,8 +10,6 @@ mod integer;
 mod memory;
 mod vector;
 
-use std::arch::x86_64::{__cpuid, __cpuid_count};
-
 use cranelift_codegen::{
     ir::{ArgumentPurpose, BlockCall, ExternalName, Function, Inst, InstructionData, Opcode, Signature, Type, Value, types},
     isa::CallConv,
@@ -38,21 +36,6 @@ pub(super) struct Scratch {
     asm: Assembler,
     labels: Vec<Label>,
     moves: Vec<(Spot, Spot)>,
-}
-
-/// Whether this processor has the instructions that are emitted.
-pub(super) fn is_supported_here() -> bool {
-    const SSE41: u32 = 1 << 19;
-    const POPCNT: u32 = 1 << 23;
-    const BMI: u32 = 1 << 3 | 1 << 8;
-    const LZCNT: u32 = 1 << 5;
-    const EXTENDED: u32 = 0x8000_0000;
-    let basic = __cpuid(0).eax;
-    basic >= 7
-        && __cpuid(1).ecx & (SSE41 | POPCNT) == SSE41 | POPCNT
-        && __cpuid_count(7, 0).ebx & BMI == BMI
-        && __cpuid(EXTENDED).eax > EXTENDED
-        && __cpuid(EXTENDED + 1).ecx & LZCNT != 0
 }
 
 /// Whether registers are not what they were after this instruction.

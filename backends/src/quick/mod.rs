@@ -23,6 +23,7 @@ mod assign;
 mod emit;
 mod facts;
 mod moves;
+mod processor;
 mod warm;
 
 use std::{cell::RefCell, fmt};
@@ -58,7 +59,7 @@ pub(crate) struct Code {
 /// Scratch space, reused from one function to the next.
 #[derive(Default)]
 struct Scratch {
-    /// Whether the processor can run the code, if it was asked: where a hypervisor answers, that takes long.
+    /// Whether the processor can run the code, once that is known.
     supported: Option<bool>,
     facts: Facts,
     assignment: Assignment,
@@ -81,7 +82,7 @@ pub(crate) fn compile(
 ) -> Result<Code, Unsupported> {
     SCRATCH.with_borrow_mut(|scratch| {
         let Scratch { supported, facts, assignment, emit } = scratch;
-        if !*supported.get_or_insert_with(emit::is_supported_here) {
+        if !*supported.get_or_insert_with(processor::is_supported) {
             return Err(Unsupported("this processor"));
         }
         let midst = match entered {
