@@ -15,6 +15,7 @@ const BUCKETS: usize = 32 * STEPS as usize;
 pub(crate) struct Histogram([Note; BUCKETS]);
 
 impl Default for Histogram {
+    #[inline]
     fn default() -> Self {
         Histogram(std::array::from_fn(|_| Note::new(0)))
     }

@@ -44,6 +44,7 @@ pub(crate) struct Sampler {
 }
 
 impl Default for Sampler {
+    #[inline]
     fn default() -> Self {
         Sampler {
             state: Mutex::default(),

@@ -30,6 +30,7 @@ impl Tier {
     }
 
     /// All tiers of a broker with `compilers` compilers, lowest compiled tier first.
+    #[inline]
     pub(crate) fn compiled(compilers: usize) -> impl Iterator<Item = Tier> {
         (1..=compilers.min(usize::from(Tier::MAX.0)) as u8).map(Tier)
     }

@@ -70,6 +70,7 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     /// A watchdog without a thread, which the first compile waits for, unless it is trusted.
+    #[inline]
     pub(crate) fn new(trusts_first: bool) -> Self {
         Watchdog {
             list: Mutex::default(),

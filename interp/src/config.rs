@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode, Tier, Work};
+use tierup::{DeoptPolicy, Event, HotnessPolicy, Mode, OptLevel, Tier, Work};
 
 #[cfg(feature = "llvm")]
 pub use crate::llvm::Llvm;
@@ -43,6 +43,16 @@ pub enum Baseline {
     Quick,
     /// Cranelift.
     Cranelift,
+}
+
+impl Baseline {
+    /// The backend's level that is.
+    pub(crate) fn level(self) -> OptLevel {
+        match self {
+            Self::Quick => OptLevel::Quick,
+            Self::Cranelift => OptLevel::Speed,
+        }
+    }
 }
 
 /// When the interpreter has machine code of its own in place of its handlers: a straight line of *templates* for a body's instructions, made in

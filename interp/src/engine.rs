@@ -9,22 +9,19 @@ use std::time::Duration;
 use tierup::abi;
 use tierup::deopt::ExitTable;
 use tierup::{
-    Bead, BeadSpec, Broker, CodeMap, CodeMemory, DEFAULT_CODE_BYTES, Decision, Face, FirstWorker, HotnessPolicy, InterpThread,
-    Mode, OsrAfter, Rules, Sample, Threshold, Tier, Tiered, WaitReason,
+    Bead, BeadSpec, Broker, BrokerBuilder, CodeMap, Decision, Face, FirstWorker, HotnessPolicy, InterpThread, Mode, OsrAfter,
+    Rules, Sample, Threshold, Tier, Tiered, WaitReason,
 };
 
+use crate::compilers::Compilers;
 use crate::config::{Config, Osr, TierMode};
 use crate::deopt::{TestsKeep, describe_guards};
 use crate::error::Error;
-use crate::lower::WasmLower;
 use crate::module::{Body, FuncHandle};
 use crate::types::FuncType;
 use crate::vmctx::CodeCell;
 #[cfg(feature = "llvm")]
-use {
-    crate::llvm::{BACKGROUND, OPTIMIZING},
-    tierup::Reason,
-};
+use {crate::llvm::OPTIMIZING, tierup::Reason};
 
 /// What modules and stores share. Cloning shares.
 #[derive(Clone)]
@@ -35,10 +32,9 @@ pub struct Engine(Arc<EngineInner>);
 const FIRST_COMPILE: Duration = Duration::from_micros(300);
 
 struct EngineInner {
-    config: Config,
+    config: Arc<Config>,
     broker: Broker<FuncHandle>,
-    /// Where native code is, if there is any; knows which function an address belongs to.
-    code: Option<Arc<CodeMemory>>,
+    compilers: Option<Arc<Compilers>>,
     /// The code word of every host function; points at `_host_face`.
     host_code: CodeCell,
     _host_face: Box<Face>,
@@ -71,25 +67,12 @@ impl Engine {
         let refused = |error: &dyn std::error::Error| Error::Engine(error.to_string());
         let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub());
         builder = builder.describe(FuncHandle::describe).describe_guards(describe_guards);
-        let mut code = None;
+        let config = Arc::new(config);
+        let mut compilers = None;
         if config.tier != TierMode::Interp {
-            let memory = CodeMemory::reserve(DEFAULT_CODE_BYTES).map_err(|e| Error::Engine(e.to_string()))?;
-            let baseline = WasmLower::baseline(config.baseline).perf_map(config.perf_map).code_memory(Arc::clone(&memory));
-            // Before the first call the program waits.
-            #[cfg(feature = "llvm")]
-            let nice = if config.tier == TierMode::Opt { 0 } else { BACKGROUND };
-            #[cfg(feature = "llvm")]
-            let optimizing = config
-                .optimizing()
-                .map(|llvm| llvm.build(&baseline, WasmLower::of(&config), nice, config.interruptible))
-                .transpose()
-                .map_err(|e| refused(&e))?;
-            builder = builder.compiler(baseline.build(WasmLower::of(&config)).map_err(|e| refused(&e))?);
-            #[cfg(feature = "llvm")]
-            if let Some(optimizing) = optimizing {
-                builder = builder.compiler(optimizing);
-            }
-            code = Some(memory);
+            let made = Compilers::new(Arc::clone(&config))?;
+            builder = made.tiers().fold(builder, BrokerBuilder::compiler);
+            compilers = Some(made);
         }
         if let Some(mode) = if config.tier == TierMode::Auto { config.mode } else { Some(Mode::Sync) } {
             builder = builder.mode(mode);
@@ -122,7 +105,16 @@ impl Engine {
         let host_face = Box::new(Face::new(abi::bridge_stub()));
         let host_code = CodeCell::new((&raw const *host_face).cast_mut());
         let (types, left_out, templates) = (Mutex::default(), AtomicU64::new(0), Default::default());
-        Ok(Self(Arc::new(EngineInner { config, broker, code, host_code, _host_face: host_face, types, left_out, templates })))
+        Ok(Self(Arc::new(EngineInner {
+            config,
+            broker,
+            compilers,
+            host_code,
+            _host_face: host_face,
+            types,
+            left_out,
+            templates,
+        })))
     }
 
     /// Its configuration.
@@ -209,14 +201,14 @@ impl Engine {
 
     /// Whose code is where, if there is any.
     pub(crate) fn code_map(&self) -> Option<&CodeMap> {
-        Some(self.0.code.as_ref()?.map())
+        Some(self.0.compilers.as_ref()?.memory()?.map())
     }
 
     /// The bodies that are under way at the instruction before `return_pc`, inlined ones first, and the offset in the bytes
     /// it came with that each is at, where the compiler kept it. None if that is not native code.
     pub(crate) fn native_locations(&self, return_pc: usize, mut found: impl FnMut(*const Body, Option<u32>)) {
-        if let Some(code) = &self.0.code {
-            code.map().each_return(return_pc, |position| found(position.tag as *const Body, position.guest_offset));
+        if let Some(code) = self.code_map() {
+            code.each_return(return_pc, |position| found(position.tag as *const Body, position.guest_offset));
         }
     }
 
@@ -227,7 +219,7 @@ impl Engine {
 
     /// The exits of the unit that `pc` lies in, a return address or the entry of a variant, if it has any.
     pub(crate) fn exits(&self, pc: usize) -> Option<Arc<ExitTable>> {
-        self.0.code.as_ref()?.map().exits(pc)
+        self.code_map()?.exits(pc)
     }
 }
 

@@ -10,6 +10,7 @@ mod arms;
 mod backtrace;
 mod bridge;
 mod bulk;
+mod compilers;
 mod config;
 mod deopt;
 mod draws;

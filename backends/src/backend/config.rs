@@ -28,6 +28,17 @@ pub enum OptLevel {
     Speed,
 }
 
+impl OptLevel {
+    /// What the backend is called at this level, in events and maps.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::None => "cranelift-none",
+            Self::Speed => "cranelift",
+        }
+    }
+}
+
 /// Why a backend cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -217,12 +228,8 @@ impl CraneliftBackendBuilder {
     /// found out by the first compile, which bails out if it does not.
     pub fn build<G, L: Lower<G>>(self, lower: L) -> Result<CraneliftBackend<G, L>, BackendError> {
         let isa = Arc::new(HostIsa::new(self.opt_level)?);
-        let name = match self.opt_level {
-            OptLevel::Quick => "quick",
-            OptLevel::None => "cranelift-none",
-            OptLevel::Speed => "cranelift",
-        };
-        let Assembled { frontend, symbols, publisher, stats } = self.parts.build(name, Arc::clone(&isa), lower)?;
+        let Assembled { frontend, symbols, publisher, stats } =
+            self.parts.build(self.opt_level.name(), Arc::clone(&isa), lower)?;
         Ok(CraneliftBackend {
             frontend,
             codegen: Codegen::new(self.opt_level == OptLevel::Quick, isa, symbols, publisher, stats),

@@ -37,7 +37,7 @@ impl Checker {
     /// [`Error::Engine`] if they have no such tier, or this machine cannot run it.
     pub fn new(config: &Config, tier: Tier) -> Result<Self, Error> {
         let refused = |error: &dyn std::error::Error| Error::Engine(error.to_string());
-        let baseline = WasmLower::baseline(config.baseline);
+        let baseline = WasmLower::baseline(config.baseline.level());
         #[cfg(feature = "llvm")]
         if let Some(llvm) = config.optimizing().filter(|_| tier == crate::llvm::OPTIMIZING) {
             // Nobody's program waits, and a function that takes long is what one wants to know about.

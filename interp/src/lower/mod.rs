@@ -59,7 +59,7 @@ use wasmparser::FuncValidatorAllocations;
 
 pub use check::Checker;
 
-use crate::config::{Baseline, Config, Deopt, Speculate};
+use crate::config::{Config, Deopt, Speculate};
 use crate::module::FuncHandle;
 
 /// Lowers functions of this VM. Goes into a backend that [`baseline`](WasmLower::baseline) configured, or one beside it.
@@ -103,11 +103,7 @@ impl WasmLower {
     }
 
     /// The baseline tier: its compiler, guarded memories, and what generated code calls.
-    pub(crate) fn baseline(compiler: Baseline) -> CraneliftBackendBuilder {
-        let level = match compiler {
-            Baseline::Quick => OptLevel::Quick,
-            Baseline::Cranelift => OptLevel::Speed,
-        };
+    pub(crate) fn baseline(level: OptLevel) -> CraneliftBackendBuilder {
         let builder = CraneliftBackend::builder().opt_level(level).memory_style(MemoryStyle::Guarded);
         // SAFETY: plain functions of those signatures, in this program for good; they return, and may run on any thread that runs the
         // instance whose vmctx they are given.

@@ -27,7 +27,7 @@ use memory::Pages;
 /// what 100 us can do; at the first payment nothing has been done yet. What has been done by then is to have taken about as long as
 /// templates take to be made (the break-even of the ski-rental problem), which is taken to be 10 us and 20 ns a byte: writing them is less.
 pub(crate) fn due(bytes: usize) -> u32 {
-    2 + u32::try_from(bytes / 512).unwrap_or(u32::MAX - 2)
+    2 + u32::try_from(bytes / 2048).unwrap_or(u32::MAX - 2)
 }
 
 /// A body's templates. They may be running as long as the body's code may.
