@@ -29,7 +29,7 @@ pub struct Engine(Arc<EngineInner>);
 
 /// How old an engine is before it compiles anything in the background, unless a module that takes long was loaded: about the time that the first worker and its
 /// first compile take the program. Those that are over by then do without (the break-even of the ski-rental problem).
-const FIRST_COMPILE: Duration = Duration::from_micros(300);
+const FIRST_COMPILE: Duration = Duration::from_micros(250);
 
 struct EngineInner {
     config: Arc<Config>,
