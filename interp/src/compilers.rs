@@ -137,3 +137,16 @@ unsafe impl Compiler<FuncHandle> for ForTier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Config, Engine, TierMode};
+
+    #[test]
+    fn they_are_made_at_once_for_who_waits_for_them() {
+        let has_memory = |tier| Engine::new(Config { tier, ..Config::default() }).expect("an engine").code_map().is_some();
+        assert!(!has_memory(TierMode::Interp));
+        assert!(has_memory(TierMode::Baseline));
+        assert!(!has_memory(TierMode::Auto));
+    }
+}

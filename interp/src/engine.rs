@@ -58,7 +58,7 @@ pub struct TemplateStats {
 
 impl Engine {
     /// An engine. Where code is compiled in the background, the first worker begins with the first module that takes long to load, or with
-    /// the first request, but for that not before the engine is 300 us old.
+    /// the first request, but for that not before the engine is 250 us old.
     ///
     /// # Errors
     ///

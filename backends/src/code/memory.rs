@@ -10,6 +10,7 @@ use super::{
     CodeMap,
     own::OwnMemory,
     pages::{FreePages, PageSpan},
+    protect::protect,
 };
 use crate::trap::{self, RegisteredRange};
 
@@ -158,8 +159,7 @@ impl CodePages {
     pub(super) fn protect(&self, protection: libc::c_int) -> io::Result<()> {
         debug_assert!(protection & (libc::PROT_WRITE | libc::PROT_EXEC) != libc::PROT_WRITE | libc::PROT_EXEC);
         // SAFETY: whole pages that belong to this span; its owner decides when code in them may run.
-        let status = unsafe { libc::mprotect(self.first().cast(), self.bytes(), protection) };
-        if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        unsafe { protect(self.first(), self.bytes(), protection) }
     }
 }
 

@@ -5,6 +5,7 @@ mod memory;
 mod own;
 mod pages;
 mod perf;
+mod protect;
 mod publish;
 mod unit;
 

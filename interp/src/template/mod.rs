@@ -9,7 +9,7 @@
 //! that of its words, whose first now leads to the template: calls, returns, exits and resume points know nothing of it. What a template
 //! cannot do, or does not want to (a trap, a countdown that is spent, an instruction it has no idea of), it leaves to the handler, which is at
 //! the same address as ever and goes on in the next instruction's template by itself. So there is no entry, no exit, and no map of
-//! frames, and making templates takes no more than translating the body again and writing bytes down.
+//! frames, and making templates takes no more than writing bytes down: what the instructions are was noted when the body was translated.
 //!
 //! They are made by the thread that interprets, once a body's work was paid for [a few times](due). Other threads see each word before
 //! or after: either leads to the same effect.
@@ -25,7 +25,7 @@ use memory::Pages;
 
 /// The payment for a body's work at which it gets templates, a body of so many bytes. The broker hands out an eighth of what the next tier costs at a time, and at most
 /// what 100 us can do; at the first payment nothing has been done yet. What has been done by then is to have taken about as long as
-/// templates take to be made (the break-even of the ski-rental problem), which is taken to be 10 us and 20 ns a byte: writing them is less.
+/// templates take to be made (the break-even of the ski-rental problem): 10 to 25 us for bodies of a hundred to a thousand bytes.
 pub(crate) fn due(bytes: usize) -> u32 {
     2 + u32::try_from(bytes / 2048).unwrap_or(u32::MAX - 2)
 }
