@@ -17,6 +17,7 @@ const COMPILE: usize = 2 * RESERVE;
 /// stay free below the limit, for the host code that guests call.
 ///
 /// The limit may lie above the stack pointer; guest code entered then traps at its first check.
+#[inline]
 pub fn limit(budget: usize, reserve: usize) -> usize {
     let wanted = position().saturating_sub(budget);
     end().map_or(wanted, |end| wanted.max(end + reserve.max(RED_ZONE)))
@@ -40,6 +41,7 @@ pub(crate) fn position() -> usize {
 }
 
 /// Lowest address of the stack we are on, if that is known.
+#[inline]
 fn end() -> Option<usize> {
     thread_local! {
         // A constant of the thread, so not shared state.
@@ -58,6 +60,7 @@ fn end() -> Option<usize> {
 /// On the main thread what [`thread_bounds`] says, without reading a list of all mappings, which for a program of 0.3 ms is a
 /// tenth of its time. The kernel puts the program's name at the very top of the stack (`create_elf_tables`), lets the stack grow
 /// to its limit, and keeps at least 128 MiB below the top free of other mappings (`mmap_base`).
+#[inline]
 #[cfg(target_os = "linux")]
 fn main_bounds() -> Option<Range<usize>> {
     const KEPT_FREE: u64 = 128 << 20;

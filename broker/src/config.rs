@@ -93,7 +93,7 @@ impl<G: Send + Sync + 'static> Default for BrokerBuilder<G> {
             mode: Mode::default(),
             policy: Box::new(Tiered::default()),
             deopt_policy: Box::new(KeepAlways),
-            compilers: Vec::new(),
+            compilers: Vec::with_capacity(2),
             bridge: no_bridge as *const u8,
             max_beads: tuning::MAX_BEADS,
             deadline: Some(tuning::DEADLINE),

@@ -17,6 +17,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    #[inline]
     pub(crate) fn new(tiers: usize) -> Self {
         Pending { tiers: tiers as u8, ..Pending::default() }
     }

@@ -225,6 +225,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    #[inline]
     pub(crate) fn new(patience: Option<Duration>, large_limit: usize, tiers: usize) -> Self {
         let waiting = Mutex::new(Waiting { large_limit, ..Waiting::default() });
         Queue { front: Front { inbox: Inbox::default(), pending: Pending::new(tiers) }, waiting, patience }

@@ -230,7 +230,7 @@ impl Config {
     /// How many compiled tiers engines of this configuration have.
     pub fn compiled_tiers(&self) -> u8 {
         #[cfg(feature = "llvm")]
-        if self.optimizing().is_some() {
+        if self.tier == TierMode::Opt || self.tier == TierMode::Auto && self.llvm.is_some() {
             return 2;
         }
         u8::from(self.tier != TierMode::Interp)

@@ -1,6 +1,6 @@
 //! An engine: one broker, one configuration, one numbering of function types, shared by any number of modules and stores.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ pub struct Engine(Arc<EngineInner>);
 
 /// How old an engine is before it compiles anything in the background, unless a module that takes long was loaded: about the time that the first worker and its
 /// first compile take the program. Those that are over by then do without (the break-even of the ski-rental problem).
-const FIRST_COMPILE: Duration = Duration::from_micros(250);
+const FIRST_COMPILE: Duration = Duration::from_micros(300);
 
 struct EngineInner {
     config: Arc<Config>,
@@ -40,7 +40,7 @@ struct EngineInner {
     _host_face: Box<Face>,
     /// Function types in the order of their numbers. Locked when a module is loaded or a host function imported, never
     /// while a guest runs.
-    types: Mutex<HashMap<FuncType, u32>>,
+    types: Mutex<BTreeMap<FuncType, u32>>,
     /// Parts of functions that compiles have left out.
     left_out: AtomicU64,
     /// Bodies that were given templates, and the bytes of those.
@@ -58,7 +58,7 @@ pub struct TemplateStats {
 
 impl Engine {
     /// An engine. Where code is compiled in the background, the first worker begins with the first module that takes long to load, or with
-    /// the first request, but for that not before the engine is 250 us old.
+    /// the first request, but for that not before the engine is 300 us old.
     ///
     /// # Errors
     ///

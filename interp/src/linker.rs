@@ -1,6 +1,6 @@
 //! A linker: what guests may import, by name. Nothing is granted that was not put here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::types::{ExternType, FuncType};
 ///
 /// Host functions work with any such store; what was taken from a store works with that store only.
 pub struct Linker<T> {
-    definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
+    definitions: BTreeMap<Box<str>, BTreeMap<Box<str>, Definition>>,
     data: std::marker::PhantomData<fn(T)>,
 }
 
@@ -30,7 +30,7 @@ enum Definition {
 impl<T: 'static> Linker<T> {
     /// A linker that grants nothing.
     pub fn new() -> Self {
-        Self { definitions: HashMap::new(), data: std::marker::PhantomData }
+        Self { definitions: BTreeMap::new(), data: std::marker::PhantomData }
     }
 
     /// Defines `module.name` as a typed closure: `Fn(Caller<'_, T>, A...) -> R`. The last definition of a name counts.

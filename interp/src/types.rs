@@ -1,5 +1,6 @@
 //! WebAssembly types as the VM keeps them: small, comparable, free of the decoder's lifetimes.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -7,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tierup::abi::{AbiType, ArgPlan};
 
 /// The type of a value. `v128` is not here: the VM refuses SIMD when it loads a module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValType {
     /// 32-bit integer.
     I32,
@@ -100,6 +101,19 @@ impl PartialEq for FuncType {
 }
 
 impl Eq for FuncType {}
+
+/// By parameters, then by results: for maps.
+impl Ord for FuncType {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.params(), self.results()).cmp(&(other.params(), other.results()))
+    }
+}
+
+impl PartialOrd for FuncType {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Hash for FuncType {
     fn hash<H: Hasher>(&self, state: &mut H) {

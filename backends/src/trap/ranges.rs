@@ -74,6 +74,7 @@ impl Ranges {
         }
     }
 
+    #[inline]
     fn insert(&'static self, start: usize, end: usize, value: u64) -> &'static Slot {
         debug_assert!(CLAIMED < start && start < end);
         let mut chunk = &self.first;
@@ -119,6 +120,7 @@ impl RegisteredRange {
         RegisteredRange(CODE.insert(start, start + len, 0))
     }
 
+    #[inline]
     pub(super) fn region(start: usize, len: usize, trap: u64) -> Self {
         RegisteredRange(REGIONS.insert(start, start + len, trap))
     }

@@ -26,6 +26,7 @@ impl GuardedRegion {
     /// # Errors
     ///
     /// What the system says when it refuses the address space; `InvalidInput` for 0 bytes.
+    #[inline]
     pub fn reserve(bytes: usize, trap: impl Into<TrapCode>) -> io::Result<Self> {
         let page = page_size();
         let bytes = bytes.checked_next_multiple_of(page).filter(|&bytes| bytes > 0).ok_or(io::ErrorKind::InvalidInput)?;
@@ -35,11 +36,13 @@ impl GuardedRegion {
     }
 
     /// First byte of the region.
+    #[inline]
     pub fn base(&self) -> *mut u8 {
         self.base
     }
 
     /// Reserved bytes.
+    #[inline]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -49,6 +52,7 @@ impl GuardedRegion {
     /// # Errors
     ///
     /// `InvalidInput` when the range is not whole pages of the region; what the system says when it is out of memory.
+    #[inline]
     pub fn make_accessible(&self, at: usize, len: usize) -> io::Result<()> {
         let page = page_size();
         let inside = at.checked_add(len).is_some_and(|end| end <= self.bytes);
@@ -72,6 +76,7 @@ impl Drop for GuardedRegion {
 }
 
 /// Maps `bytes` of inaccessible, uncommitted address space.
+#[inline]
 pub(crate) fn map_reserved(bytes: usize) -> io::Result<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
@@ -80,6 +85,7 @@ pub(crate) fn map_reserved(bytes: usize) -> io::Result<*mut u8> {
 }
 
 /// Bytes of a page.
+#[inline]
 pub(crate) fn page_size() -> usize {
     // SAFETY: no preconditions.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };

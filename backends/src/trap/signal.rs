@@ -27,6 +27,7 @@ static INSTALL: Once = Once::new();
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 /// Installs the handler, once per process.
+#[inline]
 pub(super) fn install() {
     INSTALL.call_once(|| {
         for (&signal, previous) in SIGNALS.iter().zip(&PREVIOUS.0) {

@@ -1,8 +1,8 @@
 //! A defined function: its bead, and the body it has now.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use tierup::Bead;
 use wasmparser::{FuncValidator, FunctionBody, ValidatorResources};
 
@@ -72,8 +72,8 @@ pub(crate) struct Function {
     pub(crate) bead: Bead<FuncHandle>,
     /// The index of that, where machine code finds it.
     pub(crate) bead_index: u32,
-    /// The body it has now, if that is another.
-    later: ArcSwapOption<Body>,
+    /// The body it has now, if that is another: until there is one nobody touches what the swap keeps for each thread.
+    later: OnceLock<ArcSwap<Body>>,
     /// The interpreter's form of the body it has now, once that was made: what calls enter.
     pub(crate) entered: Entered,
 }
@@ -82,20 +82,20 @@ impl Function {
     pub(super) fn new(entry: &TypeEntry, first: Body, bead: Bead<FuncHandle>) -> Self {
         let (ty, canonical) = (entry.ty.clone(), entry.canonical);
         let (index, bead_index) = (first.index, bead.as_ref().index());
-        let (later, entered) = (ArcSwapOption::const_empty(), Entered::default());
+        let (later, entered) = (OnceLock::new(), Entered::default());
         Self { index, ty, canonical, first, bead, bead_index, later, entered }
     }
 
     /// The body it has now, if that is not the first.
     pub(crate) fn later(&self) -> Option<Arc<Body>> {
-        self.later.load_full()
+        Some(self.later.get()?.load_full())
     }
 
     /// Whether it has this body now. (One of those that read the same answer at different times may be wrong; see the callers.)
     pub(crate) fn has(&self, body: &Body) -> bool {
-        match &*self.later.load() {
+        match self.later.get() {
             None => body.is_first(),
-            Some(later) => std::ptr::eq(&raw const **later, body),
+            Some(later) => std::ptr::eq(&raw const **later.load(), body),
         }
     }
 
@@ -124,7 +124,9 @@ impl Function {
     /// One reloads at a time.
     pub(super) fn replace(&self, body: &Arc<Body>) {
         self.entered.replace(body.running());
-        self.later.store(Some(Arc::clone(body)));
+        if let Err(body) = self.later.set(ArcSwap::new(Arc::clone(body))) {
+            self.later.get().expect("it has one").store(body.into_inner());
+        }
     }
 }
 

@@ -113,7 +113,8 @@ pub(super) struct Translator<'m> {
 impl<'m> Translator<'m> {
     fn new(module: &'m ModuleInner, function: &'m Function, body: &'m Body, locals: u32, notes: Notes) -> Self {
         let params = function.ty.params().len() as u32;
-        let mut code = Code::new(body.bytes(module).len(), notes);
+        // An instruction has more words than the bytes it comes from if there are few of them.
+        let mut code = Code::new(body.bytes(module).len() + 32, notes);
         code.offset = body.start() as u32;
         if locals > params {
             code.begin(data::clear((locals - params) as usize));
