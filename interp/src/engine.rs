@@ -60,6 +60,9 @@ impl Engine {
     /// An engine. Where code is compiled in the background, the first worker begins with the first module that takes long to load, or with
     /// the first request, but for that not before the engine is 300 us old.
     ///
+    /// There the compilers, and the addresses that are reserved for code, are made when the first is needed; where the system refuses them then, functions
+    /// stay in the interpreter, with a terminal bailout each. In the other modes, and where a perf map is wanted, they are made here.
+    ///
     /// # Errors
     ///
     /// [`Error::Engine`] when the configuration or the machine does not allow it.
