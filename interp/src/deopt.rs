@@ -155,6 +155,7 @@ const MOST_PASSED: u64 = 8;
 
 impl Countdown {
     /// That of a store of this engine.
+    #[inline]
     pub(crate) fn new(engine: &Engine) -> Self {
         let mode = engine.config().deopt;
         let seed = if let Deopt::Random(seed) = mode { seed } else { 0 };
