@@ -41,6 +41,6 @@ fn programs_are_interpreted() {
         stats.tiers[0].bailouts.iter().filter(|(kind, _)| *kind == BailoutKind::Unsupported).map(|&(_, count)| count).sum();
     assert_eq!((stats.tiers[0].installed, refused), (0, 1), "{:?}", stats.tiers[0]);
     // Who waits for code is told at once.
-    let error = Engine::new(Config { tier: TierMode::Baseline, ..Config::default() }).err().expect("there is no room for code");
+    let error = Engine::new(Config { tier: TierMode::Baseline, ..Config::default() }).expect_err("there is no room for code");
     assert!(error.to_string().contains("code memory"), "{error}");
 }
