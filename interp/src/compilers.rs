@@ -1,8 +1,7 @@
 //! An engine's compilers, made when the first of them is needed.
 //!
-//! A program may be over before anything is hot, and a range of addresses to reserve and a dozen pages of code to read for the first time are a tenth of the
-//! time that a program of 0.2 ms takes. Where somebody waits for them from the first call on, or is to hear what is wrong with them, they are made with the
-//! engine.
+//! A program may be over before anything is hot, and a range of addresses to reserve and code to read for the first time took 14 us of its 200. Where
+//! somebody waits for them from the first call on, or is to hear what is wrong with them, they are made with the engine.
 
 use std::sync::{Arc, OnceLock};
 
