@@ -160,7 +160,7 @@ const CHUNKS: usize = if cfg!(loom) {
 } else if cfg!(miri) {
     20
 } else {
-    27
+    30
 };
 
 /// All slots of one broker.

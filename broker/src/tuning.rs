@@ -90,8 +90,8 @@ pub(crate) const OSR_SLICE: i32 = 1 << 13;
 /// Beads the registry accepts unless configured otherwise.
 pub(crate) const MAX_BEADS: u32 = if cfg!(any(loom, miri)) { 64 } else { 1 << 22 };
 
-/// Entries in the registry's first chunk; each further chunk doubles it. A power of two.
-pub(crate) const FIRST_CHUNK: u32 = if cfg!(any(loom, miri)) { 2 } else { 64 };
+/// Entries in the registry's first chunk; each further chunk doubles it. A power of two. Small: it is zeroed when the first function is registered.
+pub(crate) const FIRST_CHUNK: u32 = if cfg!(any(loom, miri)) { 2 } else { 8 };
 
 /// Jobs the queue scores on every take, at least; the rest are scored when [`RESCORE`] has passed.
 pub(crate) const QUEUE_WINDOW: usize = if cfg!(any(loom, miri)) { 2 } else { 64 };

@@ -2,7 +2,7 @@
 //! are used.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
+    alloc::{Layout, LayoutError, alloc_zeroed, dealloc},
     cell::Cell,
     fmt,
     ptr::NonNull,
@@ -11,26 +11,42 @@ use std::{
 use super::cells::{CountSlot, ThreadCells, WIDE_SLOTS};
 use crate::{RegisterError, registry::Registry, sync::Ordering};
 
-/// The table, and the cells through which generated code finds it.
+/// The table, and the cells through which generated code finds it: one allocation, so that a thread's first counts are in the page of its cells.
 pub(crate) struct Countdown {
+    cells: NonNull<ThreadCells>,
     slots: NonNull<CountSlot>,
     len: usize,
     /// Ids at and above this have never been used on this thread.
     used: Cell<u32>,
-    cells: NonNull<ThreadCells>,
-    wide: NonNull<[u64; WIDE_SLOTS]>,
+}
+
+/// Where what one thread has lies: its cells, its countdowns, and last, as few threads touch them, what its cells name `wide`.
+struct Parts {
+    whole: Layout,
+    slots: usize,
+    wide: usize,
+}
+
+impl Parts {
+    fn of(beads: usize) -> Result<Self, LayoutError> {
+        let (whole, slots) = Layout::new::<ThreadCells>().extend(Layout::array::<CountSlot>(beads)?)?;
+        let (whole, wide) = whole.extend(Layout::new::<[u64; WIDE_SLOTS]>())?;
+        Ok(Parts { whole, slots, wide })
+    }
 }
 
 impl Countdown {
     pub(crate) fn new(beads: u32) -> Result<Self, RegisterError> {
         let len = beads as usize;
         let out_of_memory = RegisterError::OutOfMemory { bytes: len.saturating_mul(size_of::<CountSlot>()) };
-        let layout = Layout::array::<CountSlot>(len).map_err(|_| out_of_memory)?;
-        // SAFETY: the layout is not empty: `max_beads` is at least 1. Zero is a valid `CountSlot` (generation 0: not drawn).
-        let slots = NonNull::new(unsafe { alloc_zeroed(layout) }.cast::<CountSlot>()).ok_or(out_of_memory)?;
-        let wide = NonNull::from(Box::leak(Box::new([0; WIDE_SLOTS])));
-        let cells = NonNull::from(Box::leak(Box::new(ThreadCells::new(slots.as_ptr(), wide.as_ptr().cast()))));
-        Ok(Countdown { slots, len, used: Cell::new(0), cells, wide })
+        let parts = Parts::of(len).map_err(|_| out_of_memory)?;
+        // SAFETY: the layout is not empty. Zero is a valid `CountSlot` (generation 0: not drawn) and a valid wide slot.
+        let cells = NonNull::new(unsafe { alloc_zeroed(parts.whole) }.cast::<ThreadCells>()).ok_or(out_of_memory)?;
+        // SAFETY: within the allocation, and aligned: `Parts::of` put them there.
+        let (slots, wide) = unsafe { (cells.byte_add(parts.slots).cast::<CountSlot>(), cells.byte_add(parts.wide).cast::<u64>()) };
+        // SAFETY: the allocation begins with room for them.
+        unsafe { cells.write(ThreadCells::new(slots.as_ptr(), wide.as_ptr())) };
+        Ok(Countdown { cells, slots, len, used: Cell::new(0) })
     }
 
     pub(crate) fn slots(&self) -> *mut CountSlot {
@@ -64,14 +80,10 @@ impl Countdown {
 
 impl Drop for Countdown {
     fn drop(&mut self) {
-        if let Ok(layout) = Layout::array::<CountSlot>(self.len) {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.slots.as_ptr().cast(), layout) };
+        if let Ok(parts) = Parts::of(self.len) {
+            // SAFETY: allocated in `new` with this layout; what is in it has nothing to drop.
+            unsafe { dealloc(self.cells.as_ptr().cast(), parts.whole) };
         }
-        // SAFETY: leaked in `new`, freed once, here.
-        drop(unsafe { Box::from_raw(self.cells.as_ptr()) });
-        // SAFETY: as above.
-        drop(unsafe { Box::from_raw(self.wide.as_ptr()) });
     }
 }
 
