@@ -37,7 +37,6 @@ impl Lab {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        // Where the optimizing tier's helper is not found, the others are recorded nevertheless.
         Command::new(env!("CARGO_BIN_EXE_tierup")).arg("lab").args(args).output().unwrap()
     }
 }
@@ -61,6 +60,21 @@ fn regret(table: &str, policy: &str) -> f64 {
     let row =
         table.lines().find(|line| line.starts_with(&format!("| {policy} |"))).unwrap_or_else(|| panic!("{policy}: {table}"));
     row.split('|').nth(2).unwrap().trim().trim_end_matches('%').trim().parse().unwrap()
+}
+
+#[test]
+#[cfg(feature = "llvm")]
+fn a_tier_that_cannot_compile_is_not_recorded() {
+    let lab = Lab::new("without");
+    let trace = lab.path("without.trace");
+    let args = ["record", "-o", &trace, "--llvm-helper", "/nowhere/tierup-llvm", "--invoke", "spin", &lab.path("spin.wasm"), "200000"];
+    let output = lab.run(&args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("the optimizing tier is not recorded: "), "{}", stderr(&output));
+    assert!(stderr(&output).contains("\nbaseline: ") && !stderr(&output).contains("\noptimizing"), "{}", stderr(&output));
+    let output = lab.run(&["replay", "--policy", "development", &trace]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("| baseline |") && !stdout(&output).contains("| optimizing |"), "{}", stdout(&output));
 }
 
 #[test]

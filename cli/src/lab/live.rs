@@ -30,17 +30,17 @@ pub(crate) fn live(options: &LiveOptions) -> Result<i32, CliError> {
             times[at].push(run(&policies[at].0, options)?);
         }
     }
-    output::line("| policy | replayed, ms | live, ms: first quartile, median, third |\n|---|---|---|")?;
+    output::line("| policy | replayed, ms | live, ms: median, and where it is (95 %) |\n|---|---|---|")?;
     let mut pairs = Vec::new();
     for (((name, _), replayed), mut times) in policies.iter().zip(replayed).zip(times) {
         times.sort_by(f64::total_cmp);
-        let Some(live) = Interval::quartiles(&times) else { continue };
+        let Some(live) = Interval::of_median(&times) else { continue };
         let median = times[times.len() / 2];
         output::line(format_args!(
-            "| {name} | {:.1} | {:.1}, {:.1}, {:.1} |",
+            "| {name} | {:.1} | {:.1} [{:.1}, {:.1}] |",
             replayed / 1e6,
-            live.low / 1e6,
             median / 1e6,
+            live.low / 1e6,
             live.high / 1e6
         ))?;
         pairs.push((replayed, live));

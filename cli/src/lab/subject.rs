@@ -6,10 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tierup::Threshold;
+#[cfg(feature = "llvm")]
+use tierup_interp::Llvm;
 use tierup_interp::{Config, Engine, Error, Module, Store, TierMode};
 
 use crate::error::CliError;
 use crate::options::{ProgramOptions, lab::RecordOptions};
+#[cfg(feature = "llvm")]
+use crate::output;
 use crate::program;
 
 /// A program, and what it reads.
@@ -31,7 +35,7 @@ impl<'o> Subject<'o> {
         let stdin = options.stdin.as_deref().map_or(Ok(Vec::new()), read)?;
         let config = Config {
             #[cfg(feature = "llvm")]
-            llvm: Some(options.llvm.tier()),
+            llvm: optimizing(options.llvm.tier()),
             ..Config::default()
         };
         let bytes = read(options.program.module())?;
@@ -66,6 +70,19 @@ impl<'o> Subject<'o> {
             Err(CliError::Module { source: Error::Exit(_), .. }) => Ok(()),
             Err(CliError::Module { source: Error::Trap(trap), .. }) => Err(CliError::Trap(trap)),
             other => other,
+        }
+    }
+}
+
+/// The optimizing tier, if its helper can be run. Elsewhere the others are recorded: with a tier that refuses everything, a replay would have
+/// optimized code for nothing that is as fast as the baseline's.
+#[cfg(feature = "llvm")]
+fn optimizing(llvm: Llvm) -> Option<Llvm> {
+    match llvm.version() {
+        Ok(_) => Some(llvm),
+        Err(error) => {
+            output::tell(format_args!("the optimizing tier is not recorded: {error}"));
+            None
         }
     }
 }
