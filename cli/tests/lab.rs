@@ -67,7 +67,8 @@ fn regret(table: &str, policy: &str) -> f64 {
 fn a_tier_that_cannot_compile_is_not_recorded() {
     let lab = Lab::new("without");
     let trace = lab.path("without.trace");
-    let args = ["record", "-o", &trace, "--llvm-helper", "/nowhere/tierup-llvm", "--invoke", "spin", &lab.path("spin.wasm"), "200000"];
+    let args =
+        ["record", "-o", &trace, "--llvm-helper", "/nowhere/tierup-llvm", "--invoke", "spin", &lab.path("spin.wasm"), "200000"];
     let output = lab.run(&args);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("the optimizing tier is not recorded: "), "{}", stderr(&output));

@@ -43,7 +43,8 @@ impl Countdown {
         // SAFETY: the layout is not empty. Zero is a valid `CountSlot` (generation 0: not drawn) and a valid wide slot.
         let cells = NonNull::new(unsafe { alloc_zeroed(parts.whole) }.cast::<ThreadCells>()).ok_or(out_of_memory)?;
         // SAFETY: within the allocation, and aligned: `Parts::of` put them there.
-        let (slots, wide) = unsafe { (cells.byte_add(parts.slots).cast::<CountSlot>(), cells.byte_add(parts.wide).cast::<u64>()) };
+        let (slots, wide) =
+            unsafe { (cells.byte_add(parts.slots).cast::<CountSlot>(), cells.byte_add(parts.wide).cast::<u64>()) };
         // SAFETY: the allocation begins with room for them.
         unsafe { cells.write(ThreadCells::new(slots.as_ptr(), wide.as_ptr())) };
         Ok(Countdown { cells, slots, len, used: Cell::new(0) })
