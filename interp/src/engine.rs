@@ -71,11 +71,10 @@ impl Engine {
         let mut builder = Broker::<FuncHandle>::builder().bridge(abi::bridge_stub());
         builder = builder.describe(FuncHandle::describe).describe_guards(describe_guards);
         let config = Arc::new(config);
-        let mut compilers = None;
-        if config.tier != TierMode::Interp {
-            let made = Compilers::new(Arc::clone(&config))?;
-            builder = made.tiers().fold(builder, BrokerBuilder::compiler);
-            compilers = Some(made);
+        let compiles = config.tier != TierMode::Interp;
+        let compilers = compiles.then(|| Compilers::new(Arc::clone(&config))).transpose()?;
+        if let Some(compilers) = &compilers {
+            builder = compilers.tiers().fold(builder, BrokerBuilder::compiler);
         }
         if let Some(mode) = if config.tier == TierMode::Auto { config.mode } else { Some(Mode::Sync) } {
             builder = builder.mode(mode);
