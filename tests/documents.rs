@@ -76,7 +76,9 @@ fn quoted_spans(text: &str) -> Vec<String> {
 
 fn all_rust_source() -> String {
     let mut source = String::new();
-    for folder in ["src", "broker", "fake", "beadie", "osr", "deopt", "backends", "interp", "service", "plot", "cli"] {
+    for folder in
+        ["src", "asm", "broker", "fake", "beadie", "osr", "deopt", "backends", "interp", "service", "plot", "lab", "cli"]
+    {
         collect(&root().join(folder), &mut source);
     }
     source

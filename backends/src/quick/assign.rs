@@ -8,11 +8,11 @@
 
 use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, Value};
 use cranelift_codegen::isa::CallConv;
+use tierup_asm::{Gpr, R8, R9, R10, R12, R13, R14, R15, RBX, RDI, RDX, RSI, Xmm};
 use tierup_osr::Source;
 
 use super::{
     Unsupported,
-    asm::{Gpr, R8, R9, R10, R12, R13, R14, R15, RBX, RDI, RDX, RSI, Xmm},
     facts::{Facts, NONE, Role, each_call},
 };
 
@@ -603,7 +603,7 @@ impl Assignment {
         let first = self.lives[value as usize].first;
         if is_float {
             self.xmms.take(register, &self.ranges, first);
-            self.places[value as usize] = Place::Xmm(Xmm(register as u8));
+            self.places[value as usize] = Place::Xmm(Xmm::new(register as u8));
             return;
         }
         self.gprs.take(register, &self.ranges, first);
@@ -622,7 +622,7 @@ impl Assignment {
             next = behind;
             let found = match self.places[with as usize] {
                 Place::Gpr(reg) => GPRS.iter().position(|&known| known == reg),
-                Place::Xmm(Xmm(reg)) => Some(usize::from(reg)),
+                Place::Xmm(reg) => Some(usize::from(reg.number())),
                 _ => None,
             };
             if let Some(register) = found.filter(|&register| is_free(register)) {

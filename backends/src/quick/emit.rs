@@ -14,21 +14,21 @@ use cranelift_codegen::{
     ir::{ArgumentPurpose, BlockCall, ExternalName, Function, Inst, InstructionData, Opcode, Signature, Type, Value, types},
     isa::CallConv,
 };
+use tierup_asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Precision, R11, RAX, RBP, RSP, Rm, Shift, Width, Xmm};
 
 use crate::abi::MAX_FRAME;
 
 use super::{
     Code, Unsupported,
-    asm::{Alu, Assembler, Cond, Gpr, Label, Mem, Precision, R11, RAX, RBP, RSP, Rm, Shift, Width, Xmm},
     assign::{Assignment, Brought, Place, changes_registers},
     facts::{Facts, Role},
     moves::{Mover, Spot, copy_all},
 };
 
 /// A vector register for the moment.
-const X14: Xmm = Xmm(14);
+const X14: Xmm = Xmm::new(14);
 /// Another; copies use it, too.
-const X15: Xmm = Xmm(15);
+const X15: Xmm = Xmm::new(15);
 
 /// Scratch space.
 #[derive(Default)]
@@ -108,7 +108,7 @@ pub(super) fn emit(
     let Scratch { asm, labels, moves } = scratch;
     asm.clear();
     labels.clear();
-    labels.extend(facts.blocks.iter().map(|_| asm.label()));
+    labels.extend(asm.labels(facts.blocks.len()));
     moves.clear();
     let frame = Frame::of(func, facts, assignment)?;
     let mut emitter = Emitter {
@@ -126,7 +126,7 @@ pub(super) fn emit(
     };
     emitter.function()?;
     let Emitter { frame, locations, .. } = emitter;
-    let (bytes, _) = asm.finish();
+    let bytes = asm.finish();
     Ok(Code { bytes: bytes.to_vec(), locations, frame_bytes: frame.bytes as usize, entered_at: Vec::new() })
 }
 

@@ -7,7 +7,7 @@
 //! - [`facts`], from the last instruction to the first: what nobody needs, and what is part of the instruction that uses it (constants,
 //!   sums in addresses, comparisons in branches, zero-extensions, which cost nothing where all narrow integers are zero-extended).
 //! - [`assign`]: lives, with their holes, and a register or a word of the frame for each, the most used values first.
-//! - [`emit`]: the instructions, in layout order, what is cold at the end. [`moves`] copies what edges pass, [`asm`] encodes.
+//! - [`emit`]: the instructions, in layout order, what is cold at the end. [`moves`] copies what edges pass, [`tierup_asm`] encodes.
 //!
 //! What it does not do: common subexpressions, hoisting, splitting of lives, scheduling. A lowering that is good to interpreters' guests has
 //! little of the first two, and what is hot for long goes to the optimizing tier.
@@ -18,7 +18,6 @@
 //! **Loops are entered in their midst**: see [`tierup_osr::open_in_midst`]. A landing stores to the places that the code at the
 //! header reads from, which is all it takes, because a value has one place wherever it is live.
 
-mod asm;
 mod assign;
 mod emit;
 mod facts;

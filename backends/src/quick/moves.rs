@@ -1,6 +1,6 @@
 //! Several copies that happen at once: block arguments, call arguments, parameters.
 
-use super::asm::{Constant, Gpr, Mem, Xmm};
+use tierup_asm::{Constant, Gpr, Mem, Xmm};
 
 /// Where something is copied to, and from where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

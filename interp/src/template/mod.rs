@@ -14,13 +14,13 @@
 //! They are made by the thread that interprets, once a body's work was paid for [a few times](due). Other threads see each word before
 //! or after: either leads to the same effect.
 
-mod asm;
 mod emit;
 mod memory;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::exec::Kind;
+use emit::{Emitted, emit};
 use memory::Pages;
 
 /// The payment for a body's work at which it gets templates, a body of so many bytes. The broker hands out an eighth of what the next tier costs at a time, and at most
@@ -38,12 +38,11 @@ impl MachineCode {
     /// Makes the templates of the instructions that begin at these words, and directs the words there. `None` if the system has no
     /// executable memory.
     pub(super) fn of(words: &[AtomicU64], kinds: &[(u32, Kind)]) -> Option<Self> {
-        let emitted = emit::emit(words, kinds);
-        let bytes = emitted.asm.bytes();
-        let pages = Pages::with(bytes).ok()?;
-        for &(at, start) in &emitted.entries {
+        let Emitted { mut asm, entries } = emit(words, kinds);
+        let pages = Pages::with(asm.finish()).ok()?;
+        for (&(at, _), start) in kinds.iter().zip(entries) {
             // Ordering: Release. Pairs with: Acquire in `State::dispatch`. Carries: the template.
-            words[at as usize].store(pages.address(start), Ordering::Release);
+            words[at as usize].store(pages.address(start as usize), Ordering::Release);
         }
         Some(Self(pages))
     }

@@ -315,7 +315,7 @@ fn templates_do_what_handlers_do() {
                 words
             });
             let _made = MachineCode::of(&by_template, &starts).expect("executable memory");
-            handed_over += u32::from(emit::emit(&by_handler, &starts).asm.bytes().starts_with(&HANDED_OVER));
+            handed_over += u32::from(emit(&by_handler, &starts).asm.finish().starts_with(&HANDED_OVER));
             let mut before = World {
                 slots: std::array::from_fn(|_| random.bits()),
                 memory: std::array::from_fn(|_| random.next() as u8),

@@ -1,10 +1,10 @@
 //! Calls, and what a function is called with.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Signature, Type, Value, types};
+use tierup_asm::{Gpr, Mem, Precision, R8, R9, RAX, RBP, RCX, RDI, RDX, RSI, RSP, Rm, Width, Xmm};
 
 use super::{
     super::{
-        asm::{Gpr, Mem, Precision, R8, R9, RAX, RBP, RCX, RDI, RDX, RSI, RSP, Rm, Width, Xmm},
         assign::{Place, changes_registers},
         moves::Spot,
     },
@@ -13,6 +13,9 @@ use super::{
 
 /// Registers of integer arguments, in order (System V ABI, AMD64, 3.2.3).
 const GPRS: [Gpr; 6] = [RDI, RSI, RDX, RCX, R8, R9];
+
+/// The register of a float result.
+pub(super) const FLOAT_RESULT: Xmm = Xmm::new(0);
 
 /// Where the arguments of a signature are.
 struct Passing {
@@ -35,7 +38,7 @@ impl Passing {
     fn next(&mut self, ty: Type) -> Passed {
         if ty.is_float() && self.floats < 8 {
             self.floats += 1;
-            return Passed::Xmm(Xmm(self.floats - 1));
+            return Passed::Xmm(Xmm::new(self.floats - 1));
         }
         if !ty.is_float() && self.ints < GPRS.len() {
             self.ints += 1;
@@ -164,12 +167,12 @@ impl Emitter<'_> {
         let ty = self.ty(result);
         match self.place(result) {
             Place::Gpr(to) => self.narrow(ty, to, RAX),
-            Place::Xmm(Xmm(0)) | Place::None => {}
-            Place::Xmm(to) => self.asm.movaps(to, Xmm(0)),
+            Place::Xmm(FLOAT_RESULT) | Place::None => {}
+            Place::Xmm(to) => self.asm.movaps(to, FLOAT_RESULT),
             Place::Slot(slot) => {
                 let slot = self.slot(slot);
                 if ty.is_float() {
-                    self.asm.store_float(Precision::Double, slot, Xmm(0));
+                    self.asm.store_float(Precision::Double, slot, FLOAT_RESULT);
                 } else {
                     self.narrow(ty, RAX, RAX);
                     self.asm.store(8, slot, RAX);

@@ -5,14 +5,12 @@ use cranelift_codegen::ir::{
     condcodes::{CondCode, FloatCC, IntCC},
     types,
 };
+use tierup_asm::{Alu, Cond, Gpr, Label, Mem, Precision, R11, RAX, RCX, Rm, Width};
 use tierup_osr::Source;
 
 use super::{
-    super::{
-        asm::{Alu, Cond, Gpr, Label, Mem, Precision, R11, RAX, RCX, Rm, Width},
-        assign::brought_by,
-    },
-    Detour, Emitter, Flags, Place, Result, Role, Unsupported, X15, precision, width,
+    super::assign::brought_by, Detour, Emitter, Flags, Place, Result, Role, Unsupported, X15, call::FLOAT_RESULT, precision,
+    width,
 };
 
 impl Emitter<'_> {
@@ -28,7 +26,7 @@ impl Emitter<'_> {
             InstructionData::MultiAry { opcode: Opcode::Return, .. } => {
                 if let [value] = *self.func.dfg.inst_args(inst) {
                     if self.ty(value).is_float() {
-                        self.float_into(super::super::asm::Xmm(0), value);
+                        self.float_into(FLOAT_RESULT, value);
                     } else {
                         self.int_into(RAX, value);
                     }

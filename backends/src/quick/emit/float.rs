@@ -1,23 +1,9 @@
 //! Arithmetic on floats, and conversions.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Type, Value, types};
+use tierup_asm::{Alu, Cond, FloatOp, Gpr, MaskOp, Mem, Precision, RAX, RCX, Rm, Rounding, Shift, Width, Xmm};
 
-use super::{
-    super::asm::{Alu, Cond, Gpr, Mem, Precision, RAX, RCX, Rm, Shift, Width, Xmm},
-    Emitter, Result, Unsupported, X14, X15, precision, width,
-};
-
-const ADD: u8 = 0x58;
-const MUL: u8 = 0x59;
-const SUB: u8 = 0x5c;
-const MIN: u8 = 0x5d;
-const DIV: u8 = 0x5e;
-const MAX: u8 = 0x5f;
-const SQRT: u8 = 0x51;
-const CONVERT: u8 = 0x5a;
-const AND: u8 = 0x54;
-const OR: u8 = 0x56;
-const XOR: u8 = 0x57;
+use super::{Emitter, Result, Unsupported, X14, X15, precision, width};
 
 impl Emitter<'_> {
     pub(super) fn float_operation(&mut self, inst: Inst) -> Result {
@@ -32,10 +18,10 @@ impl Emitter<'_> {
     fn float_binary(&mut self, inst: Inst, opcode: Opcode, [a, b]: [Value; 2]) -> Result {
         let precision = precision(self.ty(a));
         let (op, is_commutative) = match opcode {
-            Opcode::Fadd => (ADD, true),
-            Opcode::Fmul => (MUL, true),
-            Opcode::Fsub => (SUB, false),
-            Opcode::Fdiv => (DIV, false),
+            Opcode::Fadd => (FloatOp::Add, true),
+            Opcode::Fmul => (FloatOp::Mul, true),
+            Opcode::Fsub => (FloatOp::Sub, false),
+            Opcode::Fdiv => (FloatOp::Div, false),
             Opcode::Fmin | Opcode::Fmax => {
                 self.least_or_greatest(inst, opcode == Opcode::Fmin, precision, a, b);
                 return Ok(());
@@ -43,10 +29,10 @@ impl Emitter<'_> {
             Opcode::Fcopysign => {
                 let (sign, rest) = self.masks(precision);
                 self.float_into(X15, b);
-                self.asm.float_bits(AND, precision, X15, sign);
+                self.asm.mask(MaskOp::And, precision, X15, sign);
                 self.float_into(X14, a);
-                self.asm.float_bits(AND, precision, X14, rest);
-                self.asm.float_bits(OR, precision, X14, X15);
+                self.asm.mask(MaskOp::And, precision, X14, rest);
+                self.asm.mask(MaskOp::Or, precision, X14, X15);
                 self.define_float(inst, |e, to| {
                     if to != X14 {
                         e.asm.movaps(to, X14);
@@ -95,13 +81,13 @@ impl Emitter<'_> {
         self.asm.jump_if(Cond::NotEqual, differ);
         self.asm.jump_if(Cond::Parity, nan);
         // Equal: zeros may differ in their signs.
-        self.asm.float_bits(if is_least { OR } else { AND }, precision, X14, X15);
+        self.asm.mask(if is_least { MaskOp::Or } else { MaskOp::And }, precision, X14, X15);
         self.asm.jump(done);
         self.asm.bind(nan);
-        self.asm.float(ADD, precision, X14, X15);
+        self.asm.float(FloatOp::Add, precision, X14, X15);
         self.asm.jump(done);
         self.asm.bind(differ);
-        self.asm.float(if is_least { MIN } else { MAX }, precision, X14, X15);
+        self.asm.float(if is_least { FloatOp::Min } else { FloatOp::Max }, precision, X14, X15);
         self.asm.bind(done);
         self.define_float(inst, |e, to| {
             if to != X14 {
@@ -120,30 +106,30 @@ impl Emitter<'_> {
                 self.define_float(inst, |e, to| {
                     e.float_into(to, arg);
                     match opcode {
-                        Opcode::Fneg => e.asm.float_bits(XOR, precision, to, sign),
-                        _ => e.asm.float_bits(AND, precision, to, rest),
+                        Opcode::Fneg => e.asm.mask(MaskOp::Xor, precision, to, sign),
+                        _ => e.asm.mask(MaskOp::And, precision, to, rest),
                     }
                 });
             }
             Opcode::Sqrt => self.define_float(inst, |e, to| {
                 let arg = e.float_operand(arg);
-                e.asm.float(SQRT, precision(from), to, arg);
+                e.asm.float(FloatOp::Sqrt, precision(from), to, arg);
             }),
             Opcode::Ceil | Opcode::Floor | Opcode::Trunc | Opcode::Nearest => {
-                let mode = match opcode {
-                    Opcode::Nearest => 0,
-                    Opcode::Floor => 1,
-                    Opcode::Ceil => 2,
-                    _ => 3,
+                let rounding = match opcode {
+                    Opcode::Nearest => Rounding::Nearest,
+                    Opcode::Floor => Rounding::Down,
+                    Opcode::Ceil => Rounding::Up,
+                    _ => Rounding::TowardZero,
                 };
                 self.define_float(inst, |e, to| {
                     let arg = e.float_operand(arg);
-                    e.asm.round(precision(from), to, arg, mode);
+                    e.asm.round(rounding, precision(from), to, arg);
                 });
             }
             Opcode::Fpromote | Opcode::Fdemote => self.define_float(inst, |e, to| {
                 let arg = e.float_operand(arg);
-                e.asm.float(CONVERT, precision(from), to, arg);
+                e.asm.float(FloatOp::Convert, precision(from), to, arg);
             }),
             Opcode::FcvtFromSint if from.bits() >= 32 => self.define_float(inst, |e, reg| {
                 let arg = e.operand(arg, RAX);
@@ -183,7 +169,7 @@ impl Emitter<'_> {
 
     fn convert_signed(&mut self, width: Width, precision: Precision, to: Xmm, from: Rm) {
         // The conversion writes a part of the register only, and would wait for the rest.
-        self.asm.float_bits(XOR, Precision::Single, to, to);
+        self.asm.clear_float(to);
         self.asm.int_to_float(width, precision, to, from);
     }
 
@@ -200,7 +186,7 @@ impl Emitter<'_> {
         self.asm.alu_imm(Alu::And, Width::W32, RCX, 1);
         self.asm.alu(Alu::Or, Width::W64, RAX, RCX);
         self.convert_signed(Width::W64, precision, to, RAX.into());
-        self.asm.float(ADD, precision, to, to);
+        self.asm.float(FloatOp::Add, precision, to, to);
         self.asm.bind(done);
     }
 
@@ -217,7 +203,7 @@ impl Emitter<'_> {
         self.asm.mov_imm(RAX, 0);
         self.asm.jump(done);
         self.asm.bind(not_nan);
-        self.asm.float_bits(XOR, Precision::Single, X14, X14);
+        self.asm.clear_float(X14);
         self.asm.ucomis(precision, X15, X14);
         self.asm.jump_if(Cond::BelowOrEqual, done);
         self.asm.mov_imm(RAX, if ty == types::I64 { i64::MAX } else { i64::from(i32::MAX) });
@@ -228,7 +214,7 @@ impl Emitter<'_> {
     fn saturate_unsigned(&mut self, ty: Type, precision: Precision) {
         let (zero, most, large, done) = (self.asm.label(), self.asm.label(), self.asm.label(), self.asm.label());
         let is_wide = ty == types::I64;
-        self.asm.float_bits(XOR, Precision::Single, X14, X14);
+        self.asm.clear_float(X14);
         self.asm.ucomis(precision, X15, X14);
         self.asm.jump_if(Cond::BelowOrEqual, zero);
         let beyond = self.power_of_two(precision, if is_wide { 64 } else { 32 });
@@ -243,7 +229,7 @@ impl Emitter<'_> {
         self.asm.jump(done);
         if is_wide {
             self.asm.bind(large);
-            self.asm.float(SUB, precision, X15, half);
+            self.asm.float(FloatOp::Sub, precision, X15, half);
             self.asm.float_to_int(Width::W64, precision, RAX, X15);
             self.asm.mov_imm(RCX, i64::MIN);
             self.asm.alu(Alu::Xor, Width::W64, RAX, RCX);

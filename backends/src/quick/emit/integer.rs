@@ -1,16 +1,9 @@
 //! Arithmetic on integers.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, Value, types};
+use tierup_asm::{Alu, BitCount, Cond, Gpr, Mem, RAX, RCX, RDX, Rm, Shift, Width};
 
-use super::{
-    super::{
-        asm::{Alu, Cond, Gpr, Mem, RAX, RCX, RDX, Rm, Shift, Width},
-        assign::is_commutative,
-    },
-    Emitter, Result, Unsupported,
-    control::immediate,
-    width,
-};
+use super::{super::assign::is_commutative, Emitter, Result, Unsupported, control::immediate, width};
 
 impl Emitter<'_> {
     pub(super) fn integer_operation(&mut self, inst: Inst) -> Result {
@@ -53,11 +46,12 @@ impl Emitter<'_> {
             }
             Opcode::Clz | Opcode::Ctz | Opcode::Popcnt if !is_narrow => self.define(inst, |e, to| {
                 let arg = e.operand(arg, RAX);
-                match opcode {
-                    Opcode::Clz => e.asm.lzcnt(width, to, arg),
-                    Opcode::Ctz => e.asm.tzcnt(width, to, arg),
-                    _ => e.asm.popcnt(width, to, arg),
-                }
+                let what = match opcode {
+                    Opcode::Clz => BitCount::LeadingZeros,
+                    Opcode::Ctz => BitCount::TrailingZeros,
+                    _ => BitCount::Ones,
+                };
+                e.asm.count(what, width, to, arg);
             }),
             Opcode::Ineg | Opcode::Bnot if !is_narrow => self.define(inst, |e, to| {
                 e.int_into(to, arg);
@@ -85,10 +79,8 @@ impl Emitter<'_> {
             Opcode::Ishl => return self.shift(inst, Shift::Left, width, a, b),
             Opcode::Ushr => return self.shift(inst, Shift::Right, width, a, b),
             Opcode::Sshr => return self.shift(inst, Shift::Arithmetic, width, a, b),
-            Opcode::Rotl | Opcode::Rotr => {
-                self.rotate(inst, opcode == Opcode::Rotl, width, a, b);
-                return Ok(());
-            }
+            Opcode::Rotl => return self.shift(inst, Shift::RotateLeft, width, a, b),
+            Opcode::Rotr => return self.shift(inst, Shift::RotateRight, width, a, b),
             Opcode::Udiv | Opcode::Urem | Opcode::Sdiv | Opcode::Srem => {
                 self.divide(inst, opcode, width, a, b);
                 return Ok(());
@@ -201,28 +193,18 @@ impl Emitter<'_> {
                 let mask = if width == Width::W64 { 63 } else { 31 };
                 e.asm.shift_imm(shift, width, to, known as u8 & mask);
             }
+            None if matches!(shift, Shift::RotateLeft | Shift::RotateRight) => {
+                e.int_into(RCX, amount);
+                e.int_into(to, a);
+                e.asm.shift_cl(shift, width, to);
+            }
             None => {
                 let amount = e.int(amount, RCX);
                 let a = e.operand(a, RAX);
-                e.asm.shift(shift, width, to, a, amount);
+                e.asm.shift_by(shift, width, to, a, amount);
             }
         });
         Ok(())
-    }
-
-    fn rotate(&mut self, inst: Inst, is_left: bool, width: Width, a: Value, amount: Value) {
-        self.define(inst, |e, to| match e.known(amount) {
-            Some(known) => {
-                e.int_into(to, a);
-                let mask = if width == Width::W64 { 63 } else { 31 };
-                e.asm.rotate_imm(is_left, width, to, known as u8 & mask);
-            }
-            None => {
-                e.int_into(RCX, amount);
-                e.int_into(to, a);
-                e.asm.rotate(is_left, width, to);
-            }
-        });
     }
 
     fn divide(&mut self, inst: Inst, opcode: Opcode, width: Width, a: Value, b: Value) {

@@ -1,11 +1,9 @@
 //! Loads and stores.
 
 use cranelift_codegen::ir::{Inst, InstructionData, MemFlags, Opcode, Type, Value, types};
+use tierup_asm::{Gpr, Mem, Precision, R11, RAX, RCX, Width};
 
-use super::{
-    super::asm::{Gpr, Mem, Precision, R11, RAX, RCX, Width},
-    Emitter, Result, Role, Unsupported, X15, precision,
-};
+use super::{Emitter, Result, Role, Unsupported, X15, precision};
 
 impl Emitter<'_> {
     pub(super) fn access(&mut self, inst: Inst) -> Result {

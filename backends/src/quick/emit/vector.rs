@@ -1,14 +1,9 @@
 //! The few operations on four lanes that counting needs. Vectors are in registers, or not compiled here.
 
 use cranelift_codegen::ir::{Inst, InstructionData, Opcode, condcodes::IntCC, types};
+use tierup_asm::{Cond, LaneOp, RAX, Width, Xmm};
 
-use super::{
-    super::asm::{Cond, RAX, Width, Xmm},
-    Emitter, Place, Result, Unsupported, X15,
-};
-
-const EQUAL: u8 = 0x76;
-const SUBTRACT: u8 = 0xfa;
+use super::{Emitter, Place, Result, Unsupported, X15};
 
 impl Emitter<'_> {
     /// Whether an instruction makes or reads a vector.
@@ -48,17 +43,17 @@ impl Emitter<'_> {
                 self.define(inst, |e, to| e.asm.set(Cond::NotEqual, to));
             }
             InstructionData::IntCompare { args: [a, b], cond: IntCC::Equal, .. } => {
-                self.lanes(inst, EQUAL, self.place(a), self.place(b))?
+                self.lanes(inst, LaneOp::Equal, self.place(a), self.place(b))?
             }
             InstructionData::Binary { opcode: Opcode::Isub, args: [a, b] } => {
-                self.lanes(inst, SUBTRACT, self.place(a), self.place(b))?;
+                self.lanes(inst, LaneOp::Sub, self.place(a), self.place(b))?;
             }
             _ => return Err(Unsupported("an operation on vectors")),
         }
         Ok(())
     }
 
-    fn lanes(&mut self, inst: Inst, opcode: u8, a: Place, b: Place) -> Result {
+    fn lanes(&mut self, inst: Inst, op: LaneOp, a: Place, b: Place) -> Result {
         let (Place::Xmm(a), Place::Xmm(b)) = (a, b) else { return Err(Unsupported("a vector")) };
         self.define_float(inst, |e, to: Xmm| {
             let other = if b == to && a != to {
@@ -70,7 +65,7 @@ impl Emitter<'_> {
             if a != to {
                 e.asm.movaps(to, a);
             }
-            e.asm.lanes(opcode, to, other);
+            e.asm.lanes(op, to, other);
         });
         Ok(())
     }

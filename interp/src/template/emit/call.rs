@@ -3,8 +3,8 @@
 use std::mem::offset_of;
 
 use tierup::{CALL_WORK, CountSlot, Face, STAMP_FROM_CODE_CELL};
+use tierup_asm::{Alu, Cond, Mem, Rm, Width};
 
-use super::super::asm::{ABOVE, Alu, EQUAL, NEGATIVE, NOT_BELOW, NOT_EQUAL, Rm, Width};
 use super::{CX, Emitter, FP, INT, IP, NoTemplate, OTHER, TEMP, VALUE};
 use crate::exec::Cx;
 use crate::exec::op::call::CALL_WORDS;
@@ -22,14 +22,14 @@ macro_rules! at {
 
 impl Emitter<'_> {
     pub(super) fn switch(&mut self, accumulator: bool) {
-        let index = if accumulator { Rm::Reg(INT) } else { self.a() };
-        self.asm.load(Width::W32, TEMP, index);
-        self.asm.constant(OTHER, self.k().into());
-        self.asm.alu(Alu::Cmp, Width::W32, TEMP, Rm::Reg(OTHER));
-        self.asm.load_if(ABOVE, TEMP, Rm::Reg(OTHER));
-        self.asm.constant(OTHER, self.address(2));
-        self.asm.load(Width::W64, IP, Rm::Scaled(OTHER, TEMP, 0));
-        self.asm.jump_to(Rm::At(IP, 0));
+        let index = if accumulator { Rm::Gpr(INT) } else { self.a().into() };
+        self.asm.mov(Width::W32, TEMP, index);
+        self.constant(OTHER, self.k().into());
+        self.asm.alu(Alu::Cmp, Width::W32, TEMP, OTHER);
+        self.asm.cmov(Cond::Above, TEMP, OTHER);
+        self.constant(OTHER, self.address(2));
+        self.asm.mov(Width::W64, IP, Mem::Index(OTHER, TEMP, 3, 0));
+        self.asm.jump_to(Mem::Base(IP, 0));
     }
 
     /// Calls a function of the same instance, whose address is the instruction's third word.
@@ -40,12 +40,12 @@ impl Emitter<'_> {
         let slot = i32::try_from(bead.index() as usize * size_of::<CountSlot>()).map_err(|_| NoTemplate)?;
         // SAFETY: as above.
         let entered = unsafe { &raw const (*function).entered };
-        self.asm.constant(TEMP, entered.expose_provenance() as u64);
-        self.asm.load(Width::W64, TEMP, Rm::At(TEMP, 0));
-        self.asm.constant(IP, bead.code_cell().expose_provenance() as u64);
-        self.asm.load(Width::W64, OTHER, Rm::At(CX, at!(Cx, countdown)));
+        self.constant(TEMP, entered.expose_provenance() as u64);
+        self.asm.mov(Width::W64, TEMP, Mem::Base(TEMP, 0));
+        self.constant(IP, bead.code_cell().expose_provenance() as u64);
+        self.asm.mov(Width::W64, OTHER, Mem::Base(CX, at!(Cx, countdown)));
         if slot != 0 {
-            self.asm.alu_constant(Alu::Add, Width::W64, Rm::Reg(OTHER), slot);
+            self.asm.alu_imm(Alu::Add, Width::W64, OTHER, slot);
         }
         self.pay_and_enter(None);
         Ok(())
@@ -59,39 +59,39 @@ impl Emitter<'_> {
             None => (self.word(2) as u32, (self.word(2) >> 32) as u32),
         };
         let table = i32::try_from(size_of::<*mut TableDef>() * table as usize).map_err(|_| NoTemplate)?;
-        let index = if accumulator { Rm::Reg(INT) } else { self.b() };
+        let index = if accumulator { Rm::Gpr(INT) } else { self.b().into() };
         // The element.
-        self.asm.load(Width::W32, TEMP, index);
-        self.asm.load(Width::W64, OTHER, Rm::At(CX, at!(Cx, vmctx)));
-        self.asm.load(Width::W64, VALUE, Rm::At(OTHER, at!(VmCtx, tables)));
-        self.asm.load(Width::W64, VALUE, Rm::At(VALUE, table));
-        self.asm.alu(Alu::Cmp, Width::W64, TEMP, Rm::At(VALUE, at!(TableDef, len)));
-        self.give_up_if(NOT_BELOW);
-        self.asm.load(Width::W64, VALUE, Rm::At(VALUE, at!(TableDef, base)));
-        self.asm.load(Width::W64, VALUE, Rm::Scaled(VALUE, TEMP, 0));
+        self.asm.mov(Width::W32, TEMP, index);
+        self.asm.mov(Width::W64, OTHER, Mem::Base(CX, at!(Cx, vmctx)));
+        self.asm.mov(Width::W64, VALUE, Mem::Base(OTHER, at!(VmCtx, tables)));
+        self.asm.mov(Width::W64, VALUE, Mem::Base(VALUE, table));
+        self.asm.alu(Alu::Cmp, Width::W64, TEMP, Mem::Base(VALUE, at!(TableDef, len)));
+        self.give_up_if(Cond::AboveOrEqual);
+        self.asm.mov(Width::W64, VALUE, Mem::Base(VALUE, at!(TableDef, base)));
+        self.asm.mov(Width::W64, VALUE, Mem::Index(VALUE, TEMP, 3, 0));
         // A function of this type, and of this instance.
-        self.asm.test(Width::W64, VALUE);
-        self.give_up_if(EQUAL);
-        self.asm.alu_constant(Alu::Cmp, Width::W32, Rm::At(VALUE, at!(FuncRef, ty)), ty as i32);
-        self.give_up_if(NOT_EQUAL);
-        self.asm.alu(Alu::Cmp, Width::W64, OTHER, Rm::At(VALUE, at!(FuncRef, vmctx)));
-        self.give_up_if(NOT_EQUAL);
-        self.asm.alu_constant(Alu::Cmp, Width::W32, Rm::At(VALUE, at!(FuncRef, kind)), KIND_WASM as i32);
-        self.give_up_if(NOT_EQUAL);
+        self.asm.test(Width::W64, VALUE, VALUE);
+        self.give_up_if(Cond::Equal);
+        self.asm.alu_imm(Alu::Cmp, Width::W32, Mem::Base(VALUE, at!(FuncRef, ty)), ty as i32);
+        self.give_up_if(Cond::NotEqual);
+        self.asm.alu(Alu::Cmp, Width::W64, OTHER, Mem::Base(VALUE, at!(FuncRef, vmctx)));
+        self.give_up_if(Cond::NotEqual);
+        self.asm.alu_imm(Alu::Cmp, Width::W32, Mem::Base(VALUE, at!(FuncRef, kind)), KIND_WASM as i32);
+        self.give_up_if(Cond::NotEqual);
         if let Some(site) = site {
-            self.asm.load(Width::W64, TEMP, Rm::Reg(VALUE));
-            self.asm.alu(Alu::Sub, Width::W64, TEMP, Rm::At(OTHER, at!(VmCtx, funcs)));
-            self.asm.constant(OTHER, site.expose_provenance() as u64);
-            self.asm.load(Width::W32, OTHER, Rm::At(OTHER, profile::TARGETS));
-            self.asm.alu(Alu::Cmp, Width::W64, TEMP, Rm::Reg(OTHER));
-            self.give_up_if(NOT_EQUAL);
+            self.asm.mov(Width::W64, TEMP, VALUE);
+            self.asm.alu(Alu::Sub, Width::W64, TEMP, Mem::Base(OTHER, at!(VmCtx, funcs)));
+            self.constant(OTHER, site.expose_provenance() as u64);
+            self.asm.mov(Width::W32, OTHER, Mem::Base(OTHER, profile::TARGETS));
+            self.asm.alu(Alu::Cmp, Width::W64, TEMP, OTHER);
+            self.give_up_if(Cond::NotEqual);
         }
-        self.asm.load(Width::W64, IP, Rm::At(VALUE, at!(FuncRef, code)));
-        self.asm.load(Width::W64, VALUE, Rm::At(VALUE, at!(FuncRef, func)));
-        self.asm.load(Width::W64, TEMP, Rm::At(VALUE, at!(Function, entered)));
-        self.asm.load(Width::W32, VALUE, Rm::At(VALUE, at!(Function, bead_index)));
-        self.asm.load(Width::W64, OTHER, Rm::At(CX, at!(Cx, countdown)));
-        self.asm.lea(OTHER, Rm::Scaled(OTHER, VALUE, 0));
+        self.asm.mov(Width::W64, IP, Mem::Base(VALUE, at!(FuncRef, code)));
+        self.asm.mov(Width::W64, VALUE, Mem::Base(VALUE, at!(FuncRef, func)));
+        self.asm.mov(Width::W64, TEMP, Mem::Base(VALUE, at!(Function, entered)));
+        self.asm.mov(Width::W32, VALUE, Mem::Base(VALUE, at!(Function, bead_index)));
+        self.asm.mov(Width::W64, OTHER, Mem::Base(CX, at!(Cx, countdown)));
+        self.asm.lea(Width::W64, OTHER, Mem::Index(OTHER, VALUE, 3, 0));
         self.pay_and_enter(site);
         Ok(())
     }
@@ -102,37 +102,37 @@ impl Emitter<'_> {
     fn pay_and_enter(&mut self, site: Option<*const CallSite>) {
         const INTERPRETED: i32 = (Face::NO_BODY | Face::COUNTED) as i32;
         let base = (self.word(1) >> 16 & 0xffff) as i32 * 8;
-        self.asm.test(Width::W64, TEMP);
-        self.give_up_if(EQUAL);
-        self.asm.load(Width::W64, VALUE, Rm::At(IP, 0));
-        self.asm.alu_constant(Alu::And, Width::W32, Rm::Reg(VALUE), INTERPRETED);
-        self.asm.alu_constant(Alu::Cmp, Width::W32, Rm::Reg(VALUE), INTERPRETED);
-        self.give_up_if(NOT_EQUAL);
-        self.asm.load(Width::W32, VALUE, Rm::At(IP, STAMP_FROM_CODE_CELL as i32));
-        self.asm.alu(Alu::Cmp, Width::W32, VALUE, Rm::At(OTHER, at!(CountSlot, generation)));
-        self.give_up_if(NOT_EQUAL);
+        self.asm.test(Width::W64, TEMP, TEMP);
+        self.give_up_if(Cond::Equal);
+        self.asm.mov(Width::W64, VALUE, Mem::Base(IP, 0));
+        self.asm.alu_imm(Alu::And, Width::W32, VALUE, INTERPRETED);
+        self.asm.alu_imm(Alu::Cmp, Width::W32, VALUE, INTERPRETED);
+        self.give_up_if(Cond::NotEqual);
+        self.asm.mov(Width::W32, VALUE, Mem::Base(IP, STAMP_FROM_CODE_CELL as i32));
+        self.asm.alu(Alu::Cmp, Width::W32, VALUE, Mem::Base(OTHER, at!(CountSlot, generation)));
+        self.give_up_if(Cond::NotEqual);
         // Room for the frame.
-        self.asm.load(Width::W32, VALUE, Rm::At(TEMP, at!(Prepared, frame_slots)));
-        self.asm.lea(VALUE, Rm::Scaled(FP, VALUE, base));
-        self.asm.alu(Alu::Cmp, Width::W64, VALUE, Rm::At(CX, at!(Cx, stack_end)));
-        self.give_up_if(ABOVE);
-        self.asm.load(Width::W32, VALUE, Rm::At(OTHER, at!(CountSlot, countdown)));
-        self.asm.alu_constant(Alu::Sub, Width::W32, Rm::Reg(VALUE), CALL_WORK as i32);
-        self.give_up_if(NEGATIVE);
+        self.asm.mov(Width::W32, VALUE, Mem::Base(TEMP, at!(Prepared, frame_slots)));
+        self.asm.lea(Width::W64, VALUE, Mem::Index(FP, VALUE, 3, base));
+        self.asm.alu(Alu::Cmp, Width::W64, VALUE, Mem::Base(CX, at!(Cx, stack_end)));
+        self.give_up_if(Cond::Above);
+        self.asm.mov(Width::W32, VALUE, Mem::Base(OTHER, at!(CountSlot, countdown)));
+        self.asm.alu_imm(Alu::Sub, Width::W32, VALUE, CALL_WORK as i32);
+        self.give_up_if(Cond::Negative);
         // Nothing keeps it from being done.
-        self.asm.store(Width::W32, Rm::At(OTHER, at!(CountSlot, countdown)), VALUE);
+        self.asm.store(4, Mem::Base(OTHER, at!(CountSlot, countdown)), VALUE);
         if let Some(site) = site {
-            self.asm.constant(OTHER, site.expose_provenance() as u64);
-            self.asm.alu_constant(Alu::Add, Width::W32, Rm::At(OTHER, profile::COUNTS), 1);
+            self.constant(OTHER, site.expose_provenance() as u64);
+            self.asm.alu_imm(Alu::Add, Width::W32, Mem::Base(OTHER, profile::COUNTS), 1);
         }
-        self.asm.load(Width::W32, VALUE, Rm::At(TEMP, at!(Prepared, control)));
-        self.asm.constant(IP, self.address(CALL_WORDS));
-        self.asm.store(Width::W64, Rm::Scaled(FP, VALUE, base), IP);
-        self.asm.store(Width::W64, Rm::Scaled(FP, VALUE, base + 8), FP);
-        self.asm.load(Width::W64, IP, Rm::At(TEMP, at!(Prepared, entry)));
+        self.asm.mov(Width::W32, VALUE, Mem::Base(TEMP, at!(Prepared, control)));
+        self.constant(IP, self.address(CALL_WORDS));
+        self.asm.store(8, Mem::Index(FP, VALUE, 3, base), IP);
+        self.asm.store(8, Mem::Index(FP, VALUE, 3, base + 8), FP);
+        self.asm.mov(Width::W64, IP, Mem::Base(TEMP, at!(Prepared, entry)));
         if base != 0 {
-            self.asm.alu_constant(Alu::Add, Width::W64, Rm::Reg(FP), base);
+            self.asm.alu_imm(Alu::Add, Width::W64, FP, base);
         }
-        self.asm.jump_to(Rm::At(IP, 0));
+        self.asm.jump_to(Mem::Base(IP, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! Arithmetic and conversions.
 
-use super::super::asm::{Alu, EQUAL, Float, FloatOp, RAX, RCX, RDX, Rm, Shift, Width, Xmm};
+use tierup_asm::{Alu, BitCount, Cond, FloatOp, Precision, RAX, RCX, RDX, Rm, Shift, Width, Xmm};
+
 use super::{CONSTANT, Emitter, F32, F64, FLOAT, INT, LEN, MEM, NoTemplate, OTHER, TEMP, VALUE, register};
 use crate::exec::Form;
 use crate::exec::op::binary::BinaryOp;
@@ -25,16 +26,16 @@ impl Emitter<'_> {
             B::I64Xor => self.arithmetic(Alu::Xor, W64, form),
             B::I32Mul => self.mul(W32, form),
             B::I64Mul => self.mul(W64, form),
-            B::I32Shl => self.shift(Shift::Shl, W32, form),
-            B::I64Shl => self.shift(Shift::Shl, W64, form),
-            B::I32ShrS => self.shift(Shift::ShrS, W32, form),
-            B::I64ShrS => self.shift(Shift::ShrS, W64, form),
-            B::I32ShrU => self.shift(Shift::ShrU, W32, form),
-            B::I64ShrU => self.shift(Shift::ShrU, W64, form),
-            B::I32Rotl => self.shift(Shift::Rotl, W32, form),
-            B::I64Rotl => self.shift(Shift::Rotl, W64, form),
-            B::I32Rotr => self.shift(Shift::Rotr, W32, form),
-            B::I64Rotr => self.shift(Shift::Rotr, W64, form),
+            B::I32Shl => self.shift(Shift::Left, W32, form),
+            B::I64Shl => self.shift(Shift::Left, W64, form),
+            B::I32ShrS => self.shift(Shift::Arithmetic, W32, form),
+            B::I64ShrS => self.shift(Shift::Arithmetic, W64, form),
+            B::I32ShrU => self.shift(Shift::Right, W32, form),
+            B::I64ShrU => self.shift(Shift::Right, W64, form),
+            B::I32Rotl => self.shift(Shift::RotateLeft, W32, form),
+            B::I64Rotl => self.shift(Shift::RotateLeft, W64, form),
+            B::I32Rotr => self.shift(Shift::RotateRight, W32, form),
+            B::I64Rotr => self.shift(Shift::RotateRight, W64, form),
             B::I32DivS => self.div(W32, true, false, form),
             B::I64DivS => self.div(W64, true, false, form),
             B::I32DivU => self.div(W32, false, false, form),
@@ -43,14 +44,14 @@ impl Emitter<'_> {
             B::I64RemS => self.div(W64, true, true, form),
             B::I32RemU => self.div(W32, false, true, form),
             B::I64RemU => self.div(W64, false, true, form),
-            B::F32Add => return Ok(self.float(FloatOp::Add, Float::F32, form)),
-            B::F64Add => return Ok(self.float(FloatOp::Add, Float::F64, form)),
-            B::F32Sub => return Ok(self.float(FloatOp::Sub, Float::F32, form)),
-            B::F64Sub => return Ok(self.float(FloatOp::Sub, Float::F64, form)),
-            B::F32Mul => return Ok(self.float(FloatOp::Mul, Float::F32, form)),
-            B::F64Mul => return Ok(self.float(FloatOp::Mul, Float::F64, form)),
-            B::F32Div => return Ok(self.float(FloatOp::Div, Float::F32, form)),
-            B::F64Div => return Ok(self.float(FloatOp::Div, Float::F64, form)),
+            B::F32Add => return Ok(self.float(FloatOp::Add, Precision::Single, form)),
+            B::F64Add => return Ok(self.float(FloatOp::Add, Precision::Double, form)),
+            B::F32Sub => return Ok(self.float(FloatOp::Sub, Precision::Single, form)),
+            B::F64Sub => return Ok(self.float(FloatOp::Sub, Precision::Double, form)),
+            B::F32Mul => return Ok(self.float(FloatOp::Mul, Precision::Single, form)),
+            B::F64Mul => return Ok(self.float(FloatOp::Mul, Precision::Double, form)),
+            B::F32Div => return Ok(self.float(FloatOp::Div, Precision::Single, form)),
+            B::F64Div => return Ok(self.float(FloatOp::Div, Precision::Double, form)),
             _ => return Err(NoTemplate),
         }
         Ok(Class::Int)
@@ -68,26 +69,26 @@ impl Emitter<'_> {
         let (a, b, k) = (self.a(), self.b(), self.k() as i32);
         match form {
             Form::SlotSlot => {
-                self.asm.load(width, INT, a);
+                self.asm.mov(width, INT, a);
                 self.asm.alu(op, width, INT, b);
             }
             Form::AccSlot => self.asm.alu(op, width, INT, a),
             Form::SlotAcc if op == Alu::Sub => {
-                self.asm.load(width, TEMP, a);
-                self.asm.alu(op, width, TEMP, Rm::Reg(INT));
-                self.asm.load(Width::W64, INT, Rm::Reg(TEMP));
+                self.asm.mov(width, TEMP, a);
+                self.asm.alu(op, width, TEMP, INT);
+                self.asm.mov(Width::W64, INT, TEMP);
             }
             Form::SlotAcc => self.asm.alu(op, width, INT, a),
             Form::SlotImm => {
-                self.asm.load(width, INT, a);
-                self.asm.alu_constant(op, width, Rm::Reg(INT), k);
+                self.asm.mov(width, INT, a);
+                self.asm.alu_imm(op, width, INT, k);
             }
-            Form::AccImm => self.asm.alu_constant(op, width, Rm::Reg(INT), k),
+            Form::AccImm => self.asm.alu_imm(op, width, INT, k),
             Form::ImmSlot | Form::ImmAcc => {
-                let right = if form == Form::ImmSlot { a } else { Rm::Reg(INT) };
-                self.asm.constant(TEMP, self.immediate(width));
+                let right = if form == Form::ImmSlot { a.into() } else { Rm::Gpr(INT) };
+                self.constant(TEMP, self.immediate(width));
                 self.asm.alu(op, width, TEMP, right);
-                self.asm.load(Width::W64, INT, Rm::Reg(TEMP));
+                self.asm.mov(Width::W64, INT, TEMP);
             }
         }
     }
@@ -96,12 +97,12 @@ impl Emitter<'_> {
         let (a, b, k) = (self.a(), self.b(), self.k() as i32);
         match form {
             Form::SlotSlot => {
-                self.asm.load(width, INT, a);
-                self.asm.mul(width, INT, b);
+                self.asm.mov(width, INT, a);
+                self.asm.imul(width, INT, b);
             }
-            Form::SlotAcc | Form::AccSlot => self.asm.mul(width, INT, a),
-            Form::SlotImm | Form::ImmSlot => self.asm.mul_constant(width, INT, a, k),
-            Form::AccImm | Form::ImmAcc => self.asm.mul_constant(width, INT, Rm::Reg(INT), k),
+            Form::SlotAcc | Form::AccSlot => self.asm.imul(width, INT, a),
+            Form::SlotImm | Form::ImmSlot => self.asm.imul_imm(width, INT, a, k),
+            Form::AccImm | Form::ImmAcc => self.asm.imul_imm(width, INT, INT, k),
         }
     }
 
@@ -109,188 +110,185 @@ impl Emitter<'_> {
         let (a, b) = (self.a(), self.b());
         if let Form::SlotImm | Form::AccImm = form {
             if form == Form::SlotImm {
-                self.asm.load(width, INT, a);
+                self.asm.mov(width, INT, a);
             }
-            return self.asm.shift_constant(op, width, INT, self.k() as u8);
+            return self.asm.shift_imm(op, width, INT, self.k() as u8);
         }
         // The count is in `cl`, where the memory's length is.
-        self.asm.load(Width::W64, OTHER, Rm::Reg(LEN));
+        self.asm.mov(Width::W64, OTHER, LEN);
         let (count, value) = match form {
-            Form::SlotSlot => (b, Some(a)),
-            Form::SlotAcc => (Rm::Reg(INT), Some(a)),
-            Form::ImmAcc => (Rm::Reg(INT), None),
-            _ => (a, None),
+            Form::SlotSlot => (Rm::Mem(b), Some(a)),
+            Form::SlotAcc => (Rm::Gpr(INT), Some(a)),
+            Form::ImmAcc => (Rm::Gpr(INT), None),
+            _ => (Rm::Mem(a), None),
         };
-        self.asm.load(Width::W32, RCX, count);
+        self.asm.mov(Width::W32, RCX, count);
         if let Some(value) = value {
-            self.asm.load(width, INT, value);
+            self.asm.mov(width, INT, value);
         } else if let Form::ImmSlot | Form::ImmAcc = form {
-            self.asm.constant(INT, self.immediate(width));
+            self.constant(INT, self.immediate(width));
         }
-        self.asm.shift(op, width, INT);
-        self.asm.load(Width::W64, LEN, Rm::Reg(OTHER));
+        self.asm.shift_cl(op, width, INT);
+        self.asm.mov(Width::W64, LEN, OTHER);
     }
 
     /// By 0 the handler divides, and by -1 with a sign: the processor would trap there.
     fn div(&mut self, width: Width, signed: bool, remainder: bool, form: Form) {
-        let (a, b) = (self.a(), self.b());
+        let (a, b) = (Rm::Mem(self.a()), Rm::Mem(self.b()));
         let (dividend, divisor) = match form {
             Form::SlotSlot => (Some(a), Some(b)),
-            Form::SlotAcc => (Some(a), Some(Rm::Reg(INT))),
-            Form::AccSlot => (Some(Rm::Reg(INT)), Some(a)),
+            Form::SlotAcc => (Some(a), Some(Rm::Gpr(INT))),
+            Form::AccSlot => (Some(Rm::Gpr(INT)), Some(a)),
             Form::SlotImm => (Some(a), None),
-            Form::AccImm => (Some(Rm::Reg(INT)), None),
+            Form::AccImm => (Some(Rm::Gpr(INT)), None),
             Form::ImmSlot => (None, Some(a)),
-            Form::ImmAcc => (None, Some(Rm::Reg(INT))),
+            Form::ImmAcc => (None, Some(Rm::Gpr(INT))),
         };
         let immediate = self.immediate(width);
         match divisor {
-            Some(divisor) => self.asm.load(width, OTHER, divisor),
-            None => self.asm.constant(OTHER, immediate),
+            Some(divisor) => self.asm.mov(width, OTHER, divisor),
+            None => self.constant(OTHER, immediate),
         }
-        self.asm.test(width, OTHER);
-        self.give_up_if(EQUAL);
+        self.asm.test(width, OTHER, OTHER);
+        self.give_up_if(Cond::Equal);
         if signed {
-            self.asm.alu_constant(Alu::Cmp, width, Rm::Reg(OTHER), -1);
-            self.give_up_if(EQUAL);
+            self.asm.alu_imm(Alu::Cmp, width, OTHER, -1);
+            self.give_up_if(Cond::Equal);
         }
         match dividend {
-            Some(dividend) => self.asm.load(width, RAX, dividend),
-            None => self.asm.constant(RAX, immediate),
+            Some(dividend) => self.asm.mov(width, RAX, dividend),
+            None => self.constant(RAX, immediate),
         }
         // The upper half of the dividend is in `rdx`, where the memory's base is.
-        self.asm.load(Width::W64, VALUE, Rm::Reg(RDX));
+        self.asm.mov(Width::W64, VALUE, RDX);
         if signed {
-            self.asm.extend_dividend(width);
+            self.asm.sign_to_rdx(width);
         } else {
-            self.asm.constant(RDX, 0);
+            self.constant(RDX, 0);
         }
         self.asm.div(width, signed, OTHER);
-        self.asm.load(width, INT, Rm::Reg(if remainder { RDX } else { RAX }));
-        self.asm.load(Width::W64, MEM, Rm::Reg(VALUE));
+        self.asm.mov(width, INT, if remainder { RDX } else { RAX });
+        self.asm.mov(Width::W64, MEM, VALUE);
     }
 
     /// Loads the instruction's float immediate.
-    pub(super) fn float_immediate(&mut self, float: Float, to: Xmm) {
-        let bits = match float {
-            Float::F32 => self.k().into(),
-            Float::F64 => self.word(2),
+    pub(super) fn float_immediate(&mut self, precision: Precision, to: Xmm) {
+        let bits = match precision {
+            Precision::Single => self.k().into(),
+            Precision::Double => self.word(2),
         };
-        self.asm.constant(TEMP, bits);
-        self.asm.float_from_bits(float, to, TEMP);
+        self.constant(TEMP, bits);
+        self.asm.bits_to_float(precision.width(), to, TEMP);
     }
 
-    fn float(&mut self, op: FloatOp, float: Float, form: Form) -> Class {
-        let (a, b, acc) = (self.a(), self.b(), register(float));
+    fn float(&mut self, op: FloatOp, precision: Precision, form: Form) -> Class {
+        let (a, b, acc) = (self.a(), self.b(), register(precision));
         let commutes = matches!(op, FloatOp::Add | FloatOp::Mul);
         match form {
             Form::SlotSlot => {
-                self.asm.float_load(float, acc, a);
-                self.asm.float(op, float, acc, b);
+                self.asm.load_float(precision, acc, a);
+                self.asm.float(op, precision, acc, b);
             }
-            Form::AccSlot => self.asm.float(op, float, acc, a),
-            Form::SlotAcc if commutes => self.asm.float(op, float, acc, a),
+            Form::AccSlot => self.asm.float(op, precision, acc, a),
+            Form::SlotAcc if commutes => self.asm.float(op, precision, acc, a),
             Form::SlotAcc => {
-                self.asm.float_load(float, FLOAT, a);
-                self.asm.float(op, float, FLOAT, Rm::Xmm(acc));
-                self.asm.float_load(float, acc, Rm::Xmm(FLOAT));
+                self.asm.load_float(precision, FLOAT, a);
+                self.asm.float(op, precision, FLOAT, acc);
+                self.asm.movaps(acc, FLOAT);
             }
             Form::SlotImm => {
-                self.float_immediate(float, CONSTANT);
-                self.asm.float_load(float, acc, a);
-                self.asm.float(op, float, acc, Rm::Xmm(CONSTANT));
+                self.float_immediate(precision, CONSTANT);
+                self.asm.load_float(precision, acc, a);
+                self.asm.float(op, precision, acc, CONSTANT);
             }
             Form::AccImm => {
-                self.float_immediate(float, CONSTANT);
-                self.asm.float(op, float, acc, Rm::Xmm(CONSTANT));
+                self.float_immediate(precision, CONSTANT);
+                self.asm.float(op, precision, acc, CONSTANT);
             }
             Form::ImmSlot => {
-                self.float_immediate(float, acc);
-                self.asm.float(op, float, acc, a);
+                self.float_immediate(precision, acc);
+                self.asm.float(op, precision, acc, a);
             }
             Form::ImmAcc => {
-                self.float_immediate(float, CONSTANT);
-                self.asm.float(op, float, CONSTANT, Rm::Xmm(acc));
-                self.asm.float_load(float, acc, Rm::Xmm(CONSTANT));
+                self.float_immediate(precision, CONSTANT);
+                self.asm.float(op, precision, CONSTANT, acc);
+                self.asm.movaps(acc, CONSTANT);
             }
         }
-        match float {
-            Float::F32 => Class::F32,
-            Float::F64 => Class::F64,
-        }
+        class(precision)
     }
 
     /// Says of which class the result is.
     pub(super) fn unary(&mut self, op: UnaryOp, accumulator: bool) -> Result<Class, NoTemplate> {
         use UnaryOp as U;
         use Width::{W32, W64};
-        let int = if accumulator { Rm::Reg(INT) } else { self.a() };
-        let float = |float| if accumulator { Rm::Xmm(register(float)) } else { self.a() };
-        let (f32, f64) = (float(Float::F32), float(Float::F64));
+        let int = if accumulator { Rm::Gpr(INT) } else { self.a().into() };
+        let float = |precision| if accumulator { Rm::Xmm(register(precision)) } else { self.a().into() };
+        let (f32, f64) = (float(Precision::Single), float(Precision::Double));
         match op {
             U::I32Clz => self.find_bit(W32, true, int),
             U::I64Clz => self.find_bit(W64, true, int),
             U::I32Ctz => self.find_bit(W32, false, int),
             U::I64Ctz => self.find_bit(W64, false, int),
-            U::I32WrapI64 => self.asm.load(W32, INT, int),
-            U::I32Extend8S => self.asm.load_extended(W32, true, 1, INT, int),
-            U::I32Extend16S => self.asm.load_extended(W32, true, 2, INT, int),
-            U::I64Extend8S => self.asm.load_extended(W64, true, 1, INT, int),
-            U::I64Extend16S => self.asm.load_extended(W64, true, 2, INT, int),
-            U::I64ExtendI32S | U::I64Extend32S => self.asm.load_extended(W64, true, 4, INT, int),
-            U::I32ReinterpretF32 if accumulator => self.asm.float_bits(Float::F32, INT, F32),
-            U::I64ReinterpretF64 if accumulator => self.asm.float_bits(Float::F64, INT, F64),
-            U::I32ReinterpretF32 => self.asm.load(W32, INT, self.a()),
-            U::I64ReinterpretF64 => self.asm.load(W64, INT, self.a()),
+            U::I32WrapI64 => self.asm.mov(W32, INT, int),
+            U::I32Extend8S => self.asm.movsx(W32, 1, INT, int),
+            U::I32Extend16S => self.asm.movsx(W32, 2, INT, int),
+            U::I64Extend8S => self.asm.movsx(W64, 1, INT, int),
+            U::I64Extend16S => self.asm.movsx(W64, 2, INT, int),
+            U::I64ExtendI32S | U::I64Extend32S => self.asm.movsx(W64, 4, INT, int),
+            U::I32ReinterpretF32 if accumulator => self.asm.float_to_bits(Width::W32, INT, F32),
+            U::I64ReinterpretF64 if accumulator => self.asm.float_to_bits(Width::W64, INT, F64),
+            U::I32ReinterpretF32 => self.asm.mov(W32, INT, self.a()),
+            U::I64ReinterpretF64 => self.asm.mov(W64, INT, self.a()),
 
-            U::F32Sqrt => return Ok(self.float_unary(Float::F32, f32)),
-            U::F64Sqrt => return Ok(self.float_unary(Float::F64, f64)),
+            U::F32Sqrt => return Ok(self.float_unary(Precision::Single, f32)),
+            U::F64Sqrt => return Ok(self.float_unary(Precision::Double, f64)),
             U::F32DemoteF64 => {
-                self.asm.float_from_float(Float::F64, F32, f64);
+                self.asm.float(FloatOp::Convert, Precision::Double, F32, f64);
                 return Ok(Class::F32);
             }
             U::F64PromoteF32 => {
-                self.asm.float_from_float(Float::F32, F64, f32);
+                self.asm.float(FloatOp::Convert, Precision::Single, F64, f32);
                 return Ok(Class::F64);
             }
             U::F32ConvertI32S | U::F32ConvertI64S => {
                 let width = if op == U::F32ConvertI32S { W32 } else { W64 };
-                self.asm.float_from_int(Float::F32, F32, width, int);
+                self.convert(Precision::Single, F32, width, int);
                 return Ok(Class::F32);
             }
             U::F64ConvertI32S | U::F64ConvertI64S => {
                 let width = if op == U::F64ConvertI32S { W32 } else { W64 };
-                self.asm.float_from_int(Float::F64, F64, width, int);
+                self.convert(Precision::Double, F64, width, int);
                 return Ok(Class::F64);
             }
             // Unsigned ones are signed ones of twice the width.
             U::F32ConvertI32U => {
-                self.asm.load(W32, TEMP, int);
-                self.asm.float_from_int(Float::F32, F32, W64, Rm::Reg(TEMP));
+                self.asm.mov(W32, TEMP, int);
+                self.convert(Precision::Single, F32, W64, TEMP.into());
                 return Ok(Class::F32);
             }
             U::F64ConvertI32U => {
-                self.asm.load(W32, TEMP, int);
-                self.asm.float_from_int(Float::F64, F64, W64, Rm::Reg(TEMP));
+                self.asm.mov(W32, TEMP, int);
+                self.convert(Precision::Double, F64, W64, TEMP.into());
                 return Ok(Class::F64);
             }
             U::F32ReinterpretI32 => {
-                self.asm.load(W32, TEMP, int);
-                self.asm.float_from_bits(Float::F32, F32, TEMP);
+                self.asm.mov(W32, TEMP, int);
+                self.asm.bits_to_float(Width::W32, F32, TEMP);
                 return Ok(Class::F32);
             }
             U::F64ReinterpretI64 => {
-                self.asm.load(W64, TEMP, int);
-                self.asm.float_from_bits(Float::F64, F64, TEMP);
+                self.asm.mov(W64, TEMP, int);
+                self.asm.bits_to_float(Width::W64, F64, TEMP);
                 return Ok(Class::F64);
             }
             U::F64Neg | U::F64Abs => {
                 match f64 {
-                    Rm::Xmm(acc) => self.asm.float_bits(Float::F64, TEMP, acc),
-                    slot => self.asm.load(W64, TEMP, slot),
+                    Rm::Xmm(acc) => self.asm.float_to_bits(Width::W64, TEMP, acc),
+                    slot => self.asm.mov(W64, TEMP, slot),
                 }
                 self.sign(op == U::F64Neg);
-                self.asm.float_from_bits(Float::F64, F64, TEMP);
+                self.asm.bits_to_float(Width::W64, F64, TEMP);
                 return Ok(Class::F64);
             }
             _ => return Err(NoTemplate),
@@ -298,33 +296,43 @@ impl Emitter<'_> {
         Ok(Class::Int)
     }
 
+    /// A float of a signed integer.
+    fn convert(&mut self, precision: Precision, to: Xmm, width: Width, from: Rm) {
+        self.asm.clear_float(to);
+        self.asm.int_to_float(width, precision, to, from);
+    }
+
     /// The number of zeros before the highest set bit, or the lowest.
     fn find_bit(&mut self, width: Width, highest: bool, from: Rm) {
         let bits = if width == Width::W32 { 32 } else { 64 };
-        self.asm.find_bit(width, highest, OTHER, from);
+        self.asm.count(if highest { BitCount::Highest } else { BitCount::Lowest }, width, OTHER, from);
         // Without one, what makes it the number of bits.
-        self.asm.constant(TEMP, if highest { 2 * bits - 1 } else { bits });
-        self.asm.load_if(EQUAL, OTHER, Rm::Reg(TEMP));
+        self.constant(TEMP, if highest { 2 * bits - 1 } else { bits });
+        self.asm.cmov(Cond::Equal, OTHER, TEMP);
         if highest {
-            self.asm.alu_constant(Alu::Xor, Width::W32, Rm::Reg(OTHER), bits as i32 - 1);
+            self.asm.alu_imm(Alu::Xor, Width::W32, OTHER, bits as i32 - 1);
         }
-        self.asm.load(Width::W32, INT, Rm::Reg(OTHER));
+        self.asm.mov(Width::W32, INT, OTHER);
     }
 
     /// Changes, or clears, the uppermost bit of [`TEMP`].
     fn sign(&mut self, change: bool) {
-        self.asm.constant(OTHER, if change { 1 << 63 } else { !(1 << 63) });
+        self.constant(OTHER, if change { 1 << 63 } else { !(1 << 63) });
         let op = if change { Alu::Xor } else { Alu::And };
-        self.asm.alu(op, Width::W64, TEMP, Rm::Reg(OTHER));
+        self.asm.alu(op, Width::W64, TEMP, OTHER);
     }
 
-    fn float_unary(&mut self, float: Float, from: Rm) -> Class {
-        let acc = register(float);
-        self.asm.float_load(float, acc, from);
-        self.asm.float(FloatOp::Sqrt, float, acc, Rm::Xmm(acc));
-        match float {
-            Float::F32 => Class::F32,
-            Float::F64 => Class::F64,
-        }
+    fn float_unary(&mut self, precision: Precision, from: Rm) -> Class {
+        let acc = register(precision);
+        self.float_load(precision, acc, from);
+        self.asm.float(FloatOp::Sqrt, precision, acc, acc);
+        class(precision)
+    }
+}
+
+fn class(precision: Precision) -> Class {
+    match precision {
+        Precision::Single => Class::F32,
+        Precision::Double => Class::F64,
     }
 }

@@ -107,8 +107,8 @@ fn run(templates: Templates) -> Seen {
             let words: Vec<_> = prepared.words().into_iter().map(AtomicU64::new).collect();
             let is_call = |kind| matches!(kind, Kind::Call | Kind::CallIndirect { .. });
             for (at, kind) in kinds.into_iter().filter(|&(_, kind)| is_call(kind)) {
-                let alone = emit::emit(&words[at as usize..], &[(0, kind)]);
-                assert!(!alone.asm.bytes().starts_with(&HANDED_OVER), "{kind:?} has no template");
+                let mut alone = emit(&words[at as usize..], &[(0, kind)]);
+                assert!(!alone.asm.finish().starts_with(&HANDED_OVER), "{kind:?} has no template");
             }
         }
     }
