@@ -4,7 +4,7 @@ use crate::{
     Assembler, Label, UNBOUND,
     encode::{Bytes, Op},
     integer::Alu,
-    operand::{Cond, Gpr, Mem, Rm, Width},
+    operand::{Cond, Gpr, Mem, RAX, Rm, Width},
 };
 
 impl Assembler {
@@ -42,6 +42,14 @@ impl Assembler {
     /// Goes on at the address in a register or in memory.
     pub fn jump_to(&mut self, target: impl Into<Rm>) {
         self.op(Op::new(0xff), 4, target.into());
+    }
+
+    /// Goes on at an address, with a register set to a number before. Uses `rax` up.
+    pub fn jump_far(&mut self, address: u64, reg: Gpr, value: u64) {
+        for (reg, value) in [(reg, value), (RAX, address)] {
+            self.op_short(Op::new(0xb8).width(Width::W64), reg, Bytes::eight(value));
+        }
+        self.bytes(&[0xff, 0xe0]);
     }
 
     /// Goes on at one of `targets`, by an index, which is within them. Uses both registers up. The table follows.

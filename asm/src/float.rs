@@ -53,7 +53,7 @@ impl Assembler {
         self.op(Op::new(0x0f00 | op as u32).prefix(precision.scalar()), dst.number(), src.into());
     }
 
-    /// `dst = dst op src`, all 128 bits; in memory they are aligned.
+    /// `dst = dst op src`, all 128 bits, as `andps` and its like; in memory they are aligned.
     pub fn mask(&mut self, op: MaskOp, precision: Precision, dst: Xmm, src: impl Into<Rm>) {
         self.op(Op::new(0x0f00 | op as u32).prefix(precision.packed()), dst.number(), src.into());
     }
@@ -68,43 +68,43 @@ impl Assembler {
         self.op(Op::new(0x0f28), dst.number(), src.into());
     }
 
-    /// Loads a float, and clears the rest of the register.
+    /// Loads a float, and clears the rest of the register: `movss`, `movsd`.
     pub fn load_float(&mut self, precision: Precision, dst: Xmm, mem: Mem) {
         self.op(Op::new(0x0f10).prefix(precision.scalar()), dst.number(), mem.into());
     }
 
-    /// Stores a float.
+    /// Stores a float: `movss`, `movsd`.
     pub fn store_float(&mut self, precision: Precision, mem: Mem, src: Xmm) {
         self.op(Op::new(0x0f11).prefix(precision.scalar()), src.number(), mem.into());
     }
 
-    /// Rounds to an integer that is a float, and reports no loss (SSE4.1).
+    /// Rounds to an integer that is a float, and reports no loss: `roundss`, `roundsd` (SSE4.1).
     pub fn round(&mut self, rounding: Rounding, precision: Precision, dst: Xmm, src: impl Into<Rm>) {
         let opcode = if precision == Precision::Single { 0x0f3a0a } else { 0x0f3a0b };
         self.op_with(Op::new(opcode).prefix(0x66), dst.number(), src.into(), Bytes::one(8 | rounding as u8));
     }
 
-    /// A float of a signed integer. All but the low lane is kept, and has to be waited for: [`clear_float`](Self::clear_float) first.
+    /// A float of a signed integer: `cvtsi2ss`, `cvtsi2sd`. All but the low lane is kept, and has to be waited for: [`clear_float`](Self::clear_float) first.
     pub fn int_to_float(&mut self, width: Width, precision: Precision, dst: Xmm, src: impl Into<Rm>) {
         self.op(Op::new(0x0f2a).prefix(precision.scalar()).width(width), dst.number(), src.into());
     }
 
-    /// A signed integer of a float, rounded toward zero; the least one of what does not fit.
+    /// A signed integer of a float, rounded toward zero; the least one of what does not fit: `cvttss2si`, `cvttsd2si`.
     pub fn float_to_int(&mut self, width: Width, precision: Precision, dst: Gpr, src: impl Into<Rm>) {
         self.op(Op::new(0x0f2c).prefix(precision.scalar()).width(width), dst.number(), src.into());
     }
 
-    /// An integer's bits, and zeros above.
+    /// An integer's bits, and zeros above: `movd`, `movq`.
     pub fn bits_to_float(&mut self, width: Width, dst: Xmm, src: impl Into<Rm>) {
         self.op(Op::new(0x0f6e).prefix(0x66).width(width), dst.number(), src.into());
     }
 
-    /// A float's bits.
+    /// A float's bits: `movd`, `movq`.
     pub fn float_to_bits(&mut self, width: Width, dst: impl Into<Rm>, src: Xmm) {
         self.op(Op::new(0x0f7e).prefix(0x66).width(width), src.number(), dst.into());
     }
 
-    /// Zeros, which nothing has to be waited for.
+    /// Zeros, for which nothing has to be waited: `xorps`.
     pub fn clear_float(&mut self, dst: Xmm) {
         self.mask(MaskOp::Xor, Precision::Single, dst, dst);
     }

@@ -105,7 +105,12 @@ impl Assembler {
     }
 
     /// Stores the low 1, 2, 4 or 8 `bytes` of a register.
+    ///
+    /// # Panics
+    ///
+    /// With debug assertions, for other numbers of bytes.
     pub fn store(&mut self, bytes: u8, mem: Mem, src: Gpr) {
+        debug_assert!(matches!(bytes, 1 | 2 | 4 | 8), "{bytes} bytes");
         let op = match bytes {
             1 => Op::new(0x88).byte(),
             2 => Op::new(0x89).prefix(0x66),
@@ -116,7 +121,12 @@ impl Assembler {
     }
 
     /// Stores the low 1, 2, 4 or 8 `bytes` of a constant, sign-extended.
+    ///
+    /// # Panics
+    ///
+    /// With debug assertions, for other numbers of bytes.
     pub fn store_imm(&mut self, bytes: u8, mem: Mem, imm: i32) {
+        debug_assert!(matches!(bytes, 1 | 2 | 4 | 8), "{bytes} bytes");
         let op = match bytes {
             1 => Op::new(0xc6),
             2 => Op::new(0xc7).prefix(0x66),
@@ -127,13 +137,23 @@ impl Assembler {
     }
 
     /// The low 1 or 2 `bytes`, zero-extended to 64 bits.
+    ///
+    /// # Panics
+    ///
+    /// With debug assertions, for other numbers of bytes.
     pub fn movzx(&mut self, bytes: u8, dst: Gpr, src: impl Into<Rm>) {
+        debug_assert!(matches!(bytes, 1 | 2), "{bytes} bytes");
         let op = if bytes == 1 { Op::new(0x0fb6).byte() } else { Op::new(0x0fb7) };
         self.op(op, dst.number(), src.into());
     }
 
     /// The low 1, 2 or 4 `bytes`, sign-extended to the width.
+    ///
+    /// # Panics
+    ///
+    /// With debug assertions, for other numbers of bytes.
     pub fn movsx(&mut self, width: Width, bytes: u8, dst: Gpr, src: impl Into<Rm>) {
+        debug_assert!(matches!(bytes, 1 | 2 | 4), "{bytes} bytes");
         let op = match bytes {
             1 => Op::new(0x0fbe).byte(),
             2 => Op::new(0x0fbf),
@@ -157,12 +177,12 @@ impl Assembler {
         self.op_imm(width, [0x6b, 0x69], dst.number(), src.into(), imm);
     }
 
-    /// Divides `rdx:rax`: quotient to `rax`, remainder to `rdx`. The processor traps where there is no result.
+    /// Divides `rdx:rax`, by `div` or `idiv`: quotient to `rax`, remainder to `rdx`. The processor traps where there is no result.
     pub fn div(&mut self, width: Width, is_signed: bool, by: impl Into<Rm>) {
         self.op(Op::new(0xf7).width(width), if is_signed { 7 } else { 6 }, by.into());
     }
 
-    /// Extends `rax` by its sign to `rdx:rax`.
+    /// Extends `rax` by its sign to `rdx:rax`: `cdq`, `cqo`.
     pub fn sign_to_rdx(&mut self, width: Width) {
         match width {
             Width::W32 => self.bytes(&[0x99]),
@@ -190,7 +210,7 @@ impl Assembler {
         self.op(Op::new(0xd3).width(width), shift as u8, dst.into());
     }
 
-    /// `dst = src shifted by amount`, modulo the width; no flags change (BMI2).
+    /// `dst = src shifted by amount`, modulo the width; no flags change: `shlx` and its like (BMI2).
     ///
     /// # Panics
     ///
@@ -217,7 +237,7 @@ impl Assembler {
         self.op(Op::new(opcode).prefix(prefix).width(width), dst.number(), src.into());
     }
 
-    /// The condition as 0 or 1, in the register's low byte. The others are kept.
+    /// The condition as 0 or 1, in the register's low byte, and no other: `setcc`.
     pub fn set_byte(&mut self, cond: Cond, dst: Gpr) {
         self.op(Op::new(0x0f90 | cond as u32).byte(), 0, dst.into());
     }

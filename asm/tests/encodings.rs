@@ -380,6 +380,13 @@ fn ways_on() {
         reads(&format!("jmp {}", operand(target, "qword")), |asm| asm.jump_to(target));
         reads(&format!("call {}", operand(target, "qword")), |asm| asm.call(target));
     }
+    for reg in GPRS {
+        let mut asm = Assembler::default();
+        asm.jump_far(1 << 40, reg, 1 << 50);
+        let expected =
+            [format!("mov {},{}", gpr(reg, "qword"), 1_u64 << 50), format!("mov rax,{}", 1_u64 << 40), "jmp rax".into()];
+        assert_eq!(disassemble(asm.finish()), expected);
+    }
     reads("ret", Assembler::ret);
     reads("ud2", Assembler::ud2);
 }

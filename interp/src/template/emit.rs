@@ -146,9 +146,7 @@ impl Emitter<'_> {
 
     /// Leaves to a handler, for the instruction at `ip`.
     fn hand_over(&mut self, ip: u64, handler: u64) {
-        self.constant(IP, ip);
-        self.constant(TEMP, handler);
-        self.asm.jump_to(TEMP);
+        self.asm.jump_far(handler, IP, ip);
     }
 
     /// Leaves to a handler, for the instruction at `ip`, if the condition holds.
