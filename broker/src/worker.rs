@@ -49,7 +49,8 @@ pub(crate) struct Crew<G> {
     /// How often requests were queued by somebody who may not be the one to take them.
     handed: AtomicUsize,
     seats_taken: AtomicUsize,
-    seats: Box<[OnceLock<thread::Thread>]>,
+    /// There are none before there is a worker.
+    seats: OnceLock<Box<[OnceLock<thread::Thread>]>>,
     parking: Parking,
     /// Workers that are looking for work or doing it.
     active: AtomicUsize,
@@ -84,7 +85,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
             workers: AtomicUsize::new(size.unwrap_or(1)),
             handed: AtomicUsize::new(0),
             seats_taken: AtomicUsize::new(0),
-            seats: (0..SEATS).map(|_| OnceLock::new()).collect(),
+            seats: OnceLock::new(),
             parking: Parking::default(),
             active: AtomicUsize::new(0),
             spawn_failures: AtomicU32::new(0),
@@ -196,7 +197,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
         if let Some(seat) = seat {
             // Ordering: Relaxed. Counter.
             self.wakes.fetch_add(1, Ordering::Relaxed);
-            if let Some(worker) = self.seats[seat].get() {
+            if let Some(worker) = self.seats.get().and_then(|seats| seats[seat].get()) {
                 worker.unpark();
             }
         }
@@ -264,7 +265,7 @@ impl<G: Send + Sync + 'static> Crew<G> {
         // Ordering: SeqCst fence between "stopped" and the look at the seats. Pairs with: the fence in `Parking::sleep`, between
         // taking a seat and the look at "stopped". Weaker fails: a worker that is just starting parks for ever.
         fence(Ordering::SeqCst);
-        for worker in self.seats.iter().filter_map(OnceLock::get) {
+        for worker in self.seats.get().into_iter().flatten().filter_map(OnceLock::get) {
             worker.unpark();
         }
         self.watchdog.stop();
@@ -306,7 +307,8 @@ impl<G: Send + Sync + 'static> Shared<G> {
     /// The life of a worker, which compiles for `only` one tier, or for all.
     fn work(self: Arc<Self>, seat: usize, only: Option<Tier>) {
         let crew = &self.crew;
-        let _ = crew.seats[seat].set(thread::current());
+        let seats = crew.seats.get_or_init(|| (0..SEATS).map(|_| OnceLock::new()).collect());
+        let _ = seats[seat].set(thread::current());
         sleep_precisely();
         let mut idle = if seat == 0 { 0 } else { WARM_POLLS };
         match seat {
