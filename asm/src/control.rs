@@ -9,6 +9,7 @@ use crate::{
 
 impl Assembler {
     /// Goes on at a label. Back to a near one it takes two bytes.
+    #[inline]
     pub fn jump(&mut self, target: Label) {
         match self.backward(target) {
             Some(disp) => self.bytes(&[0xeb, disp as u8]),
@@ -17,6 +18,7 @@ impl Assembler {
     }
 
     /// Goes on at a label if the condition holds.
+    #[inline]
     pub fn jump_if(&mut self, cond: Cond, target: Label) {
         match self.backward(target) {
             Some(disp) => self.bytes(&[0x70 | cond as u8, disp as u8]),
@@ -25,6 +27,7 @@ impl Assembler {
     }
 
     /// The displacement of a jump of two bytes, if the label is known and near enough.
+    #[inline]
     fn backward(&self, target: Label) -> Option<i8> {
         let at = self.labels[target.0 as usize];
         if at == UNBOUND {
@@ -34,6 +37,7 @@ impl Assembler {
     }
 
     /// An instruction that ends with the distance to a label.
+    #[inline]
     fn write_to(&mut self, head: Bytes, target: Label) {
         self.write(head, Bytes::four(0));
         self.to_label.push((self.position() - 4, target));
@@ -45,6 +49,7 @@ impl Assembler {
     }
 
     /// Goes on at an address, with a register set to a number before. Uses `rax` up.
+    #[inline]
     pub fn jump_far(&mut self, address: u64, reg: Gpr, value: u64) {
         for (reg, value) in [(reg, value), (RAX, address)] {
             self.op_short(Op::new(0xb8).width(Width::W64), reg, Bytes::eight(value));
@@ -53,6 +58,7 @@ impl Assembler {
     }
 
     /// Goes on at one of `targets`, by an index, which is within them. Uses both registers up. The table follows.
+    #[inline]
     pub fn jump_table(&mut self, index: Gpr, scratch: Gpr, targets: &[Label]) {
         let table = self.label();
         // lea scratch, [rip + table]
@@ -76,26 +82,31 @@ impl Assembler {
     }
 
     /// Pushes 64 bits.
+    #[inline]
     pub fn push(&mut self, reg: Gpr) {
         self.op_short(Op::new(0x50), reg, Bytes::NONE);
     }
 
     /// Pops 64 bits.
+    #[inline]
     pub fn pop(&mut self, reg: Gpr) {
         self.op_short(Op::new(0x58), reg, Bytes::NONE);
     }
 
     /// Returns.
+    #[inline]
     pub fn ret(&mut self) {
         self.bytes(&[0xc3]);
     }
 
     /// Traps; what follows is not reached.
+    #[inline]
     pub fn ud2(&mut self) {
         self.bytes(&[0x0f, 0x0b]);
     }
 
     /// Goes on at a multiple of `to`, with instructions that do nothing before it.
+    #[inline]
     pub fn align(&mut self, to: u32) {
         // By length (volume 2, NOP).
         const NOPS: [&[u8]; 9] = [

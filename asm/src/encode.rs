@@ -18,30 +18,36 @@ pub(crate) struct Bytes {
 impl Bytes {
     pub(crate) const NONE: Self = Bytes { bits: 0, len: 0 };
 
+    #[inline]
     pub(crate) fn one(byte: u8) -> Self {
         Bytes { bits: byte.into(), len: 8 }
     }
 
+    #[inline]
     pub(crate) fn four(bytes: u32) -> Self {
         Bytes { bits: bytes.into(), len: 32 }
     }
 
+    #[inline]
     pub(crate) fn eight(bytes: u64) -> Self {
         Bytes { bits: bytes, len: 64 }
     }
 
     /// The lowest 1, 2 or 4 of a number.
+    #[inline]
     pub(crate) fn low(count: u8, bits: u32) -> Self {
         let len = 8 * u32::from(count);
         Bytes { bits: u64::from(bits) & ((1 << len) - 1), len }
     }
 
     /// A byte, or nothing where it is 0.
+    #[inline]
     fn unless_zero(byte: u8) -> Self {
         Bytes { bits: byte.into(), len: if byte == 0 { 0 } else { 8 } }
     }
 
     /// With others behind, eight in all.
+    #[inline]
     pub(crate) fn then(self, behind: Self) -> Self {
         Bytes { bits: self.bits | behind.bits << self.len, len: self.len + behind.len }
     }
@@ -66,11 +72,13 @@ impl Op {
     }
 
     /// With a prefix before all the rest, unless that is 0.
+    #[inline]
     pub(crate) const fn prefix(self, prefix: u8) -> Self {
         Op { prefix, ..self }
     }
 
     /// Of operands of that width.
+    #[inline]
     pub(crate) const fn width(self, width: Width) -> Self {
         match width {
             Width::W32 => self,
@@ -79,6 +87,7 @@ impl Op {
     }
 
     /// Of a register of a byte, for four of which REX is needed.
+    #[inline]
     pub(crate) const fn byte(self) -> Self {
         Op { rex: self.rex | 0x40, ..self }
     }
@@ -123,6 +132,7 @@ impl Operand {
 
 impl Assembler {
     /// Bytes of an instruction, or of several.
+    #[inline]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.code.extend_from_slice(bytes);
     }
@@ -138,11 +148,13 @@ impl Assembler {
     }
 
     /// An instruction with ModRM.
+    #[inline]
     pub(crate) fn op(&mut self, op: Op, reg: u8, rm: Rm) {
         self.op_with(op, reg, rm, Bytes::NONE);
     }
 
     /// The same with an immediate of up to four bytes.
+    #[inline]
     pub(crate) fn op_with(&mut self, op: Op, reg: u8, rm: Rm, imm: Bytes) {
         let operand = Operand::of(rm);
         let rex = rex(op.rex | (reg >> 3) << 2 | operand.rex);
@@ -151,12 +163,14 @@ impl Assembler {
     }
 
     /// An opcode that has the register in itself, and an immediate.
+    #[inline]
     pub(crate) fn op_short(&mut self, op: Op, reg: Gpr, imm: Bytes) {
         let rex = rex(op.rex | reg.number() >> 3);
         self.write(rex.then(Bytes::one(op.opcode as u8 | reg.number() & 7)), imm);
     }
 
     /// A VEX prefix of three bytes: opcode map 2, and `prefix` as it numbers them. `second` is the source that ModRM does not name.
+    #[inline]
     pub(crate) fn op_vex(&mut self, prefix: u8, width: Width, opcode: u8, reg: u8, second: u8, rm: Rm) {
         let operand = Operand::of(rm);
         let registers = !(reg >> 3 << 7 | operand.rex << 5) & 0xe0;
@@ -178,16 +192,19 @@ impl Assembler {
 }
 
 /// A prefix that is there if there is a reason for it.
+#[inline]
 fn rex(rex: u8) -> Bytes {
     Bytes::unless_zero(if rex == 0 { 0 } else { 0x40 | rex })
 }
 
+#[inline]
 fn scaled(index: Gpr, scale: u8, base: u8) -> Bytes {
     debug_assert!(index != RSP && scale < 4, "the processor has no such operand");
     Bytes::one(scale << 6 | (index.number() & 7) << 3 | base & 7)
 }
 
 /// ModRM's mode for a base and a displacement, and what is written of that.
+#[inline]
 fn displacement(base: Gpr, disp: i32) -> (u8, Bytes) {
     match i8::try_from(disp) {
         // `rbp` and `r13` always have a displacement.

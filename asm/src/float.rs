@@ -64,16 +64,19 @@ impl Assembler {
     }
 
     /// Copies a register, the whole of it.
+    #[inline]
     pub fn movaps(&mut self, dst: Xmm, src: Xmm) {
         self.op(Op::new(0x0f28), dst.number(), src.into());
     }
 
     /// Loads a float, and clears the rest of the register: `movss`, `movsd`.
+    #[inline]
     pub fn load_float(&mut self, precision: Precision, dst: Xmm, mem: Mem) {
         self.op(Op::new(0x0f10).prefix(precision.scalar()), dst.number(), mem.into());
     }
 
     /// Stores a float: `movss`, `movsd`.
+    #[inline]
     pub fn store_float(&mut self, precision: Precision, mem: Mem, src: Xmm) {
         self.op(Op::new(0x0f11).prefix(precision.scalar()), src.number(), mem.into());
     }
@@ -105,6 +108,7 @@ impl Assembler {
     }
 
     /// Zeros, for which nothing has to be waited: `xorps`.
+    #[inline]
     pub fn clear_float(&mut self, dst: Xmm) {
         self.mask(MaskOp::Xor, Precision::Single, dst, dst);
     }

@@ -56,6 +56,7 @@ impl Assembler {
     }
 
     /// `dst = dst op src`, in memory.
+    #[inline]
     pub fn alu_to(&mut self, op: Alu, width: Width, dst: Mem, src: Gpr) {
         self.op(Op::new((op as u32) << 3 | 1).width(width), src.number(), dst.into());
     }
@@ -66,6 +67,7 @@ impl Assembler {
     }
 
     /// An instruction with an opcode for an immediate of one byte, and another for four.
+    #[inline]
     fn op_imm(&mut self, width: Width, [short, long]: [u32; 2], reg: u8, rm: Rm, imm: i32) {
         match i8::try_from(imm) {
             Ok(imm) => {
@@ -78,6 +80,7 @@ impl Assembler {
     }
 
     /// Sets flags as `a & b` does.
+    #[inline]
     pub fn test(&mut self, width: Width, a: Gpr, b: Gpr) {
         self.op(Op::new(0x85).width(width), b.number(), a.into());
     }
@@ -88,6 +91,7 @@ impl Assembler {
     }
 
     /// 64 bits. No flags change.
+    #[inline]
     pub fn mov_imm(&mut self, dst: Gpr, value: i64) {
         if let Ok(low) = u32::try_from(value) {
             self.op_short(Op::new(0xb8), dst, Bytes::four(low));
@@ -99,6 +103,7 @@ impl Assembler {
     }
 
     /// Loads eight bytes at a constant address into `rax`.
+    #[inline]
     pub fn load_rax_from(&mut self, address: i64) {
         self.bytes(&[0x48, 0xa1]);
         self.bytes(&address.to_le_bytes());
@@ -109,6 +114,7 @@ impl Assembler {
     /// # Panics
     ///
     /// With debug assertions, for other numbers of bytes.
+    #[inline]
     pub fn store(&mut self, bytes: u8, mem: Mem, src: Gpr) {
         debug_assert!(matches!(bytes, 1 | 2 | 4 | 8), "{bytes} bytes");
         let op = match bytes {
@@ -125,6 +131,7 @@ impl Assembler {
     /// # Panics
     ///
     /// With debug assertions, for other numbers of bytes.
+    #[inline]
     pub fn store_imm(&mut self, bytes: u8, mem: Mem, imm: i32) {
         debug_assert!(matches!(bytes, 1 | 2 | 4 | 8), "{bytes} bytes");
         let op = match bytes {
@@ -163,6 +170,7 @@ impl Assembler {
     }
 
     /// `dst` = the operand's address, of which a narrow one has 32 bits.
+    #[inline]
     pub fn lea(&mut self, width: Width, dst: Gpr, mem: Mem) {
         self.op(Op::new(0x8d).width(width), dst.number(), mem.into());
     }
@@ -183,6 +191,7 @@ impl Assembler {
     }
 
     /// Extends `rax` by its sign to `rdx:rax`: `cdq`, `cqo`.
+    #[inline]
     pub fn sign_to_rdx(&mut self, width: Width) {
         match width {
             Width::W32 => self.bytes(&[0x99]),
@@ -191,21 +200,25 @@ impl Assembler {
     }
 
     /// `dst = -dst`
+    #[inline]
     pub fn neg(&mut self, width: Width, dst: Gpr) {
         self.op(Op::new(0xf7).width(width), 3, dst.into());
     }
 
     /// `dst = !dst`
+    #[inline]
     pub fn not(&mut self, width: Width, dst: Gpr) {
         self.op(Op::new(0xf7).width(width), 2, dst.into());
     }
 
     /// Shifts by a constant, modulo the width.
+    #[inline]
     pub fn shift_imm(&mut self, shift: Shift, width: Width, dst: Gpr, amount: u8) {
         self.op_with(Op::new(0xc1).width(width), shift as u8, dst.into(), Bytes::one(amount));
     }
 
     /// Shifts by `cl`, modulo the width.
+    #[inline]
     pub fn shift_cl(&mut self, shift: Shift, width: Width, dst: Gpr) {
         self.op(Op::new(0xd3).width(width), shift as u8, dst.into());
     }
@@ -238,11 +251,13 @@ impl Assembler {
     }
 
     /// The condition as 0 or 1, in the register's low byte, and no other: `setcc`.
+    #[inline]
     pub fn set_byte(&mut self, cond: Cond, dst: Gpr) {
         self.op(Op::new(0x0f90 | cond as u32).byte(), 0, dst.into());
     }
 
     /// The condition as 0 or 1, in the whole register.
+    #[inline]
     pub fn set(&mut self, cond: Cond, dst: Gpr) {
         self.set_byte(cond, dst);
         self.movzx(1, dst, dst);

@@ -6,6 +6,7 @@ pub struct Gpr(u8);
 
 impl Gpr {
     /// Its number in encodings, below 16.
+    #[inline]
     pub const fn number(self) -> u8 {
         self.0
     }
@@ -32,12 +33,14 @@ impl Xmm {
     /// # Panics
     ///
     /// If there is none: from 16 on.
+    #[inline]
     pub const fn new(number: u8) -> Self {
         assert!(number < 16, "there are 16 vector registers");
         Self(number)
     }
 
     /// Its number in encodings, below 16.
+    #[inline]
     pub const fn number(self) -> u8 {
         self.0
     }
@@ -78,18 +81,21 @@ pub enum Rm {
 }
 
 impl From<Gpr> for Rm {
+    #[inline]
     fn from(reg: Gpr) -> Self {
         Rm::Gpr(reg)
     }
 }
 
 impl From<Xmm> for Rm {
+    #[inline]
     fn from(reg: Xmm) -> Self {
         Rm::Xmm(reg)
     }
 }
 
 impl From<Mem> for Rm {
+    #[inline]
     fn from(mem: Mem) -> Self {
         Rm::Mem(mem)
     }
@@ -115,6 +121,7 @@ pub enum Precision {
 
 impl Precision {
     /// The width of its bits.
+    #[inline]
     pub fn width(self) -> Width {
         match self {
             Precision::Single => Width::W32,
@@ -123,6 +130,7 @@ impl Precision {
     }
 
     /// The prefix of a scalar instruction.
+    #[inline]
     pub(crate) fn scalar(self) -> u8 {
         match self {
             Precision::Single => 0xf3,
@@ -131,6 +139,7 @@ impl Precision {
     }
 
     /// The prefix of a packed one.
+    #[inline]
     pub(crate) fn packed(self) -> u8 {
         match self {
             Precision::Single => 0,
@@ -167,6 +176,7 @@ pub enum Cond {
 
 impl Cond {
     /// What holds whenever this does not.
+    #[inline]
     pub fn inverse(self) -> Self {
         use Cond::*;
         match self {
